@@ -1,0 +1,125 @@
+"""What a tracking data set is: a list of sequences, each a video with a box a frame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from relo_env.errors import ConfigError, DataError, unknown
+
+
+class FrameSource(Protocol):
+    """Random access to the frames of one video; safe to call from several threads."""
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        ...
+
+    def read(self, index: int) -> np.ndarray:
+        """Frame ``index`` as uint8 RGB ``(H, W, 3)``, a fresh array or one nobody writes to.
+
+        Raises:
+            FrameError: the frame is missing or cannot be decoded.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """One annotated video.
+
+    Attributes:
+        name: unique within its data set, e.g. ``"airplane-1"``.
+        frames: the video.
+        boxes: float64 ``(n, 4)``, xywh in 0-based image pixels; zeros where the target is absent.
+        visible: bool ``(n,)``; False where the target is absent (out of view, fully occluded).
+        attributes: names of the challenges that the benchmark marks this sequence with.
+
+    Raises:
+        DataError: counts differ, a box is not finite, or no frame shows the target.
+    """
+
+    name: str
+    frames: FrameSource
+    boxes: np.ndarray
+    visible: np.ndarray
+    attributes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        n = len(self.frames)
+        if self.boxes.shape != (n, 4) or self.visible.shape != (n,):
+            raise DataError(
+                f"Sequence {self.name!r} has {n} frames but boxes of shape {self.boxes.shape} and "
+                f"visibility of shape {self.visible.shape}; expected ({n}, 4) and ({n},). "
+                "Check that the annotation file belongs to this video."
+            )
+        bad = np.flatnonzero(~np.isfinite(self.boxes).all(-1))
+        if bad.size:
+            raise DataError(
+                f"Sequence {self.name!r}: box of frame {bad[0]} is {self.boxes[bad[0]]}, "
+                "expected four finite numbers (mark a frame without target as absent instead)."
+            )
+        flat = np.flatnonzero(self.visible & (self.boxes[:, 2:] <= 0).any(-1))
+        if flat.size:
+            raise DataError(
+                f"Sequence {self.name!r}: frame {flat[0]} is marked visible but its box "
+                f"{self.boxes[flat[0]]} has no area; expected a positive width and height."
+            )
+        if not self.visible.any():
+            raise DataError(f"Sequence {self.name!r} shows its target in none of its {n} frames.")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+class Dataset(ABC):
+    """Sequences by index or by name, read lazily: constructing one decodes no frame.
+
+    Subclasses set ``name`` and ``splits`` and implement ``names`` and ``load``.
+    """
+
+    name: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]]
+    """Known splits, the default first: the training split, or the only one."""
+    training_splits: ClassVar[tuple[str, ...]] = ("train",)
+
+    def __init__(self, split: str | None = None) -> None:
+        self.split = self.splits[0] if split is None else split
+        if self.split not in self.splits:
+            raise ConfigError(unknown(f"split of {self.name}", self.split, self.splits))
+
+    @property
+    @abstractmethod
+    def names(self) -> SequenceOf[str]:
+        """Names of the split's sequences, in the benchmark's order."""
+
+    @abstractmethod
+    def load(self, name: str) -> Sequence:
+        """Read the annotation of the sequence ``name`` (one of ``names``).
+
+        Raises:
+            DataError: its files are missing or malformed.
+        """
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the split is one to train on."""
+        return self.split in self.training_splits
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, key: int | str) -> Sequence:
+        if isinstance(key, str):
+            if key not in self.names:
+                raise ConfigError(unknown(f"sequence of {self.name}", key, self.names))
+            return self.load(key)
+        return self.load(self.names[key])
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return (self[i] for i in range(len(self)))

@@ -1,0 +1,37 @@
+"""The exceptions that RELO raises for its users' mistakes and their data's faults.
+
+Every message says what was found, what was expected, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ReloError(Exception):
+    """Base of the family: catch this to catch everything below."""
+
+
+class ConfigError(ReloError, ValueError):
+    """An argument, an id, a preset or a combination of them that cannot be."""
+
+
+class DataError(ReloError):
+    """A data set, a sequence or an annotation file that is missing or malformed."""
+
+
+class FrameError(DataError):
+    """A frame or a video that cannot be read."""
+
+
+class CheckpointError(ReloError):
+    """A weights file that is truncated, foreign, or made for another network."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> str:
+    """Message for a name that is not in a registry, with the nearest ones that are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    advice = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {names}."
+    return f"Unknown {kind} {name!r}. {advice}{' ' + hint if hint else ''}"
