@@ -1,0 +1,122 @@
+"""Crop geometry: the square window of a frame that is looked at, and its crop.
+
+Two variants share one interface. The default maps exactly: crop pixels are samples of the frame
+at their own centres, and ``to_image(to_crop(box)) == box``. ``official=True`` reproduces the
+public RELO code bit for bit, with its faults (SEMANTICS sections 3, 4 and 8): the corner is
+rounded but the rounding is not carried, a crop that just fits loses its last row and column, and
+boxes are divided by ``S - 1`` on the way in but multiplied by ``S`` on the way out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from relo_env.boxes import cxcywh_to_xywh, xywh_to_cxcywh
+from relo_env.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class SearchWindow:
+    """A square region of the frame and the size of the crop made of it.
+
+    Attributes:
+        center: (x, y) of the window's centre in image pixels.
+        side: [px] side of the window in the image.
+        size: [px] side S of the crop.
+        official: reproduce the official geometry instead of the exact one.
+    """
+
+    center: tuple[float, float]
+    side: float
+    size: int
+    official: bool = False
+
+    @classmethod
+    def around(
+        cls, box: np.ndarray, factor: float, size: int, official: bool = False
+    ) -> SearchWindow:
+        """Window centred on a box, ``factor`` times as wide as the root of the box's area.
+
+        Args:
+            box: xywh in image pixels.
+            factor: window side over ``sqrt(w * h)``.
+            size: [px] side of the crop.
+            official: round the side up to whole pixels, and map as the official code does.
+
+        Raises:
+            ConfigError: the box is not finite or the window is narrower than a pixel.
+        """
+        x, y, w, h = (float(v) for v in box)
+        area = w * h
+        side = math.sqrt(area) * factor if area > 0 else 0.0
+        if official and math.isfinite(side):
+            side = float(math.ceil(side))
+        center = (x + 0.5 * w, y + 0.5 * h)
+        if not (math.isfinite(center[0]) and math.isfinite(center[1]) and 1 <= side < math.inf):
+            raise ConfigError(
+                f"No search window around box {[x, y, w, h]} at factor {factor}: its side would be "
+                f"{side} px; expected a finite xywh box whose window is at least a pixel wide."
+            )
+        return cls(center, side, size, official)
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels to an image pixel."""
+        return self.size / self.side
+
+    def extract(self, frame: np.ndarray) -> np.ndarray:
+        """Crop of a uint8 frame ``(H, W, 3)`` as uint8 ``(S, S, 3)``; black outside the frame."""
+        return self._extract_official(frame) if self.official else self._extract_exact(frame)
+
+    def to_crop(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes ``(..., 4)`` from xywh image pixels to cxcywh01 of the crop."""
+        boxes = xywh_to_cxcywh(boxes)
+        center = np.asarray(self.center)
+        if self.official:
+            span = self.size - 1
+            position = 0.5 + (boxes[..., :2] - center) * self.scale / span
+            extent = boxes[..., 2:] * self.scale / span
+        else:
+            position = 0.5 + (boxes[..., :2] - center) / self.side
+            extent = boxes[..., 2:] / self.side
+        return np.concatenate([position, extent], axis=-1)
+
+    def to_image(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes ``(..., 4)`` from cxcywh01 of the crop to xywh image pixels."""
+        boxes = np.asarray(boxes, dtype=np.float64)
+        position = np.asarray(self.center) + (boxes[..., :2] - 0.5) * self.side
+        return cxcywh_to_xywh(np.concatenate([position, boxes[..., 2:] * self.side], axis=-1))
+
+    def _extract_exact(self, frame: np.ndarray) -> np.ndarray:
+        # cv2 puts a pixel's centre on an integer, we put it half a pixel further: crop pixel i
+        # samples the frame at left + (i + 0.5) / scale - 0.5.
+        step = self.side / self.size
+        left, top = (c - 0.5 * self.side + 0.5 * step - 0.5 for c in self.center)
+        crop_to_frame = np.array([[step, 0.0, left], [0.0, step, top]])
+        return cv2.warpAffine(
+            frame,
+            crop_to_frame,
+            (self.size, self.size),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        )
+
+    def _extract_official(self, frame: np.ndarray) -> np.ndarray:
+        height, width = frame.shape[:2]
+        side = int(self.side)
+        # Python's round (half to even) on both axes, as the official code has it.
+        left, top = (round(c - 0.5 * side) for c in self.center)
+        pad_left, pad_top = max(0, -left), max(0, -top)
+        # One pixel more than needed: a crop that just fits loses its last row and column.
+        pad_right, pad_bottom = max(0, left + side - width + 1), max(0, top + side - height + 1)
+        bottom, right = top + side - pad_bottom, left + side - pad_right
+        if bottom <= top + pad_top or right <= left + pad_left:
+            return np.zeros((self.size, self.size, 3), np.uint8)
+        inside = frame[top + pad_top : bottom, left + pad_left : right]
+        padded = cv2.copyMakeBorder(
+            inside, pad_top, pad_bottom, pad_left, pad_right, cv2.BORDER_CONSTANT
+        )
+        return cv2.resize(padded, (self.size, self.size))
