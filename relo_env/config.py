@@ -68,3 +68,108 @@ class CropConfig:
     def num_positions(self) -> int:
         """Number of positions H * W, which is the number of actions."""
         return self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """Which frames make an episode and where the search window stands in them.
+
+    Attributes:
+        mode: ``"clip"``: ``clip_length`` sampled search frames; ``"sequence"``: the whole video in
+            order, frame 0 as every template.
+        clip_length: search frames T of a clip.
+        search_window: ``"tracked"``: around the box chosen last (a closed loop); ``"jittered"``:
+            drawn around the ground truth as the paper trains (an open loop).
+        frame_sampling: ``"consecutive"``, ``"ordered"`` or ``"causal"``; None takes consecutive for
+            tracked and ordered for jittered windows.
+        max_stride: consecutive frames are drawn at a random stride up to this many frames.
+        max_interval: ordered and causal frames lie within this many frames of a base frame.
+    """
+
+    mode: Literal["clip", "sequence"] = "clip"
+    clip_length: int = 8
+    search_window: Literal["tracked", "jittered"] = "tracked"
+    frame_sampling: Literal["consecutive", "ordered", "causal"] | None = None
+    max_stride: int = 4
+    max_interval: int = 400
+
+    def __post_init__(self) -> None:
+        _choose("mode", self.mode, ("clip", "sequence"))
+        _choose("search_window", self.search_window, ("tracked", "jittered"))
+        if self.frame_sampling is not None:
+            _choose("frame_sampling", self.frame_sampling, ("consecutive", "ordered", "causal"))
+        for name in ("clip_length", "max_stride", "max_interval"):
+            value = getattr(self, name)
+            _require(
+                isinstance(value, int) and value > 0, f"{name} is {value!r}; expected an int > 0."
+            )
+        _require(
+            not (self.mode == "sequence" and self.search_window == "jittered"),
+            'search_window="jittered" draws windows around the ground truth of a clip; '
+            'mode="sequence" is for evaluation and needs search_window="tracked".',
+        )
+
+    @property
+    def sampling(self) -> str:
+        """The frame sampling in force."""
+        return self.frame_sampling or (
+            "consecutive" if self.search_window == "tracked" else "ordered"
+        )
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """What an episode pays.
+
+    Attributes:
+        reward: ``"iou+auc"``, or a callable ``(ious, visible, last) -> float``.
+        iou_weight: weight of a frame's IoU.
+        auc_weight: lambda, weight of the clip's AUC, paid at the last frame.
+    """
+
+    reward: RewardFunction | Literal["iou+auc"] = "iou+auc"
+    iou_weight: float = 1.0
+    auc_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.reward):
+            _choose("reward", self.reward, ("iou+auc",))
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Everything about an environment but its data and its proposer.
+
+    Attributes:
+        clip: frames and windows of an episode.
+        reward: what it pays.
+        action_mode: ``"grid"``: a position; ``"box"``: a box; ``"move"``: shift, scale and stop.
+        max_moves: moves a frame in ``action_mode="move"``.
+        augment: draw grey, mirror and brightness once a clip; None: for training clips only.
+        candidate_info: put what every position would have earned into the info.
+        official: official crop geometry, and IoU inside the crop with the target clamped to it.
+    """
+
+    clip: ClipConfig = ClipConfig()
+    reward: RewardConfig = RewardConfig()
+    action_mode: Literal["grid", "box", "move"] = "grid"
+    max_moves: int = 20
+    augment: bool | None = None
+    candidate_info: bool = False
+    official: bool = False
+
+    def __post_init__(self) -> None:
+        _choose("action_mode", self.action_mode, ("grid", "box", "move"))
+        _require(
+            isinstance(self.max_moves, int) and self.max_moves > 0,
+            f"max_moves is {self.max_moves!r}; expected an int > 0.",
+        )
+        _require(
+            not (self.action_mode == "move" and self.candidate_info),
+            'candidate_info says what other positions would have earned; action_mode="move" '
+            "has no positions. Drop one of the two.",
+        )
+        _require(
+            not (self.action_mode == "move" and self.clip.search_window == "jittered"),
+            'action_mode="move" moves the window with the box; it needs search_window="tracked".',
+        )

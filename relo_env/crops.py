@@ -68,9 +68,14 @@ class SearchWindow:
         """Crop pixels to an image pixel."""
         return self.size / self.side
 
-    def extract(self, frame: np.ndarray) -> np.ndarray:
-        """Crop of a uint8 frame ``(H, W, 3)`` as uint8 ``(S, S, 3)``; black outside the frame."""
-        return self._extract_official(frame) if self.official else self._extract_exact(frame)
+    def extract(self, frame: np.ndarray, mirror: bool = False) -> np.ndarray:
+        """Crop of a uint8 frame ``(H, W, 3)`` as uint8 ``(S, S, 3)``; black outside the frame.
+
+        With ``mirror`` the window lies on the frame mirrored left to right, which is never made.
+        """
+        if self.official:
+            return self._extract_official(np.ascontiguousarray(frame[:, ::-1]) if mirror else frame)
+        return self._extract_exact(frame, mirror)
 
     def to_crop(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes ``(..., 4)`` from xywh image pixels to cxcywh01 of the crop."""
@@ -91,12 +96,14 @@ class SearchWindow:
         position = np.asarray(self.center) + (boxes[..., :2] - 0.5) * self.side
         return cxcywh_to_xywh(np.concatenate([position, boxes[..., 2:] * self.side], axis=-1))
 
-    def _extract_exact(self, frame: np.ndarray) -> np.ndarray:
+    def _extract_exact(self, frame: np.ndarray, mirror: bool) -> np.ndarray:
         # cv2 puts a pixel's centre on an integer, we put it half a pixel further: crop pixel i
         # samples the frame at left + (i + 0.5) / scale - 0.5.
         step = self.side / self.size
         left, top = (c - 0.5 * self.side + 0.5 * step - 0.5 for c in self.center)
         crop_to_frame = np.array([[step, 0.0, left], [0.0, step, top]])
+        if mirror:
+            crop_to_frame[0] = [-step, 0.0, frame.shape[1] - 1 - left]
         return cv2.warpAffine(
             frame,
             crop_to_frame,

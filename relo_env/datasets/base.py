@@ -106,6 +106,10 @@ class Dataset(ABC):
             DataError: its files are missing or malformed.
         """
 
+    def draw(self, rng: np.random.Generator) -> Sequence:
+        """A sequence at random, all equally likely unless a subclass weighs them."""
+        return self[int(rng.integers(len(self)))]
+
     @property
     def is_training(self) -> bool:
         """Whether the split is one to train on."""

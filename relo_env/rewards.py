@@ -1,0 +1,44 @@
+"""What an episode pays: overlap at each frame, the clip's AUC at the last (METHOD section 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from relo_env.config import RewardConfig, RewardFunction
+
+THRESHOLDS = np.linspace(0.0, 1.0, 21)
+"""Overlap thresholds of the success curve."""
+
+
+def clip_auc(ious: np.ndarray) -> float:
+    """The reward's AUC: trapezoid under the success curve of a clip (official ``compute_auc``).
+
+    Args:
+        ious: ``(T,)`` overlaps of the clip's visible frames.
+
+    Returns:
+        Area over 21 thresholds with strict ``>``: 0.975 for a perfect clip, 0 for an empty one.
+        Not the benchmark's AUC, which is ``relo_env.benchmark.metrics.success_auc``.
+    """
+    ious = np.asarray(ious, dtype=np.float64)
+    if ious.size == 0:
+        return 0.0
+    success = (ious[:, None] > THRESHOLDS).mean(0)
+    return float((success.sum() - 0.5 * (success[0] + success[-1])) * 0.05)
+
+
+def iou_plus_auc(iou_weight: float = 1.0, auc_weight: float = 1.0) -> RewardFunction:
+    """The paper's reward as an environment pays it: IoU a frame, AUC at the last."""
+
+    def reward(ious: np.ndarray, visible: np.ndarray, last: bool) -> float:
+        paid = iou_weight * float(ious[-1]) if visible[-1] else 0.0
+        return paid + auc_weight * clip_auc(ious[visible]) if last else paid
+
+    return reward
+
+
+def make_reward(config: RewardConfig) -> RewardFunction:
+    """The reward function that a configuration names."""
+    if callable(config.reward):
+        return config.reward
+    return iou_plus_auc(config.iou_weight, config.auc_weight)
