@@ -1,0 +1,81 @@
+"""GOT-10k (Huang et al., TPAMI 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from relo_env.datasets.annotations import annotate, read_boxes, read_labels, require_count
+from relo_env.datasets.base import Sequence
+from relo_env.datasets.disk import DiskDataset, image_frames, read_names, subfolders
+
+
+class GOT10k(DiskDataset):
+    """GOT-10k: 9335 training, 180 validation and 180 test sequences.
+
+    The split's ``list.txt`` names the sequences; without it, the folders do. A frame with
+    ``absence`` 1 or ``cover`` 0 is one without target. Of a test sequence only the first box is
+    public: its later frames are marked absent, and are scored by the benchmark's server.
+    """
+
+    name = "GOT10k"
+    splits = ("train", "val", "test")
+    layout = (
+        "  <root>/{train,val,test}/list.txt\n"
+        "  <root>/{train,val,test}/GOT-10k_Train_000001/  with\n"
+        "    00000001.jpg ...\n"
+        "    groundtruth.txt        x,y,width,height a line (test: the first frame's only)\n"
+        "    absence.label, cover.label   one number a line (not in test)"
+    )
+
+    @property
+    def official_names(self) -> tuple[str, ...] | None:
+        """Names of the evaluation splits, numbered from 1 to 180."""
+        if self.is_training:
+            return None
+        return tuple(f"GOT-10k_{self.split.title()}_{k:06d}" for k in range(1, 181))
+
+    def list_names(self) -> Iterable[str]:
+        """Names in ``list.txt``, or on disk."""
+        folder = self.root / self.split
+        return (
+            read_names(folder / "list.txt")
+            if (folder / "list.txt").is_file()
+            else subfolders(folder)
+        )
+
+    def load(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see ``Dataset.load``."""
+        folder = self.root / self.split / name
+        if not folder.is_dir():
+            raise self.missing(name, folder)
+        frames = image_frames(folder)
+        n = len(frames)
+        if self.split == "test":
+            return annotate(name, frames, read_first_box(folder / "groundtruth.txt", n))
+        boxes = read_boxes(folder / "groundtruth.txt", n)
+        return annotate(name, frames, boxes, _read_absence(folder, n))
+
+
+def _read_absence(folder: Path, count: int) -> np.ndarray:
+    absent = np.zeros(count, dtype=bool)
+    if (folder / "absence.label").is_file():
+        absent |= read_labels(folder / "absence.label", count) == 1
+    if (folder / "cover.label").is_file():
+        absent |= read_labels(folder / "cover.label", count) == 0
+    return absent
+
+
+def read_first_box(path: Path, count: int) -> np.ndarray:
+    """Boxes ``(count, 4)`` of a video whose annotation stops after the first frame.
+
+    Raises:
+        DataError: the file is missing or malformed, or holds another number of boxes than one.
+    """
+    given = read_boxes(path)
+    require_count(path, len(given), 1, "boxes")
+    boxes = np.zeros((count, 4))
+    boxes[0] = given[0]
+    return boxes

@@ -1,0 +1,132 @@
+"""The one table of data sets: their public names and where their classes are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from relo_env.datasets.base import Dataset
+from relo_env.errors import ConfigError, unknown
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A row of the table.
+
+    Attributes:
+        name: public name, also the name of its folder in ``$RELO_DATA`` and of its id.
+        factory: a class or function ``(root=, split=, **options) -> Dataset`` (without ``root``
+            where none is needed), or where one is, as ``"module:name"``.
+        needs_root: whether it reads from a folder.
+    """
+
+    name: str
+    factory: str | Callable[..., Dataset]
+    needs_root: bool = True
+
+    def resolve(self) -> Callable[..., Dataset]:
+        """The factory itself, imported where it is given by name.
+
+        Raises:
+            ConfigError: there is no such module or name.
+        """
+        if callable(self.factory):
+            return self.factory
+        module, _, attribute = self.factory.partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"Data set {self.name!r}: no factory at {self.factory!r} ({error}); "
+                "expected 'module:name'."
+            ) from error
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Its splits, the default first; empty where a function makes it."""
+        return getattr(self.resolve(), "splits", ())
+
+
+_SPECS: dict[str, DatasetSpec] = {}
+
+
+def register_dataset(
+    name: str, factory: str | Callable[..., Dataset], *, needs_root: bool = True
+) -> DatasetSpec:
+    """Add a data set to the table. Registering the same one again changes nothing.
+
+    Args:
+        name: public name; upper and lower case are not told apart when it is looked up.
+        factory: see ``DatasetSpec``.
+        needs_root: see ``DatasetSpec``.
+
+    Raises:
+        ConfigError: the name is taken by another factory.
+    """
+    spec = DatasetSpec(name, factory, needs_root)
+    if _SPECS.setdefault(name.lower(), spec) != spec:
+        raise ConfigError(
+            f"Data set {name!r} is already registered as {_SPECS[name.lower()].factory!r}; "
+            "choose another name."
+        )
+    return spec
+
+
+def list_datasets() -> tuple[DatasetSpec, ...]:
+    """All rows of the table, in the order of registration."""
+    return tuple(_SPECS.values())
+
+
+def find_dataset(name: str) -> DatasetSpec:
+    """The row of a data set, whatever the case of ``name``.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest ones.
+    """
+    if name.lower() not in _SPECS:
+        raise ConfigError(unknown("data set", name, [spec.name for spec in list_datasets()]))
+    return _SPECS[name.lower()]
+
+
+def make_dataset(
+    name: str, *, root: Path | str | None = None, split: str | None = None, **options: Any
+) -> Dataset:
+    """Make a data set by name.
+
+    Args:
+        name: a name of ``list_datasets()``, in any case.
+        root: its folder; by default ``$RELO_DATA/<name>``.
+        split: one of its splits; by default the training split, or its only one.
+        **options: further arguments of its class.
+
+    Raises:
+        ConfigError: an unknown name, split or option, or a root where none is needed.
+        DataError: its folder is missing; the message shows the expected layout.
+    """
+    spec = find_dataset(name)
+    factory = spec.resolve()
+    if spec.needs_root:
+        options["root"] = root
+    elif root is not None:
+        raise ConfigError(
+            f"Data set {spec.name!r} reads no folder, but root={str(root)!r} was given."
+        )
+    accepted = inspect.signature(factory).parameters
+    for option in options:
+        if option not in accepted and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+            raise ConfigError(unknown(f"option of data set {spec.name!r}", option, accepted))
+    return factory(split=split, **options)
+
+
+for _name, _factory, _needs_root in (
+    ("Synthetic", "relo_env.datasets.synthetic:Synthetic", False),
+    ("Folder", "relo_env.datasets.folder:Folder", True),
+    ("LaSOT", "relo_env.datasets.lasot:LaSOT", True),
+    ("LaSOText", "relo_env.datasets.lasot:LaSOText", True),
+    ("GOT10k", "relo_env.datasets.got10k:GOT10k", True),
+):
+    register_dataset(_name, _factory, needs_root=_needs_root)
