@@ -11,7 +11,7 @@ import numpy as np
 from relo_env.errors import ConfigError
 
 RewardFunction = Callable[[np.ndarray, np.ndarray, bool], float]
-"""``(ious, visible, last) -> float``: overlaps ``(t,)`` and visibility ``(t,)`` up to this frame."""
+"""``(ious, visible, last) -> float``: overlaps and visibility ``(t,)`` of the frames so far."""
 
 
 def _require(condition: bool, message: str) -> None:

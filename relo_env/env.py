@@ -1,0 +1,195 @@
+"""The tracking environment: one clip an episode, one frame a step."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import EzPickle
+
+from relo_env import rendering
+from relo_env.batch import EpisodeBatch
+from relo_env.crops import SearchWindow
+from relo_env.datasets.base import Dataset
+
+ROWS = (0,)
+
+
+def draw_episode_seed(rng: np.random.Generator) -> int:
+    """The 63-bit number from which all of an episode follows."""
+    return int(rng.integers(2**63))
+
+
+class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
+    """Follow one object through a clip by choosing, in each frame, where it is.
+
+    ## Description
+
+    An episode is a clip of an annotated video: K template frames, in which the target's box is
+    given, and T search frames, in which it is asked for. In each search frame a square search
+    window is cut around the box chosen last and resized to the search crop. A proposer gives a
+    candidate box for every cell of a grid over that crop; the agent chooses a cell and so a box.
+    See RELO, arXiv 2605.07379.
+
+    ## Action Space
+
+    `action_mode="grid"`: `Discrete(H * W)`, the cells of the search crop in row-major order (256
+    with the default crops). `"box"`: `Box(-1, 2, (4,))`, the box itself, centre and size as
+    fractions of the search window. `"move"`: `Discrete(11)`: left, right, up, down, each of them
+    twice as far, larger, smaller, stop (Yun et al. 2017); the frame is settled by stop, or after
+    `max_moves`.
+
+    ## Observation Space
+
+    | key | space | what |
+    | --- | --- | --- |
+    | `template` | `Box(0, 255, (3 * K, Hz, Wz), uint8)` | template crops, RGB, stacked |
+    | `template_box` | `Box(0, 1, (4 * K,), float32)` | the target in each, xywh / crop side |
+    | `search` | `Box(0, 255, (3, Hx, Wx), uint8)` | search crop, RGB |
+
+    A proposer with a network adds what its policy needs, e.g. `features`.
+
+    ## Rewards
+
+    `iou_weight * IoU` of the chosen box at each frame that shows the target, and
+    `auc_weight * AUC` of the clip at the last frame (`relo_env.rewards.clip_auc`). A frame whose
+    target is absent pays nothing and is left out of the AUC.
+
+    ## Starting State
+
+    The first search window lies around the last template's box.
+
+    ## Episode End
+
+    The episode terminates after the clip's last frame; it is never truncated. Do not register a
+    step limit: it would cut off the AUC. The last observation is repeated at the end.
+
+    ## Info
+
+    Of the frame just acted on: `sequence`, `frame`, `box`, `target_box` (xywh pixels, zeros when
+    absent), `iou` (0.0 when absent), `visible`; at the end `auc` and `ious`; with
+    `candidate_info=True` also `candidate_ious`, what every position would have earned. An info of
+    `reset` describes the last template's frame and has no `iou`.
+
+    ## Arguments
+
+    | argument | default | what |
+    | --- | --- | --- |
+    | `dataset` | the id's | name of a data set, or an instance |
+    | `root` | `$RELO_DATA/<Dataset>` | folder of the data set |
+    | `split` | the training split | or the only one there is |
+    | `mode` | `"clip"` | `"sequence"`: the whole video, for evaluation |
+    | `clip_length` | 8 | search frames T |
+    | `search_window` | `"tracked"` | `"jittered"`: around the truth, as the paper trains |
+    | `frame_sampling` | by window | `"consecutive"`, `"ordered"`, `"causal"` |
+    | `max_stride` | 4 | of consecutive frames |
+    | `max_interval` | 400 | reach of ordered and causal frames |
+    | `num_templates`, `template_size`, `template_factor` | the proposer's, or 2, 128, 2.0 | crops |
+    | `search_size`, `search_factor`, `stride` | the proposer's, or 256, 4.0, 16 | crops |
+    | `proposer` | `"previous-size"` | `"target-size"`, `"module:factory"`, an instance |
+    | `proposer_kwargs` | none | plain arguments of the factory |
+    | `action_mode` | `"grid"` | `"box"`, `"move"` |
+    | `max_moves` | 20 | moves a frame |
+    | `reward` | `"iou+auc"` | or a callable `(ious, visible, last) -> float` |
+    | `iou_weight`, `auc_weight` | 1.0, 1.0 | auc_weight is the paper's lambda |
+    | `augment` | in training clips | grey, mirror, brightness, once a clip |
+    | `candidate_info` | False | tell `candidate_ious` |
+    | `official` | False | official crop geometry and crop-clamped IoU |
+    | `render_mode` | None | `"rgb_array"`, `"human"` |
+
+    Anything else goes to the data set, e.g. `difficulty="hard"` to `RELO-Synthetic-v0`.
+
+    `reset(options={"sequence": name, "start": frame})` pins the next clip only.
+
+    ## Version History
+
+    * v0: first version.
+
+    Raises:
+        ConfigError: an argument, or a combination of them, that cannot be.
+        DataError: the data set is missing or malformed.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}
+
+    def __init__(
+        self, dataset: str | Dataset = "Synthetic", render_mode: str | None = None, **options: Any
+    ) -> None:
+        EzPickle.__init__(self, dataset, render_mode, **options)
+        self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
+        self.batch = EpisodeBatch(1, dataset=dataset, **options)
+        self.observation_space = self.batch.observation_space
+        self.action_space = self.batch.action_space
+        self._playing = False
+        self._viewer = rendering.Viewer()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Begin an episode; ``options`` may pin its ``sequence`` and ``start``."""
+        super().reset(seed=seed)
+        (info,) = self.batch.start(ROWS, [draw_episode_seed(self.np_random)], options or {})
+        self.batch.look(ROWS)
+        self._playing = True
+        self._refresh()
+        return self._observation(), info
+
+    def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Choose the target's box in the current frame and go on to the next."""
+        if not self._playing:
+            raise gym.error.ResetNeeded("The episode is over, or none began; call reset() first.")
+        (outcome,) = self.batch.act(ROWS, [action])
+        self._playing = not outcome.done
+        if outcome.moved_on and not outcome.done:
+            self.batch.look(ROWS)
+        self._refresh()
+        return self._observation(), outcome.reward, outcome.done, False, outcome.info
+
+    @property
+    def frame(self) -> np.ndarray:
+        """The whole current frame, uint8 RGB ``(H, W, 3)``, for agents that look beyond crops."""
+        return self.batch.episodes[0].frame
+
+    @property
+    def window(self) -> SearchWindow:
+        """Where the search crop lies in `frame`; maps boxes between the two."""
+        return self.batch.episodes[0].window
+
+    @property
+    def candidates(self) -> np.ndarray:
+        """``(H * W, 4)`` boxes of all positions in `frame`, xywh pixels, before clipping."""
+        return self.batch.candidates(0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The environment's place in its run, as plain JSON values."""
+        return {
+            "np_random": self.np_random.bit_generator.state,
+            "rows": self.batch.state(),
+            "playing": self._playing,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Go to the place of a `state_dict`; returns the observation there."""
+        self.np_random.bit_generator.state = state["np_random"]
+        self.batch.restore(state["rows"])
+        self._playing = state["playing"]
+        return self._observation()
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """The frame acted on last with the chosen box, the true one and the search window."""
+        if self.render_mode != "rgb_array":
+            return None
+        return rendering.draw_episode(self.batch.episodes[0].shown())
+
+    def close(self) -> None:
+        """Close the window and the decoding threads."""
+        self._viewer.close()
+        self.batch.loader.close()
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        return {name: values[0] for name, values in self.batch.observation().items()}
+
+    def _refresh(self) -> None:
+        if self.render_mode == "human":
+            self._viewer.show(rendering.draw_episode(self.batch.episodes[0].shown()))

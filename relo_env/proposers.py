@@ -1,0 +1,175 @@
+"""What turns a search crop into candidate boxes, one for every position of the grid."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import gymnasium as gym
+import numpy as np
+
+from relo_env.config import CropConfig
+from relo_env.errors import ConfigError, unknown
+
+
+class Proposals(NamedTuple):
+    """Candidate boxes of some rows.
+
+    Attributes:
+        boxes: ``(n, H * W, 4)`` cxcywh01 of each row's search crop, row-major positions.
+        extras: what is added to the observation, each ``(n, ...)`` in ``extra_spaces``' order.
+    """
+
+    boxes: np.ndarray
+    extras: dict[str, np.ndarray]
+
+
+@runtime_checkable
+class BoxProposer(Protocol):
+    """Gives a candidate box for every position, for all rows of the environment that owns it.
+
+    Attributes:
+        extra_spaces: what it adds to an environment's observation, unbatched.
+        crop: the crops that it wants.
+    """
+
+    extra_spaces: Mapping[str, gym.Space]
+    crop: CropConfig
+
+    def bind(self, num_rows: int) -> BoxProposer:
+        """A proposer with state of its own for ``num_rows`` rows, and shared weights."""
+        ...
+
+    def reset(self, rows: np.ndarray, templates: np.ndarray, template_boxes: np.ndarray) -> None:
+        """Start episodes on ``rows``: uint8 ``(n, K, 3, Hz, Wz)`` and ``(n, K, 4)`` xywh01."""
+        ...
+
+    def propose(
+        self,
+        rows: np.ndarray,
+        searches: np.ndarray,
+        previous_boxes: np.ndarray,
+        target_boxes: np.ndarray | None = None,
+    ) -> Proposals:
+        """Candidates for the next frame of ``rows``, called once for each row and frame.
+
+        Args:
+            rows: int ``(n,)``, any subset of the rows in any order.
+            searches: uint8 ``(n, 3, Hx, Wx)``.
+            previous_boxes: ``(n, 4)`` boxes chosen last, cxcywh01 of the search crops.
+            target_boxes: ``(n, 4)`` true boxes likewise, zeros where absent; for oracles only.
+        """
+        ...
+
+
+def grid_centers(grid: tuple[int, int]) -> np.ndarray:
+    """Centres ``(H * W, 2)`` of the cells, (x, y) as fractions of the crop, row-major."""
+    rows, columns = grid
+    y, x = np.divmod(np.arange(rows * columns), columns)
+    return np.stack([(x + 0.5) / columns, (y + 0.5) / rows], axis=-1)
+
+
+class PreviousSizeProposer:
+    """Puts the last box's size on every cell centre: the simplest world without a network."""
+
+    extra_spaces: Mapping[str, gym.Space] = {}
+
+    def __init__(self, crop: CropConfig | None = None) -> None:
+        self.crop = crop or CropConfig()
+        self._centers = grid_centers(self.crop.grid)
+
+    def bind(self, num_rows: int) -> BoxProposer:
+        """Itself: there is no state."""
+        return self
+
+    def reset(self, rows: np.ndarray, templates: np.ndarray, template_boxes: np.ndarray) -> None:
+        """Nothing to start."""
+
+    def propose(
+        self,
+        rows: np.ndarray,
+        searches: np.ndarray,
+        previous_boxes: np.ndarray,
+        target_boxes: np.ndarray | None = None,
+    ) -> Proposals:
+        """Candidates of the last size."""
+        return self._of_size(previous_boxes[:, 2:])
+
+    def _of_size(self, sizes: np.ndarray) -> Proposals:
+        shape = (len(sizes), len(self._centers), 2)
+        centers = np.broadcast_to(self._centers, shape)
+        return Proposals(
+            np.concatenate([centers, np.broadcast_to(sizes[:, None], shape)], axis=-1), {}
+        )
+
+
+class TargetSizeProposer(PreviousSizeProposer):
+    """Puts the true size on every cell centre: an oracle for debugging an algorithm."""
+
+    def propose(
+        self,
+        rows: np.ndarray,
+        searches: np.ndarray,
+        previous_boxes: np.ndarray,
+        target_boxes: np.ndarray | None = None,
+    ) -> Proposals:
+        """Candidates of the true size; of the last size where the target is absent."""
+        if target_boxes is None:
+            raise ConfigError('"target-size" needs the true boxes, which only an environment has.')
+        sizes = target_boxes[:, 2:]
+        return self._of_size(np.where(sizes > 0, sizes, previous_boxes[:, 2:]))
+
+
+BUILT_IN = {"previous-size": PreviousSizeProposer, "target-size": TargetSizeProposer}
+
+
+def make_proposer(
+    proposer: str | BoxProposer,
+    proposer_kwargs: Mapping[str, Any] | None = None,
+    **crop: int | float | None,
+) -> BoxProposer:
+    """The proposer that an environment's arguments name.
+
+    Args:
+        proposer: ``"previous-size"``, ``"target-size"``, ``"module:factory"`` or an instance.
+        proposer_kwargs: plain arguments of a factory.
+        **crop: fields of `CropConfig`; None leaves the choice to the proposer.
+
+    Raises:
+        ConfigError: no such proposer, or it wants other crops than those asked for.
+    """
+    asked = {name: value for name, value in crop.items() if value is not None}
+    kwargs = dict(proposer_kwargs or {})
+    if isinstance(proposer, str) and proposer in BUILT_IN:
+        return BUILT_IN[proposer](CropConfig(**asked), **kwargs)  # type: ignore[arg-type]
+    if isinstance(proposer, str):
+        made = _resolve(proposer)(**kwargs)
+    elif kwargs:
+        raise ConfigError("proposer_kwargs belong to a proposer given by name, not to an instance.")
+    else:
+        made = proposer
+    if not isinstance(made, BoxProposer):
+        raise ConfigError(
+            f"Proposer {proposer!r} gave {type(made).__name__}; expected an object with "
+            "extra_spaces, crop, bind, reset and propose (relo_env.proposers.BoxProposer)."
+        )
+    for name, value in asked.items():
+        if getattr(made.crop, name) != value:
+            raise ConfigError(
+                f"{name}={value} but the proposer {type(made).__name__} was made for "
+                f"{name}={getattr(made.crop, name)}. Leave the argument out to take the proposer's."
+            )
+    return made
+
+
+def _resolve(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    if not attribute:
+        raise ConfigError(
+            unknown("proposer", path, BUILT_IN, 'Others are named "module:factory" or given.')
+        )
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"Proposer {path!r} cannot be imported: {error}.") from error

@@ -1,0 +1,153 @@
+"""Pictures of tracking: frames with boxes, a score-map inset and a caption."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence as SequenceOf
+
+import cv2
+import numpy as np
+
+from relo_env.episode import Shown
+from relo_env.errors import ConfigError, unknown
+
+logger = logging.getLogger(__name__)
+
+TRUE_COLOUR = (60, 220, 90)
+CHOSEN_COLOUR = (255, 90, 60)
+WINDOW_COLOUR = (90, 160, 255)
+MIN_HEIGHT = 240
+"""[px] smaller frames are enlarged so that captions can be read."""
+
+
+def check_mode(render_mode: str | None, known: SequenceOf[str]) -> str | None:
+    """The render mode, if it is one.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if render_mode is not None and render_mode not in known:
+        raise ConfigError(unknown("render_mode", render_mode, known))
+    return render_mode
+
+
+def draw_box(
+    picture: np.ndarray, box: np.ndarray, colour: tuple[int, int, int], thickness: int = 2
+) -> None:
+    """Draw an xywh box on a uint8 RGB picture, in place."""
+    x, y, w, h = (float(v) for v in box)
+    corners = np.array([x, y, x + w, y + h]).round().clip(-10_000, 10_000).astype(int)
+    cv2.rectangle(
+        picture, corners[:2].tolist(), corners[2:].tolist(), colour, thickness, cv2.LINE_AA
+    )
+
+
+def draw_score_map(picture: np.ndarray, scores: np.ndarray, side: int = 96) -> None:
+    """Draw a score map ``(H, W)`` as an inset in the top right corner, in place."""
+    side = min(side, picture.shape[0] // 2, picture.shape[1] // 2)
+    low, high = float(scores.min()), float(scores.max())
+    levels = ((scores - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
+    heat = cv2.applyColorMap(
+        cv2.resize(levels, (side, side), interpolation=cv2.INTER_NEAREST), cv2.COLORMAP_VIRIDIS
+    )
+    picture[:side, -side:] = heat[..., ::-1]
+    cv2.rectangle(picture, (picture.shape[1] - side, 0), (picture.shape[1] - 1, side), (255,) * 3)
+
+
+def draw_caption(picture: np.ndarray, text: str) -> None:
+    """Write a line in the bottom left corner, in place."""
+    at = (6, picture.shape[0] - 8)
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(
+            picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA
+        )
+
+
+def draw(
+    frame: np.ndarray,
+    box: np.ndarray | None = None,
+    target_box: np.ndarray | None = None,
+    window: np.ndarray | None = None,
+    scores: np.ndarray | None = None,
+    caption: str = "",
+) -> np.ndarray:
+    """A frame with what is known about it.
+
+    Args:
+        frame: uint8 RGB ``(H, W, 3)``; it is not written to.
+        box: chosen box, xywh pixels (red).
+        target_box: true box, xywh pixels (green).
+        window: search window, xywh pixels (blue).
+        scores: ``(H, W)`` score map of the search window's grid.
+        caption: a line of text.
+
+    Returns:
+        uint8 RGB picture, enlarged by a whole factor if the frame is small.
+    """
+    factor = max(1, -(-MIN_HEIGHT // frame.shape[0]))
+    size = (frame.shape[1] * factor, frame.shape[0] * factor)
+    picture = cv2.resize(frame, size, interpolation=cv2.INTER_NEAREST) if factor > 1 else None
+    picture = np.ascontiguousarray(frame).copy() if picture is None else picture
+    if window is not None:
+        draw_box(picture, np.asarray(window) * factor, WINDOW_COLOUR, 1)
+    if target_box is not None:
+        draw_box(picture, np.asarray(target_box) * factor, TRUE_COLOUR)
+    if box is not None:
+        draw_box(picture, np.asarray(box) * factor, CHOSEN_COLOUR)
+    if scores is not None:
+        draw_score_map(picture, np.asarray(scores))
+    draw_caption(picture, caption)
+    return picture
+
+
+def draw_episode(shown: Shown) -> np.ndarray:
+    """The frame of an episode that was acted on last."""
+    (cx, cy), side = shown.window.center, shown.window.side
+    return draw(
+        shown.frame,
+        box=shown.box,
+        target_box=shown.target_box if shown.visible else None,
+        window=np.array([cx - side / 2, cy - side / 2, side, side]),
+        caption=shown.caption,
+    )
+
+
+class Viewer:
+    """A window on the screen; without a screen, a warning once and nothing more."""
+
+    def __init__(self, title: str = "RELO") -> None:
+        self._title = title
+        self._open = False
+        self._warned = False
+
+    def show(self, picture: np.ndarray) -> None:
+        """Show a uint8 RGB picture."""
+        if not has_screen():
+            if not self._warned:
+                logger.warning("No screen to render on; use render_mode='rgb_array' instead.")
+                self._warned = True
+            return
+        cv2.imshow(self._title, picture[..., ::-1])
+        cv2.waitKey(1)
+        self._open = True
+
+    def close(self) -> None:
+        """Close the window, if it is open."""
+        if self._open:
+            cv2.destroyWindow(self._title)
+            self._open = False
+
+
+def has_screen() -> bool:
+    """Whether OpenCV can open a window here: it is built with one, and there is a display."""
+    # Asking OpenCV itself would abort the process where the display is missing.
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    built = "NONE" not in _gui_line() and bool(_gui_line())
+    return built and (bool(display) or not sys.platform.startswith("linux"))
+
+
+def _gui_line() -> str:
+    lines = cv2.getBuildInformation().splitlines()
+    return next((line for line in lines if line.strip().startswith("GUI:")), "")

@@ -1,0 +1,252 @@
+"""Many tracking episodes in one process, stepping together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import EzPickle, seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from relo_env import rendering
+from relo_env.batch import EpisodeBatch
+from relo_env.datasets.base import Dataset
+from relo_env.env import TrackingEnv, draw_episode_seed
+from relo_env.errors import ConfigError
+from relo_env.loading import FrameLoader
+
+
+class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPickle):
+    """`TrackingEnv` for ``num_envs`` rows at once: one decoder, one proposer call a step.
+
+    Rows that share a group see the same clips for ever: row ``i`` is seeded ``seed + i // G``.
+    With ``group_size=1`` it equals Gymnasium's ``SyncVectorEnv`` of `TrackingEnv`.
+
+    Args:
+        num_envs: rows; a multiple of ``group_size``.
+        dataset: name of a data set, or an instance.
+        group_size: rows G that live through the same clips.
+        autoreset_mode: Gymnasium's ``NEXT_STEP``, ``SAME_STEP`` or ``DISABLED``.
+        num_threads: decoding threads; 0 decodes between the steps.
+        cache_bytes: decoded frames kept for rows that need the same ones.
+        render_mode: ``"rgb_array"`` or None.
+        **options: those of `TrackingEnv`.
+
+    Raises:
+        ConfigError: an argument, or a combination of them, that cannot be.
+        DataError: the data set is missing or malformed.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "render_modes": ["rgb_array"],
+        "render_fps": TrackingEnv.metadata["render_fps"],
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        dataset: str | Dataset = "Synthetic",
+        *,
+        group_size: int = 1,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        num_threads: int = 2,
+        cache_bytes: int = 1 << 28,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        EzPickle.__init__(
+            self,
+            num_envs,
+            dataset,
+            group_size=group_size,
+            autoreset_mode=autoreset_mode,
+            num_threads=num_threads,
+            cache_bytes=cache_bytes,
+            render_mode=render_mode,
+            **options,
+        )
+        _check_rows(num_envs, group_size, options)
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
+        self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
+        self.num_envs, self.group_size = num_envs, group_size
+        self.batch = EpisodeBatch(
+            num_envs, dataset=dataset, loader=FrameLoader(num_threads, cache_bytes), **options
+        )
+        self.single_observation_space = self.batch.observation_space
+        self.single_action_space = self.batch.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._rngs: list[np.random.Generator | None] = [None] * num_envs
+        self._done = np.ones(num_envs, dtype=bool)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Begin episodes on all rows, or on those of ``options["reset_mask"]``.
+
+        Args:
+            seed: of row 0's group, the next group's being one more; or one seed a row.
+            options: ``sequence`` and ``start`` pin the next clip of all rows that are reset.
+        """
+        pins = dict(options or {})
+        rows = self._rows_to_reset(pins.pop("reset_mask", None))
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        self._seed_rows(rows, seed)
+        infos = self._begin(rows, pins)
+        self.batch.look(rows)
+        return self.batch.observation(), self._batched(dict(zip(rows, infos, strict=True)))
+
+    def step(
+        self, actions: Any
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Act on every row's frame; rows whose episode is over follow the autoreset mode."""
+        stale = np.flatnonzero(self._done).tolist()
+        if stale and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
+            raise gym.error.ResetNeeded(
+                f"Rows {stale} have no episode; call reset() first"
+                " (with options={'reset_mask': ...} to reset these alone)."
+            )
+        rewards = np.zeros(self.num_envs)
+        infos: dict[int, dict[str, Any]] = {}
+        live = np.flatnonzero(~self._done).tolist()
+        if stale:
+            self._require_begun(stale)
+            infos.update(zip(stale, self._begin(stale, {}), strict=True))
+        outcomes = self.batch.act(live, [actions[row] for row in live])
+        for row, outcome in zip(live, outcomes, strict=True):
+            rewards[row], self._done[row], infos[row] = outcome.reward, outcome.done, outcome.info
+        fresh = [r for r, out in zip(live, outcomes, strict=True) if out.moved_on and not out.done]
+        terminated = self._done.copy()
+        final = self._restart_same_step(infos) if terminated.any() else {}
+        restarted = np.flatnonzero(terminated & ~self._done).tolist()
+        self.batch.look(sorted(stale + fresh + restarted))
+        info = self._batched(infos) | final
+        return self.batch.observation(), rewards, terminated, np.zeros_like(terminated), info
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place of all rows in their run, as plain JSON values."""
+        self._require_begun(range(self.num_envs))
+        return {
+            "rngs": [rng.bit_generator.state for rng in self._rngs if rng is not None],
+            "rows": self.batch.state(),
+            "done": self._done.tolist(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Go to the place of a `state_dict`; returns the observation there.
+
+        Raises:
+            ConfigError: the state belongs to another number of rows.
+        """
+        if len(state["rngs"]) != self.num_envs:
+            raise ConfigError(
+                f"The state holds {len(state['rngs'])} rows; this environment has {self.num_envs}."
+            )
+        self._rngs = []
+        for rng_state in state["rngs"]:
+            rng, _ = seeding.np_random(0)
+            rng.bit_generator.state = rng_state
+            self._rngs.append(rng)
+        self.batch.restore(state["rows"])
+        self._done = np.array(state["done"])
+        return self.batch.observation()
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """One picture a row, see `TrackingEnv.render`."""
+        if self.render_mode is None:
+            return None
+        return tuple(rendering.draw_episode(e.shown()) for e in self.batch.episodes)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop the decoding threads."""
+        self.batch.loader.close()
+
+    def _rows_to_reset(self, mask: np.ndarray | None) -> list[int]:
+        if mask is None:
+            return list(range(self.num_envs))
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+            raise ConfigError(
+                f"reset_mask of shape {mask.shape} and type {mask.dtype}; expected "
+                f"({self.num_envs},) booleans, at least one of them True."
+            )
+        return np.flatnonzero(mask).tolist()
+
+    def _seed_rows(self, rows: list[int], seed: int | list[int | None] | None) -> None:
+        if isinstance(seed, Iterable):
+            seeds = list(seed)
+            if len(seeds) != self.num_envs:
+                raise ConfigError(f"{len(seeds)} seeds for {self.num_envs} rows; expected as many.")
+        else:
+            groups = [row // self.group_size for row in range(self.num_envs)]
+            seeds = [None if seed is None else seed + group for group in groups]
+        entropy: dict[int, int] = {}  # a group that nobody seeds still shares one seed
+        for row in rows:
+            if seeds[row] is None and self._rngs[row] is not None:
+                continue
+            group = row // self.group_size
+            shared = seeds[row] if seeds[row] is not None else entropy.get(group)
+            self._rngs[row], entropy[group] = seeding.np_random(shared)
+
+    def _begin(self, rows: list[int], pins: dict[str, Any]) -> list[dict[str, Any]]:
+        rngs = [self._rngs[row] for row in rows]
+        seeds = [draw_episode_seed(rng) for rng in rngs if rng is not None]
+        infos = self.batch.start(rows, seeds, pins)
+        self._done[rows] = False
+        return infos
+
+    def _restart_same_step(self, infos: dict[int, dict[str, Any]]) -> dict[str, Any]:
+        """In ``SAME_STEP``, reset what ended; returns the info that tells of the endings."""
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            return {}
+        rows = np.flatnonzero(self._done).tolist()
+        seen = self.batch.observation()
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for row in rows:
+            final_obs[row] = {name: values[row].copy() for name, values in seen.items()}
+        final_info = self._batched({row: infos[row] for row in rows})
+        infos.update(zip(rows, self._begin(rows, {}), strict=True))
+        mask = np.zeros(self.num_envs, dtype=bool)
+        mask[rows] = True
+        return {
+            "final_obs": final_obs,
+            "_final_obs": mask,
+            "final_info": final_info,
+            "_final_info": mask.copy(),
+        }
+
+    def _batched(self, infos: dict[int, dict[str, Any]]) -> dict[str, Any]:
+        """Infos of some rows in Gymnasium's form; ``ious`` differ in length, so are objects."""
+        batched: dict[str, Any] = {}
+        ious = np.full(self.num_envs, None, dtype=object)
+        for row, info in infos.items():
+            plain = {name: value for name, value in info.items() if name != "ious"}
+            batched = self._add_info(batched, plain, row)
+            ious[row] = info.get("ious")
+        ended = np.array([value is not None for value in ious])
+        return batched | ({"ious": ious, "_ious": ended} if ended.any() else {})
+
+    def _require_begun(self, rows: Iterable[int]) -> None:
+        if any(self._rngs[row] is None for row in rows):
+            raise gym.error.ResetNeeded("No episode began yet; call reset() first.")
+
+
+def _check_rows(num_envs: int, group_size: int, options: dict[str, Any]) -> None:
+    if num_envs < 1 or group_size < 1 or num_envs % group_size:
+        raise ConfigError(
+            f"num_envs={num_envs} and group_size={group_size}; expected positive numbers, "
+            "the first a multiple of the second."
+        )
+    if group_size > 1 and options.get("action_mode") == "move":
+        raise ConfigError(
+            'group_size > 1 keeps rows in step, which action_mode="move" cannot: a frame takes '
+            "each row as many moves as it likes. Drop one of the two."
+        )
