@@ -1,0 +1,1 @@
+"""Benchmark any tracker on any data set: run, evaluate, compare, report."""

@@ -1,0 +1,202 @@
+"""How well boxes follow a target: errors of single frames, curves, and the figures made of them.
+
+Every figure is a mean over frames of some credit in [0, 1], so that means over sequences or over
+all frames are weighted means of sequences' figures. Which frames count, and how, is the business
+of :mod:`relo_env.benchmark.protocols`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from relo_env import boxes
+
+OVERLAP_THRESHOLDS = np.linspace(0, 1, 21)
+PIXEL_THRESHOLDS = np.arange(51.0)
+"""[px] of centre error."""
+NORMALISED_THRESHOLDS = np.linspace(0, 0.5, 51)
+
+
+def overlaps(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over union of xywh boxes ``(n, 4)``, frame by frame: ``(n,)``."""
+    return boxes.iou(predicted, truth)
+
+
+def overlaps_of_inclusive_pixels(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The same with right and bottom edges one pixel less, as the official code has it.
+
+    Equal to :func:`overlaps` but for rounding, which can lift the overlap of equal boxes above 1
+    and so past the last threshold; figures to compare with that code's need it.
+    """
+    last = np.minimum(predicted[:, :2] + predicted[:, 2:] - 1, truth[:, :2] + truth[:, 2:] - 1)
+    sides = last - np.maximum(predicted[:, :2], truth[:, :2]) + 1
+    shared = np.clip(sides, 0, None).prod(-1)
+    union = predicted[:, 2:].prod(-1) + truth[:, 2:].prod(-1) - shared
+    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+
+
+def centre_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """[px] Distance of the centres of xywh boxes ``(n, 4)``: ``(n,)``."""
+    return np.linalg.norm(_centre_difference(predicted, truth), axis=-1)
+
+
+def normalised_centre_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Distance of the centres in units of the true width and height: ``(n,)``.
+
+    Infinite where the true box has no area (Mueller et al. 2018, section 5).
+    """
+    difference = _centre_difference(predicted, truth)
+    scaled = np.divide(
+        difference, truth[:, 2:], out=np.full_like(difference, np.inf), where=truth[:, 2:] > 0
+    )
+    return np.linalg.norm(scaled, axis=-1)
+
+
+def _centre_difference(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return boxes.xywh_to_cxcywh(predicted)[:, :2] - boxes.xywh_to_cxcywh(truth)[:, :2]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameErrors:
+    """Errors of the frames that count, arrays ``(n,)``.
+
+    Attributes:
+        overlap: IoU; 0 where there is no target to overlap.
+        centre: [px] centre error; infinite in a frame that is a miss at every threshold, -1 in
+            one that is a hit at every threshold.
+        centre_norm: the same in units of the target's sides.
+    """
+
+    overlap: np.ndarray
+    centre: np.ndarray
+    centre_norm: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.overlap)
+
+
+def _share(credit: np.ndarray) -> np.ndarray:
+    """Mean over frames, the first axis; 0 where no frame counts."""
+    return credit.sum(0) / max(len(credit), 1)
+
+
+def success_curve(errors: FrameErrors, thresholds: np.ndarray = OVERLAP_THRESHOLDS) -> np.ndarray:
+    """Share of frames whose overlap is above each threshold, strictly."""
+    return _share(errors.overlap[:, None] > thresholds)
+
+
+def precision_curve(errors: FrameErrors, thresholds: np.ndarray = PIXEL_THRESHOLDS) -> np.ndarray:
+    """Share of frames whose centre error is within each threshold [px]."""
+    return _share(errors.centre[:, None] <= thresholds)
+
+
+def normalised_precision_curve(
+    errors: FrameErrors, thresholds: np.ndarray = NORMALISED_THRESHOLDS
+) -> np.ndarray:
+    """Share of frames whose normalised centre error is within each threshold."""
+    return _share(errors.centre_norm[:, None] <= thresholds)
+
+
+def success_auc(errors: FrameErrors) -> float:
+    """Mean of 21 success rates, strict >; 20/21 for a perfect track.
+
+    The reward's ``clip_auc`` is another number: a trapezoid, 0.975 for a perfect clip.
+    """
+    return float(success_curve(errors).mean())
+
+
+def success_rate(errors: FrameErrors, threshold: float) -> float:
+    """Share of frames whose overlap is above ``threshold``, strictly: OP and SR."""
+    return float(_share(errors.overlap > threshold))
+
+
+def precision(errors: FrameErrors, pixels: float = 20.0) -> float:
+    """Share of frames whose centre error is within ``pixels``: P."""
+    return float(_share(errors.centre <= pixels))
+
+
+def normalised_precision(errors: FrameErrors, threshold: float = 0.2) -> float:
+    """Share of frames whose normalised centre error is within ``threshold``: P_norm."""
+    return float(_share(errors.centre_norm <= threshold))
+
+
+def normalised_precision_auc(errors: FrameErrors) -> float:
+    """Mean of the normalised precision curve: P_norm_auc."""
+    return float(normalised_precision_curve(errors).mean())
+
+
+def average_overlap(errors: FrameErrors) -> float:
+    """Mean overlap: AO (Huang et al. 2019)."""
+    return float(_share(errors.overlap))
+
+
+def _trapezoid(curve: np.ndarray) -> float:
+    """Area under a curve of equidistant points, as a share of the greatest possible."""
+    return float((curve[:-1] + curve[1:]).mean() / 2)
+
+
+def trackingnet_success(errors: FrameErrors) -> float:
+    """Area under the success curve as TrackingNet's server takes it: trapezoid, 21 thresholds."""
+    return _trapezoid(success_curve(errors))
+
+
+def trackingnet_precision(errors: FrameErrors) -> float:
+    """Area under the precision curve, trapezoid, 21 thresholds up to 50 px."""
+    return _trapezoid(precision_curve(errors, np.linspace(0, 50, 21)))
+
+
+def trackingnet_norm_precision(errors: FrameErrors) -> float:
+    """Area under the normalised precision curve, trapezoid, 21 thresholds up to 0.5."""
+    return _trapezoid(normalised_precision_curve(errors, np.linspace(0, 0.5, 21)))
+
+
+FIGURES: Mapping[str, Callable[[FrameErrors], float]] = MappingProxyType(
+    {
+        "success_auc": success_auc,
+        "OP50": lambda errors: success_rate(errors, 0.50),
+        "OP75": lambda errors: success_rate(errors, 0.75),
+        "P": precision,
+        "P_norm": normalised_precision,
+        "P_norm_auc": normalised_precision_auc,
+        "AO": average_overlap,
+        "SR0.5": lambda errors: success_rate(errors, 0.50),
+        "SR0.75": lambda errors: success_rate(errors, 0.75),
+        "TN_success": trackingnet_success,
+        "TN_precision": trackingnet_precision,
+        "TN_norm_precision": trackingnet_norm_precision,
+    }
+)
+"""Every figure by its name in tables."""
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean over sequences.
+
+    Args:
+        values: ``(n,)`` a figure of every sequence.
+        weights: ``(n,)`` what each sequence weighs in the mean; equal by default.
+        level: share of the bootstrap means inside the interval.
+        draws: resamples of the n sequences.
+        seed: of the resampling; the same seed gives the same interval.
+
+    Returns:
+        Lower and upper end. One sequence gives an interval without width.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    weights = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
+    chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
+    mass = weights[chosen].sum(1)
+    means = (weights * values)[chosen].sum(1)[mass > 0] / mass[mass > 0]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

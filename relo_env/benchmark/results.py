@@ -1,0 +1,175 @@
+"""Tracking results on disk: a folder ``<tracker>/<dataset>/`` with text files for each sequence.
+
+``<sequence>.txt`` holds one box a line, ``<sequence>_time.txt`` the seconds each frame took the
+tracker. Where known, ``<sequence>_read_time.txt`` and ``<sequence>_model_time.txt`` hold what
+reading the frame and the network alone took, and ``<sequence>_score_maps.npz`` the score maps.
+
+The box file is written last and in one move, so that a sequence that has one is finished.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from relo_env.errors import DataError
+
+_TIME_FILES = {"tracker": "_time", "read": "_read_time", "model": "_model_time"}
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceResult:
+    """What a tracker made of one sequence of n frames.
+
+    Attributes:
+        boxes: float64 ``(n, 4)``, xywh pixels; the first row is the box that was given.
+        seconds: by kind, ``(n,)`` seconds a frame: "tracker" (init, then every update), "read"
+            (reading and decoding the frame) and, if the tracker tells, "model" (its network).
+        score_maps: uint8 ``(n, H, W)``, each frame's score map scaled to its own range (the
+            first is empty), or None.
+    """
+
+    boxes: np.ndarray
+    seconds: Mapping[str, np.ndarray]
+    score_maps: np.ndarray | None = None
+
+
+def write_result(folder: str | Path, sequence: str, result: SequenceResult) -> None:
+    """Write the files of one sequence; whoever finds the box file finds all of them."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, seconds in result.seconds.items():
+        lines = "".join(f"{value:.6f}\n" for value in seconds)
+        write_atomically(folder / f"{sequence}{_TIME_FILES[kind]}.txt", lines.encode())
+    if result.score_maps is not None:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, score_maps=result.score_maps)
+        write_atomically(folder / f"{sequence}_score_maps.npz", buffer.getvalue())
+    write_atomically(folder / f"{sequence}.txt", format_boxes(result.boxes).encode())
+
+
+def format_boxes(boxes: np.ndarray) -> str:
+    """One box a line, comma-separated, with as many digits as give the same floats again."""
+    return "".join(",".join(repr(float(value)) for value in box) + "\n" for box in boxes)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and move it, so that no half of it is ever seen."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def boxes_file(folder: str | Path, sequence: str) -> Path | None:
+    """Where a folder keeps the boxes of a sequence, or None.
+
+    Published results come flat (``<sequence>.txt``) or as GOT-10k's toolkit writes them
+    (``<sequence>/<sequence>_001.txt``, the first repetition).
+    """
+    folder = Path(folder)
+    places = (folder / f"{sequence}.txt", folder / sequence / f"{sequence}_001.txt")
+    return next((place for place in places if place.is_file()), None)
+
+
+def read_boxes(folder: str | Path, sequence: str) -> np.ndarray:
+    """Boxes ``(n, 4)`` of a sequence, separated by commas, tabs, semicolons or blanks.
+
+    Raises:
+        DataError: there is no such file, or a line of it is not four finite numbers.
+    """
+    path = boxes_file(folder, sequence)
+    if path is None:
+        raise DataError(
+            f"No result for sequence {sequence!r} in {folder}; expected {sequence}.txt. "
+            "Run the tracker on it, or check the data set's name and split."
+        )
+    return parse_boxes(path)
+
+
+def parse_boxes(path: Path) -> np.ndarray:
+    """Boxes ``(n, 4)`` of one text file; raises as :func:`read_boxes`."""
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            row = [float(value) for value in line.replace(",", " ").replace(";", " ").split()]
+        except ValueError:
+            row = []
+        if len(row) != 4 or not np.isfinite(row).all():
+            raise DataError(
+                f"{path}, line {number}: found {line!r}, expected four finite numbers "
+                "(left, top, width, height)."
+            )
+        rows.append(row)
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+
+def is_finished(folder: str | Path, sequence: str, length: int) -> bool:
+    """Whether the folder holds a readable box for each of the sequence's ``length`` frames."""
+    path = boxes_file(folder, sequence)
+    if path is None:
+        return False
+    try:
+        return len(parse_boxes(path)) == length
+    except DataError:
+        return False
+
+
+def read_seconds(folder: str | Path, sequence: str, kind: str = "tracker") -> np.ndarray | None:
+    """``(n,)`` seconds a frame ("tracker", "read" or "model"), or None where nobody kept them."""
+    path = Path(folder) / f"{sequence}{_TIME_FILES[kind]}.txt"
+    return np.loadtxt(path, ndmin=1) if path.is_file() else None
+
+
+def read_score_maps(folder: str | Path, sequence: str) -> np.ndarray | None:
+    """uint8 ``(n, H, W)`` score maps of a sequence, or None where nobody kept them."""
+    path = Path(folder) / f"{sequence}_score_maps.npz"
+    if not path.is_file():
+        return None
+    with np.load(path) as archive:
+        return archive["score_maps"]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """[frames/s] over all frames but first ones; None where it was not measured.
+
+    Attributes:
+        tracker: of ``update`` alone.
+        model: of the tracker's network alone.
+        end_to_end: with reading and decoding frames.
+    """
+
+    tracker: float | None
+    model: float | None
+    end_to_end: float | None
+
+
+def read_speed(folder: str | Path, sequences: Iterable[str]) -> Speed:
+    """Speed over those of the sequences whose times were kept."""
+    totals = dict.fromkeys(_TIME_FILES, 0.0)
+    frames = dict.fromkeys(_TIME_FILES, 0)
+    for sequence in sequences:
+        for kind in _TIME_FILES:
+            seconds = read_seconds(folder, sequence, kind)
+            if seconds is not None:
+                totals[kind] += float(seconds[1:].sum())
+                frames[kind] += len(seconds) - 1
+
+    def rate(*kinds: str) -> float | None:
+        total = sum(totals[kind] for kind in kinds)
+        counts = {frames[kind] for kind in kinds}
+        return counts.pop() / total if total > 0 and len(counts) == 1 else None
+
+    return Speed(tracker=rate("tracker"), model=rate("model"), end_to_end=rate("tracker", "read"))

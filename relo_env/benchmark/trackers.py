@@ -1,0 +1,151 @@
+"""Trackers by name: ``opencv:MIL``, ``static``, or ``module:factory`` for anyone's own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from relo_env.benchmark.tracker import Tracker
+from relo_env.errors import ConfigError, unknown
+
+OPENCV_TRACKERS = ("CSRT", "KCF", "MIL")
+"""OpenCV's trackers that need no network file; CSRT and KCF come with its contrib modules."""
+
+
+@dataclass(frozen=True)
+class TrackerFactory:
+    """Builds a tracker, in any process.
+
+    Attributes:
+        name: of the tracker in tables and folders.
+        target: ``"module:function"`` that returns a :class:`Tracker`.
+        kwargs: keyword arguments of the function, picklable.
+        fresh_process: the tracker is repeatable only as the first of its process.
+    """
+
+    name: str
+    target: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    fresh_process: bool = False
+
+    def __call__(self) -> Tracker:
+        """Build the tracker.
+
+        Raises:
+            ConfigError: the target cannot be imported, or what it returns is no Tracker.
+        """
+        tracker = _resolve(self.target)(**self.kwargs)
+        if not isinstance(tracker, Tracker):
+            raise ConfigError(
+                f"{self.target} returned {type(tracker).__name__}, which has no "
+                "init(frame, box) and update(frame); see relo_env.benchmark.tracker.Tracker."
+            )
+        return tracker
+
+
+def make_tracker_factory(
+    spec: str, *, name: str | None = None, fresh_process: bool | None = None, **kwargs: Any
+) -> TrackerFactory:
+    """The factory of a tracker that is given by name.
+
+    Args:
+        spec: ``"opencv:MIL"`` (or CSRT, KCF), ``"static"``, or ``"module:factory"``.
+        name: of the tracker in tables and folders; made from the spec by default.
+        fresh_process: see :class:`TrackerFactory`; by default True for OpenCV's MIL alone,
+            which draws from a random generator that its process shares.
+        kwargs: keyword arguments of ``factory``.
+
+    Raises:
+        ConfigError: the spec is malformed, or names what is not installed.
+    """
+    module, _, attribute = spec.partition(":")
+    name = name or spec.replace(":", "-")
+    here = StaticTracker.__module__
+    if spec == "static":
+        return TrackerFactory(name, f"{here}:StaticTracker", kwargs)
+    if module == "opencv":
+        _opencv_constructor(attribute)
+        fresh = attribute == "MIL" if fresh_process is None else fresh_process
+        return TrackerFactory(name, f"{here}:OpenCVTracker", {"algorithm": attribute}, fresh)
+    if not module or not attribute:
+        raise ConfigError(
+            f"Tracker {spec!r} is neither 'static', 'opencv:<algorithm>' nor 'module:factory'."
+        )
+    _resolve(spec)
+    return TrackerFactory(name, spec, MappingProxyType(kwargs), bool(fresh_process))
+
+
+def _resolve(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"Tracker {target!r}: no module {error.name!r}; install it or add its folder to "
+            "PYTHONPATH."
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(
+            f"Tracker {target!r}: " + unknown("name in the module", attribute, _names(module))
+        ) from error
+
+
+def _names(module: str) -> list[str]:
+    return [name for name in vars(importlib.import_module(module)) if not name.startswith("_")]
+
+
+class StaticTracker:
+    """Leaves the box where it was: what every tracker has to beat."""
+
+    def init(self, frame: np.ndarray, box: tuple[float, float, float, float]) -> None:
+        """Remember the box."""
+        self._box = box
+
+    def update(self, frame: np.ndarray) -> tuple[tuple[float, float, float, float], float]:
+        """The first box again."""
+        return self._box, 1.0
+
+
+def _opencv_constructor(algorithm: str) -> Any:
+    if algorithm not in OPENCV_TRACKERS:
+        raise ConfigError(unknown("OpenCV tracker", algorithm, OPENCV_TRACKERS))
+    for owner in (cv2, getattr(cv2, "legacy", None)):
+        constructor = getattr(owner, f"Tracker{algorithm}_create", None)
+        if constructor is not None:
+            return constructor
+    raise ConfigError(
+        f"OpenCV {cv2.__version__} here has no {algorithm}, which is one of its contrib modules. "
+        "Replace the package: pip uninstall opencv-python opencv-python-headless, then "
+        "pip install opencv-contrib-python (or -headless)."
+    )
+
+
+class OpenCVTracker:
+    """One of OpenCV's own trackers; a lost target keeps the last box with confidence 0."""
+
+    def __init__(self, algorithm: str) -> None:
+        self._create = _opencv_constructor(algorithm)
+
+    def init(self, frame: np.ndarray, box: tuple[float, float, float, float]) -> None:
+        """Start a new OpenCV tracker; it takes whole pixels only."""
+        self._tracker = self._create()
+        self._box = box
+        self._tracker.init(_bgr(frame), tuple(round(value) for value in box))
+
+    def update(self, frame: np.ndarray) -> tuple[tuple[float, float, float, float], float]:
+        """Where OpenCV finds the target."""
+        found, box = self._tracker.update(_bgr(frame))
+        if found:
+            left, top, width, height = map(float, box)
+            self._box = (left, top, width, height)
+        return self._box, float(found)
+
+
+def _bgr(frame: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
