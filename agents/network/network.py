@@ -1,0 +1,174 @@
+"""RELONetwork: an encoder, its heads, and what surrounds them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from agents.network.heads import HEADS, HeadOutputs, Heads
+from agents.network.presets import Preset, preset
+from agents.network.temporal import TokenState
+from relo_env.config import CropConfig
+from relo_env.errors import ConfigError
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def normalize_crops(crops: Tensor) -> Tensor:
+    """uint8 RGB crops ``(..., 3, S, S)`` to float32 with ImageNet's mean and deviation removed."""
+    mean = torch.tensor(MEAN, device=crops.device)[:, None, None]
+    std = torch.tensor(STD, device=crops.device)[:, None, None]
+    return (crops.float() / 255 - mean) / std
+
+
+@dataclass(frozen=True)
+class TemplateCache:
+    """What `RELONetwork.encode_templates` makes of N sequences' templates.
+
+    Attributes:
+        rows: ``(N, L, C)``; sequences may be taken out of it and put together along the first axis.
+    """
+
+    rows: Tensor
+
+
+class RELONetwork(nn.Module):
+    """A tracker's network: crops in, candidate boxes, policy and value out.
+
+    Attributes:
+        preset_name: the preset it was made from, and ``changes``, what was changed in it.
+        crop: the crops it reads (`relo_env.config.CropConfig`).
+        width: channels C of its features.
+    """
+
+    def __init__(self, architecture: Preset) -> None:
+        super().__init__()
+        self.crop: CropConfig = architecture.crop
+        self.preset_name: str | None = None
+        self.changes: dict[str, Any] = {}
+        self.encoder = architecture.encoder.build(architecture.crop, architecture.temporal)
+        self.width = self.encoder.width
+        self.heads = Heads(self.width, architecture.heads)
+
+    @classmethod
+    def from_preset(cls, name: str, **changes: Any) -> RELONetwork:
+        """A network with random weights, in evaluation mode.
+
+        Args:
+            name: see `agents.network.presets`.
+            changes: see `agents.network.preset`, e.g. ``search_size=384, temporal="none"``.
+
+        Raises:
+            ConfigError: an unknown preset or change, or sizes that do not fit together.
+        """
+        network = cls(preset(name, **changes))
+        network.preset_name, network.changes = name, changes
+        return network.eval()
+
+    def encode_templates(self, templates: Tensor, template_boxes: Tensor) -> TemplateCache:
+        """What an episode's search crops need of its templates; takes the place of both in `encode`.
+
+        Args:
+            templates: ``(N, K, 3, Hz, Wz)``, normalised.
+            template_boxes: ``(N, K, 4)``, xywh as fractions of the crop.
+        """
+        self._check("templates", templates, self.crop.template_size)
+        return TemplateCache(self.encoder.encode_templates(self._cast(templates), template_boxes))
+
+    def encode(
+        self,
+        templates: Tensor | TemplateCache,
+        template_boxes: Tensor | None,
+        search: Tensor,
+        tokens: TokenState | None = None,
+    ) -> tuple[Tensor, TokenState | None]:
+        """Read templates and a search crop together.
+
+        Args:
+            templates: ``(N, K, 3, Hz, Wz)``, normalised; or what `encode_templates` gave.
+            template_boxes: ``(N, K, 4)``, xywh as fractions of the crop; None beside a cache.
+            search: ``(N, 3, Hx, Wx)``, normalised.
+            tokens: what the frame before returned, None at the start.
+
+        Returns:
+            Features ``(N, C, H, W)`` and the tokens for the next frame.
+
+        Raises:
+            ConfigError: crops of another size than the network's.
+        """
+        if not isinstance(templates, TemplateCache):
+            if template_boxes is None:
+                raise ConfigError("encode needs template_boxes beside templates that are crops.")
+            templates = self.encode_templates(templates, template_boxes)
+        self._check("search", search, self.crop.search_size)
+        return self.encoder(templates.rows, self._cast(search), tokens)
+
+    def forward(
+        self,
+        templates: Tensor | TemplateCache,
+        template_boxes: Tensor | None,
+        search: Tensor,
+        tokens: TokenState | None = None,
+        only: tuple[str, ...] = HEADS,
+    ) -> tuple[HeadOutputs, TokenState | None]:
+        """`encode` and the heads in one call."""
+        features, tokens = self.encode(templates, template_boxes, search, tokens)
+        return self.heads(features, only), tokens
+
+    def reset_heads(self, seed: int) -> None:
+        """Draw policy and value anew, as they stand at the start of the policy stage."""
+        self.heads.reset_decisions(seed)
+
+    @property
+    def token_size(self) -> int:
+        """Numbers in one sequence's packed tokens; 0 without temporal tokens."""
+        temporal = self.encoder.temporal
+        return temporal.depths * temporal.num_tokens * temporal.width
+
+    def pack_tokens(self, tokens: TokenState) -> Tensor:
+        """Tokens of N sequences as a flat ``(N, token_size)`` observation."""
+        return tokens.rows.flatten(1)
+
+    def unpack_tokens(self, flat: Tensor, valid: Tensor | None = None) -> TokenState | None:
+        """Tokens from ``(N, token_size)``; sequences where ``valid`` ``(N,)`` is False have none."""
+        if self.token_size == 0:
+            return None
+        temporal = self.encoder.temporal
+        rows = flat.unflatten(1, (temporal.depths, temporal.num_tokens, temporal.width))
+        return TokenState(
+            rows.to(self.encoder.search_token.dtype), None if valid is None else valid.bool()
+        )
+
+    def for_inference(
+        self, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    ) -> RELONetwork:
+        """A frozen copy that gives the same numbers faster: batch norms folded into convolutions.
+
+        Args:
+            device: where it shall run.
+            dtype: of its weights; None keeps them.
+        """
+        network = copy.deepcopy(self).eval().requires_grad_(False)
+        for part in network.heads.modules():
+            if isinstance(part, nn.Sequential) and len(part) > 1:
+                if isinstance(part[1], nn.BatchNorm2d):
+                    part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
+        return network.to(device=device, dtype=dtype)
+
+    def _cast(self, crops: Tensor) -> Tensor:
+        return crops.to(self.encoder.search_token.dtype)
+
+    def _check(self, name: str, crops: Tensor, size: int) -> None:
+        if crops.shape[-3:] != (3, size, size):
+            raise ConfigError(
+                f"{name} has shape {tuple(crops.shape)}; this network reads crops "
+                f"(..., 3, {size}, {size})."
+            )

@@ -1,0 +1,107 @@
+"""The networks that have a name, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from agents.network.fast_itpn import FastITPNConfig
+from agents.network.heads import HeadConfig
+from agents.network.temporal import TemporalConfig
+from agents.network.vit import ViTConfig, patch_size
+from relo_env.config import CropConfig
+from relo_env.errors import ConfigError, unknown
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that determines a network but its weights.
+
+    Attributes:
+        encoder: architecture of the encoder.
+        crop: the crops it reads.
+        temporal: its temporal tokens.
+        heads: shape of its heads.
+    """
+
+    encoder: FastITPNConfig | ViTConfig
+    crop: CropConfig
+    temporal: TemporalConfig
+    heads: HeadConfig = HeadConfig()
+
+
+_TOWERS = HeadConfig(channels=(96, 64, 32), kernels=(1, 3, 3), norm="group")
+
+PRESETS: dict[str, Preset] = {
+    "nano": Preset(
+        ViTConfig("vit_small_patch14_dinov2", depth=5, separate_blocks=2),
+        CropConfig(num_templates=1, template_size=84, search_size=168, stride=14),
+        TemporalConfig(num_tokens=4),
+        _TOWERS,
+    ),
+    "micro": Preset(
+        ViTConfig("test_vit", depth=3, separate_blocks=1),
+        CropConfig(num_templates=1, template_size=48, search_size=64, stride=16),
+        TemporalConfig(num_tokens=2),
+        _TOWERS,
+    ),
+    "t256": Preset(
+        FastITPNConfig(width=384, stem_blocks=(1, 1), depth=12),
+        CropConfig(num_templates=1),
+        TemporalConfig(num_tokens=4),
+    ),
+    "b256": Preset(
+        FastITPNConfig(width=512, stem_blocks=(3, 3), depth=24),
+        CropConfig(num_templates=2),
+        TemporalConfig(num_tokens=32),
+    ),
+    "l256": Preset(
+        FastITPNConfig(width=768, stem_blocks=(2, 2), depth=40),
+        CropConfig(num_templates=2),
+        TemporalConfig(num_tokens=32),
+    ),
+}
+"""``micro`` is for tests: it runs in a millisecond and knows nothing."""
+
+TIMM = "timm:"
+
+
+def presets() -> list[str]:
+    """Names for `RELONetwork.from_preset`; ``timm:<model>`` names any plain ViT of timm besides."""
+    return list(PRESETS)
+
+
+def preset(name: str, **changes: Any) -> Preset:
+    """The preset of a name, changed.
+
+    Args:
+        name: one of `presets`, or ``timm:<model>`` (search grid 16 x 16, template grid 8 x 8).
+        changes: fields of `CropConfig`, ``temporal`` (the mode) and ``num_tokens``.
+
+    Raises:
+        ConfigError: an unknown name or change.
+    """
+    if name.startswith(TIMM):
+        model = name.removeprefix(TIMM)
+        patch = patch_size(model)
+        crop = CropConfig(template_size=8 * patch, search_size=16 * patch, stride=patch)
+        base = Preset(ViTConfig(model), crop, TemporalConfig(), _TOWERS)
+    elif name in PRESETS:
+        base = PRESETS[name]
+    else:
+        hint = f"Any plain ViT of timm can be had as '{TIMM}<model name>'."
+        raise ConfigError(unknown("preset", name, PRESETS, hint))
+    temporal = {
+        field: changes.pop(key)
+        for key, field in (("temporal", "mode"), ("num_tokens", "num_tokens"))
+        if key in changes
+    }
+    known = [field.name for field in fields(CropConfig)]
+    for key in changes:
+        if key not in known:
+            raise ConfigError(unknown("preset option", key, [*known, "temporal", "num_tokens"]))
+    return replace(
+        base,
+        crop=replace(base.crop, **changes),
+        temporal=replace(base.temporal, **temporal),
+    )

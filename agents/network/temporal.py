@@ -1,0 +1,165 @@
+"""What a temporal token is here.
+
+N learned vectors, the *current* tokens, travel with a frame's rows through every joint block of the
+encoder. What they had gathered one frame earlier, the *previous* tokens, is shown to this frame as
+its memory. Nothing else passes from frame to frame, and no gradient does. The three ways of handing
+tokens on are the three classes below (METHOD.md section 3; official behaviour: layer-aligned).
+
+State belongs to a sequence: it is None at a sequence's first frame, and whoever steps the network
+hands the state that one frame returned to the next.
+
+A *block* is any callable ``block(rows, memory, keep)``: ``rows`` ``(N, L, C)`` attend to themselves
+and to ``memory`` ``(N, M, C)``, which is read as extra keys and values and never written; the first
+``keep`` rows are returned (all of them where it is None).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from relo_env.errors import ConfigError, unknown
+
+Block = Callable[[Tensor, Tensor | None, int | None], Tensor]
+
+
+@dataclass(frozen=True)
+class TokenState:
+    """Temporal tokens of N sequences, as one frame hands them to the next.
+
+    Attributes:
+        rows: ``(N, D, T, C)``: T tokens at each of D depths.
+        valid: bool ``(N,)``, False for a sequence at its first frame; None where all are valid.
+    """
+
+    rows: Tensor
+    valid: Tensor | None = None
+
+    def at(self, depth: int, first: Tensor) -> Tensor:
+        """Previous tokens ``(N, T, C)`` of one depth; ``first`` where a sequence has none yet."""
+        rows = self.rows[:, depth]
+        return rows if self.valid is None else torch.where(self.valid[:, None, None], rows, first)
+
+
+class TemporalTokens(nn.Module):
+    """Base of the ways to hand tokens on; by itself it carries none (mode ``"none"``)."""
+
+    depths = 0
+    """How many depths of the encoder hand their tokens on."""
+
+    def __init__(self, num_tokens: int, width: int, num_blocks: int) -> None:
+        super().__init__()
+        self.num_tokens = num_tokens
+        self.width = width
+
+    def forward(
+        self, blocks: Sequence[Block], rows: Tensor, previous: TokenState | None, keep: int
+    ) -> tuple[Tensor, TokenState | None]:
+        """Run ``rows`` ``(N, L, C)`` through the joint blocks.
+
+        Returns:
+            The first ``keep`` rows after the last block, and the state for the next frame.
+        """
+        for block in blocks[:-1]:
+            rows = block(rows, None, None)
+        return blocks[-1](rows, None, keep), None
+
+
+class _LearnedTokens(TemporalTokens):
+    """Tokens that start every frame at learned values."""
+
+    def __init__(self, num_tokens: int, width: int, num_blocks: int) -> None:
+        super().__init__(num_tokens, width, num_blocks)
+        self.start = nn.Parameter(torch.zeros(1, num_tokens, width))
+        self.position = nn.Parameter(torch.empty(1, num_tokens, width))
+        nn.init.trunc_normal_(self.position, std=0.02)
+
+    def current(self, batch: int) -> Tensor:
+        """Tokens ``(batch, T, C)`` as they enter the first joint block."""
+        return (self.start + self.position).expand(batch, -1, -1)
+
+
+class LayerAligned(_LearnedTokens):
+    """Block l sees the tokens that entered block l one frame earlier.
+
+    They are read as keys and values only: the official code runs them through each block as rows
+    whose outputs it throws away, which gives the same numbers. Without a previous frame the current
+    tokens take their place.
+    """
+
+    def __init__(self, num_tokens: int, width: int, num_blocks: int) -> None:
+        super().__init__(num_tokens, width, num_blocks)
+        self.depths = num_blocks
+
+    def forward(
+        self, blocks: Sequence[Block], rows: Tensor, previous: TokenState | None, keep: int
+    ) -> tuple[Tensor, TokenState | None]:
+        """See `TemporalTokens.forward`."""
+        rows = torch.cat([rows, self.current(len(rows))], dim=1)
+        entered = []
+        for depth, block in enumerate(blocks):
+            current = rows[:, -self.num_tokens :]
+            memory = current if previous is None else previous.at(depth, first=current)
+            entered.append(current.detach())
+            rows = block(rows, memory, keep if depth == self.depths - 1 else None)
+        return rows, TokenState(torch.stack(entered, dim=1))
+
+
+class DeepToShallow(_LearnedTokens):
+    """The tokens that left the last block enter the first block of the next frame.
+
+    The way of ODTrack (Zheng et al. 2024): previous tokens are rows like any other, so that they
+    are written too while they pass through the blocks, and only the current ones are handed on.
+    """
+
+    depths = 1
+
+    def forward(
+        self, blocks: Sequence[Block], rows: Tensor, previous: TokenState | None, keep: int
+    ) -> tuple[Tensor, TokenState | None]:
+        """See `TemporalTokens.forward`."""
+        current = self.current(len(rows))
+        memory = current if previous is None else previous.at(0, first=current)
+        rows = torch.cat([rows, memory, current], dim=1)
+        for block in blocks:
+            rows = block(rows, None, None)
+        return rows[:, :keep], TokenState(rows[:, None, -self.num_tokens :].detach())
+
+
+MODES: dict[str, type[TemporalTokens]] = {
+    "layer_aligned": LayerAligned,
+    "deep_to_shallow": DeepToShallow,
+    "none": TemporalTokens,
+}
+
+
+@dataclass(frozen=True)
+class TemporalConfig:
+    """How many tokens, handed on how.
+
+    Attributes:
+        mode: ``"layer_aligned"``, ``"deep_to_shallow"`` or ``"none"``.
+        num_tokens: learned tokens T.
+
+    Raises:
+        ConfigError: an unknown mode, or no tokens in a mode that needs them.
+    """
+
+    mode: str = "layer_aligned"
+    num_tokens: int = 4
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ConfigError(unknown("temporal mode", self.mode, MODES))
+        if self.mode != "none" and self.num_tokens < 1:
+            raise ConfigError(
+                f"num_tokens is {self.num_tokens} with temporal mode {self.mode!r}; expected at "
+                "least 1, or temporal='none'."
+            )
+
+    def build(self, width: int, num_blocks: int) -> TemporalTokens:
+        """The module for an encoder of ``num_blocks`` joint blocks of the given width."""
+        return MODES[self.mode](self.num_tokens, width, num_blocks)
