@@ -1,0 +1,172 @@
+"""A user's own cut-outs and photographs, read lazily and kept in a small cache."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from relo_env.datasets.synthetic.actors import Shape, trace
+from relo_env.errors import DataError, FrameError
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+_CACHED = 256
+_CUTOUT_SIDE = 192
+_PHOTO_SIDE = 640
+
+
+class Images:
+    """Images by index, each a file, with one cache of bounded size. Safe to share by threads.
+
+    Attributes:
+        files: an image and, for a cut-out of two files, its mask.
+    """
+
+    def __init__(self, files: list[tuple[Path, Path | None]]) -> None:
+        self.files = files
+        self._cache: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def cutouts(cls, folders: str | Path | Iterable[str | Path]) -> Images:
+        """The cut-outs of folders of RGBA png files, or with ``img/`` and ``mask/`` of one stem.
+
+        Raises:
+            DataError: a folder is missing or has no cut-out, or an image has no mask.
+        """
+        files: list[tuple[Path, Path | None]] = []
+        for folder in _folders(folders):
+            if not (folder / "img").is_dir():
+                files += [(file, None) for file in _listed(folder, {".png"}, "RGBA png files")]
+                continue
+            masks = {file.stem: file for file in _listed(folder / "mask", _SUFFIXES, "masks")}
+            images = _listed(folder / "img", _SUFFIXES, "images")
+            lacking = [file for file in images if file.stem not in masks]
+            if lacking:
+                raise DataError(
+                    f"{lacking[0]} has no mask; expected a file {lacking[0].stem}.* in "
+                    f"{folder / 'mask'}. Add it or remove the image."
+                )
+            files += [(file, masks[file.stem]) for file in images]
+        return cls(files)
+
+    @classmethod
+    def photos(cls, folders: str | Path | Iterable[str | Path]) -> Images:
+        """The photographs of folders.
+
+        Raises:
+            DataError: a folder is missing or has no image.
+        """
+        return cls(
+            [
+                (file, None)
+                for folder in _folders(folders)
+                for file in _listed(folder, _SUFFIXES, "photographs")
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"files": self.files}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["files"])  # type: ignore[misc]
+
+    def photo(self, index: int) -> np.ndarray:
+        """Photograph as uint8 RGB ``(h, w, 3)``, its longer side at most 640 px."""
+        return self._cached("photo", index, self._read_photo)
+
+    def cutout(self, index: int) -> np.ndarray:
+        """Cut-out as uint8 RGBA ``(h, w, 4)``, trimmed, its longer side at most 192 px.
+
+        Raises:
+            FrameError: a file cannot be decoded.
+            DataError: nothing in it is opaque, or image and mask differ in size.
+        """
+        return self._cached("cutout", index, self._read_cutout)
+
+    def shape(self, index: int) -> Shape:
+        """Outlines of a cut-out; raises as `cutout` does."""
+        return self._cached("shape", index, lambda i: trace(self.cutout(i)[..., 3]))
+
+    def _cached(self, kind: str, index: int, make: Callable[[int], Any]) -> Any:
+        key = kind, index
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        value = make(index)
+        with self._lock:
+            self._cache[key] = value
+            if len(self._cache) > _CACHED:
+                self._cache.popitem(last=False)
+        return value
+
+    def _read_photo(self, index: int) -> np.ndarray:
+        image = _decode(self.files[index][0], cv2.IMREAD_COLOR)
+        return cv2.cvtColor(_shrunk(image, _PHOTO_SIDE), cv2.COLOR_BGR2RGB)
+
+    def _read_cutout(self, index: int) -> np.ndarray:
+        file, mask_file = self.files[index]
+        if mask_file is None:
+            image = _decode(file, cv2.IMREAD_UNCHANGED)
+            if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
+                raise DataError(
+                    f"{file} is {image.dtype} of shape {image.shape}; expected 8-bit RGBA. "
+                    "Save it with an alpha channel, or use folders img/ and mask/."
+                )
+        else:
+            colour, mask = _decode(file, cv2.IMREAD_COLOR), _decode(mask_file, cv2.IMREAD_GRAYSCALE)
+            if colour.shape[:2] != mask.shape:
+                raise DataError(
+                    f"{file} is {colour.shape[1::-1]} pixels and its mask {mask_file} "
+                    f"{mask.shape[::-1]}; expected the same size."
+                )
+            image = np.dstack([colour, mask])
+        image = _trimmed(_shrunk(_trimmed(image, file), _CUTOUT_SIDE), file)
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+
+
+def _folders(folders: str | Path | Iterable[str | Path]) -> list[Path]:
+    paths = [folders] if isinstance(folders, (str, Path)) else list(folders)
+    return [Path(path) for path in paths]
+
+
+def _listed(folder: Path, suffixes: set[str], what: str) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}; expected one with {what}.")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes)
+    if not files:
+        raise DataError(f"{folder} has no {what} ({', '.join(sorted(suffixes))}); expected some.")
+    return files
+
+
+def _decode(file: Path, flags: int) -> np.ndarray:
+    data = np.frombuffer(file.read_bytes(), np.uint8)
+    image = cv2.imdecode(data, flags) if data.size else None
+    if image is None:
+        raise FrameError(f"{file} cannot be decoded as an image; replace or remove it.")
+    return image
+
+
+def _shrunk(image: np.ndarray, longest: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    ratio = longest / max(height, width)
+    if ratio >= 1:
+        return image
+    size = max(round(width * ratio), 1), max(round(height * ratio), 1)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _trimmed(image: np.ndarray, file: Path) -> np.ndarray:
+    x, y, width, height = cv2.boundingRect((image[..., 3] > 127).astype(np.uint8))
+    if width < 2 or height < 2:
+        raise DataError(f"Nothing in the cut-out {file} is opaque; remove it.")
+    return image[y : y + height, x : x + width]
