@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -111,7 +111,7 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
         DataError: the data set is missing or malformed.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 10}
 
     def __init__(
         self, dataset: str | Dataset = "Synthetic", render_mode: str | None = None, **options: Any
@@ -119,7 +119,7 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
         EzPickle.__init__(self, dataset, render_mode, **options)
         self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
         self.batch = EpisodeBatch(1, dataset=dataset, **options)
-        self.observation_space = self.batch.observation_space
+        self.observation_space = self.batch.observation_space  # type: ignore[assignment]
         self.action_space = self.batch.action_space
         self._playing = False
         self._viewer = rendering.Viewer()

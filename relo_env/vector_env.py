@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -40,7 +40,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         DataError: the data set is missing or malformed.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata = {
         "render_modes": ["rgb_array"],
         "render_fps": TrackingEnv.metadata["render_fps"],
         "autoreset_mode": AutoresetMode.NEXT_STEP,

@@ -1,0 +1,26 @@
+"""Settings shared by all tests: one thread each, and the optional folder of shared material."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import pytest
+
+cv2.setNumThreads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of goldens and real sequences; tests that need it skip without it."""
+    folder = os.environ.get("RELO_SHARED", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("set RELO_SHARED to the folder with official/ and data/ to run this test")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def dev_root(shared: Path) -> Path:
+    """Thirteen real sequences, in the Folder layout."""
+    return shared / "data" / "sequences" / "dev"
