@@ -30,7 +30,8 @@ def read_boxes(path: Path, count: int | None = None, *, one_based: bool = False)
     """Read one box a line: x, y, width, height, or a polygon x0, y0, x1, y1, ...
 
     Numbers may be separated by commas, semicolons, tabs or spaces. A polygon (6 numbers or more)
-    becomes the box around it. An empty line, NaN, or a box without area is a frame without target.
+    becomes the box around it, VOT's mask (``m`` and four numbers, then its runs) the window it is
+    given in. An empty line, NaN, or a box without area is a frame without target.
 
     Args:
         path: text file.
@@ -55,10 +56,25 @@ def read_boxes(path: Path, count: int | None = None, *, one_based: bool = False)
     return np.where(present[:, None], boxes, 0.0)
 
 
+def read_first_box(path: Path, count: int) -> np.ndarray:
+    """Boxes ``(count, 4)`` of a video whose annotation stops after its first frame.
+
+    Later boxes are zeros: unknown, which is treated as absent.
+
+    Raises:
+        DataError: the file is missing or malformed, or does not hold exactly one box.
+    """
+    boxes = np.zeros((count, 4))
+    boxes[:1] = read_boxes(path, 1)
+    return boxes
+
+
 def _parse_box(line: str, path: Path, number: int) -> list[float]:
     fields = line.translate(_SEPARATORS).split()
     if not fields:
         return [0.0] * 4
+    if fields[0].startswith("m"):
+        fields = [fields[0][1:], *fields[1:4]]
     try:
         values = [float(field) for field in fields]
     except ValueError:
@@ -142,7 +158,7 @@ def annotate(
             f"Sequence {name!r}: the first frame's box is empty or not finite; expected a box "
             "with positive width and height, since tracking starts from it."
         )
-    visible = (boxes[:, 2:] > 0).all(axis=-1)
+    visible: np.ndarray = (boxes[:, 2:] > 0).all(axis=-1)
     if absent is not None:
         visible = visible & ~absent
     return Sequence(name, frames, np.where(visible[:, None], boxes, 0.0), visible, attributes)

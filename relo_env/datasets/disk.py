@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import ClassVar
 
-from relo_env.datasets.annotations import read_text
+from relo_env.datasets.annotations import read_labels, read_text
 from relo_env.datasets.base import Dataset, FrameSource
 from relo_env.datasets.frames import VIDEO_SUFFIXES, ImageFrames, VideoFrames, list_images
 from relo_env.errors import DataError
@@ -25,8 +25,8 @@ class MissingSequenceError(DataError):
 class DiskDataset(Dataset):
     """A data set in a folder.
 
-    Subclasses say which names a split has on disk (``list_names``), which it should have
-    (``official_names``, where the benchmark says so) and how to ``load`` one.
+    Subclasses say where the sequences of a split are (``find``), which the benchmark says there
+    should be (``official_names``), and how to ``load`` one.
 
     Args:
         root: the data set's folder; by default ``$RELO_DATA/<name>``.
@@ -39,21 +39,15 @@ class DiskDataset(Dataset):
 
     layout: ClassVar[str]
     """The expected files, as shown to users whose root is missing or empty."""
+    folder: ClassVar[str | None] = None
+    """Name of its folder in ``$RELO_DATA`` where it is not the data set's."""
 
     def __init__(self, root: Path | str | None = None, split: str | None = None) -> None:
         super().__init__(split)
         self.root = self._find_root(root)
-        official = self.official_names
-        # An evaluation over part of a benchmark must not pass for the whole: there, missing
-        # sequences stay in the list and fail. Training takes what there is.
-        if official is None:
-            self._names = tuple(self.list_names())
-        elif self.is_training:
-            present = set(self.list_names())
-            self._names = tuple(name for name in official if name in present)
-        else:
-            self._names = official
-        if not self._names:
+        self._paths = dict(self.find())
+        self._names = self._list_names()
+        if not any(name in self._paths for name in self._names):
             raise DataError(
                 f"{self.name}: no sequence of split {self.split!r} in {self.root}. {self._expected}"
             )
@@ -69,8 +63,35 @@ class DiskDataset(Dataset):
         return None
 
     @abstractmethod
-    def list_names(self) -> Iterable[str]:
-        """Names of the split's sequences that are on disk."""
+    def find(self) -> Iterable[tuple[str, Path]]:
+        """Names and folders (or annotation files) of the sequences on disk, in order.
+
+        May include those of other splits where ``official_names`` are known.
+        """
+
+    def locate(self, name: str) -> Path:
+        """The folder (or annotation file) of a sequence.
+
+        Raises:
+            MissingSequenceError: it is not on disk.
+        """
+        path = self._paths.get(name)
+        if path is None or not path.exists():
+            raise MissingSequenceError(
+                f"{self.name}: there is no sequence {name!r} in {path or self.root}. "
+                f"Download it. Expected layout:\n{self.layout}"
+            )
+        return path
+
+    def _list_names(self) -> tuple[str, ...]:
+        official = self.official_names
+        if official is None:
+            return tuple(self._paths)
+        # An evaluation over part of a benchmark must not pass for the whole: there, missing
+        # sequences stay in the list and fail. Training takes what there is.
+        if self.is_training:
+            return tuple(name for name in official if name in self._paths)
+        return official
 
     def _find_root(self, root: Path | str | None) -> Path:
         if root is None:
@@ -79,7 +100,7 @@ class DiskDataset(Dataset):
                 raise DataError(
                     f"{self.name}: no root given and {ROOT_VARIABLE} is not set. {self._expected}"
                 )
-            root = Path(base, self.name)
+            root = Path(base, self.folder or self.name)
         root = Path(root).expanduser()
         if not root.is_dir():
             raise DataError(f"{self.name}: there is no folder {root}. {self._expected}")
@@ -88,22 +109,21 @@ class DiskDataset(Dataset):
     @property
     def _expected(self) -> str:
         return (
-            f"Give root=..., or set {ROOT_VARIABLE} to the folder that holds {self.name}/. "
+            f"Give root=..., or set {ROOT_VARIABLE} to the folder that holds "
+            f"{self.folder or self.name}/. "
             f"Expected layout:\n{self.layout}"
         )
 
-    def missing(self, name: str, where: Path) -> MissingSequenceError:
-        """The error for a sequence that is not on disk."""
-        return MissingSequenceError(
-            f"{self.name} has no sequence {name!r} on disk; expected it at {where}. "
-            "Download it, or choose another split."
-        )
+
+def read_table(file: str) -> tuple[tuple[str, ...], ...]:
+    """A table that ships with this package: one row a line, fields between spaces."""
+    text = (resources.files("relo_env.datasets") / "splits" / file).read_text(encoding="utf-8")
+    return tuple(tuple(line.split()) for line in text.splitlines())
 
 
 def read_list(file: str) -> tuple[str, ...]:
-    """A split list that ships with this package: one name a line."""
-    text = (resources.files("relo_env.datasets") / "splits" / file).read_text(encoding="utf-8")
-    return tuple(text.split())
+    """A list that ships with this package: the first field of each row of a table."""
+    return tuple(row[0] for row in read_table(file))
 
 
 def read_names(path: Path) -> list[str]:
@@ -115,11 +135,25 @@ def read_names(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Sorted names of the folders in a folder; hidden ones left out, none if it is missing."""
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted; hidden ones left out, none if it is missing."""
     if not folder.is_dir():
         return []
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def read_attributes(path: Path, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The attributes that a file of 0 and 1, in the order of ``names``, marks; none without it.
+
+    Raises:
+        DataError: the file has another number of entries.
+    """
+    if not path.is_file():
+        return ()
+    marks = read_labels(path)
+    if len(marks) != len(names):
+        raise DataError(f"{path} has {len(marks)} attributes; expected {len(names)}: {names}.")
+    return tuple(name for name, mark in zip(names, marks, strict=True) if mark)
 
 
 def image_frames(folder: Path) -> ImageFrames:
@@ -134,14 +168,27 @@ def image_frames(folder: Path) -> ImageFrames:
     return ImageFrames(images)
 
 
+def numbered_frames(folder: Path, first: int, last: int) -> ImageFrames:
+    """The images of a folder whose file names are numbers from ``first`` to ``last``.
+
+    Raises:
+        DataError: the folder is missing or has no such image.
+    """
+    images = [p for p in list_images(folder) if p.stem.isdigit() and first <= int(p.stem) <= last]
+    if not images:
+        raise DataError(f"No images numbered {first} to {last} in {folder}.")
+    return ImageFrames(images)
+
+
 def find_frames(folder: Path) -> FrameSource:
-    """Frames of a sequence's folder: images in ``img/``, one video file, or images beside it.
+    """Frames of a folder: images in ``img/`` or ``imgs/``, one video file, or images beside it.
 
     Raises:
         DataError: there are none, or several videos.
     """
-    if (folder / "img").is_dir():
-        return image_frames(folder / "img")
+    for images in (folder / "img", folder / "imgs"):
+        if images.is_dir():
+            return image_frames(images)
     videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
     if len(videos) > 1:
         raise DataError(f"{folder} has {len(videos)} video files; expected one, or images in img/.")

@@ -16,18 +16,24 @@ ABSENCE_FILES = ("absent.txt", "full_occlusion.txt", "out_of_view.txt")
 """Optional files with one number a frame; the target is absent where any of them is not 0."""
 
 
-def load_folder(name: str, folder: Path, attributes: tuple[str, ...] = ()) -> Sequence:
-    """Read a LaSOT-like sequence: frames, ``groundtruth.txt`` and optional absence files.
+def load_folder(
+    name: str,
+    folder: Path,
+    *,
+    boxes_file: str = "groundtruth.txt",
+    attributes: tuple[str, ...] = (),
+) -> Sequence:
+    """Read a LaSOT-like sequence: frames, boxes and optional absence files.
 
     Raises:
         DataError: a file is missing or malformed, or counts differ.
     """
     frames = find_frames(folder)
-    boxes = read_boxes(folder / "groundtruth.txt", len(frames))
-    files = [folder / file for file in ABSENCE_FILES if (folder / file).is_file()]
+    boxes = read_boxes(folder / boxes_file, len(frames))
     absent = np.zeros(len(frames), dtype=bool)
-    for file in files:
-        absent |= read_labels(file, len(frames)) != 0
+    for file in ABSENCE_FILES:
+        if (folder / file).is_file():
+            absent |= read_labels(folder / file, len(frames)) != 0
     return annotate(name, frames, boxes, absent, attributes)
 
 
@@ -47,18 +53,15 @@ class Folder(DiskDataset):
         "  <root>/<sequence>/absent.txt            optional, 1 a line where the target is absent"
     )
 
-    def list_names(self) -> Iterable[str]:
-        """Names of the folders that look like a sequence."""
-        if _is_sequence(self.root):
-            return [self.root.resolve().name]
-        return [name for name in subfolders(self.root) if _is_sequence(self.root / name)]
+    def find(self) -> Iterable[tuple[str, Path]]:
+        """The folders that look like a sequence."""
+        if (self.root / "groundtruth.txt").is_file():
+            return [(self.root.resolve().name, self.root)]
+        return [(folder.name, folder) for folder in subfolders(self.root) if _is_sequence(folder)]
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
-        folder = self.root if _is_sequence(self.root) else self.root / name
-        if not folder.is_dir():
-            raise self.missing(name, folder)
-        return load_folder(name, folder)
+        return load_folder(name, self.locate(name))
 
 
 def _is_sequence(folder: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from relo_env.datasets.annotations import annotate, read_boxes, read_labels, require_count
+from relo_env.datasets.annotations import annotate, read_boxes, read_first_box, read_labels
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, image_frames, read_names, subfolders
 
@@ -15,9 +15,9 @@ from relo_env.datasets.disk import DiskDataset, image_frames, read_names, subfol
 class GOT10k(DiskDataset):
     """GOT-10k: 9335 training, 180 validation and 180 test sequences.
 
-    The split's ``list.txt`` names the sequences; without it, the folders do. A frame with
-    ``absence`` 1 or ``cover`` 0 is one without target. Of a test sequence only the first box is
-    public: its later frames are marked absent, and are scored by the benchmark's server.
+    The training split's ``list.txt`` names its sequences; without it, the folders do. A frame
+    with ``absence`` 1 or ``cover`` 0 is one without target. Of a test sequence only the first box
+    is public: its later frames are marked absent, and are scored by the benchmark's server.
     """
 
     name = "GOT10k"
@@ -37,26 +37,21 @@ class GOT10k(DiskDataset):
             return None
         return tuple(f"GOT-10k_{self.split.title()}_{k:06d}" for k in range(1, 181))
 
-    def list_names(self) -> Iterable[str]:
-        """Names in ``list.txt``, or on disk."""
+    def find(self) -> Iterable[tuple[str, Path]]:
+        """Sequences that ``list.txt`` names, or whose folders there are."""
         folder = self.root / self.split
-        return (
-            read_names(folder / "list.txt")
-            if (folder / "list.txt").is_file()
-            else subfolders(folder)
-        )
+        if self.is_training and (folder / "list.txt").is_file():
+            return [(name, folder / name) for name in read_names(folder / "list.txt")]
+        return [(sequence.name, sequence) for sequence in subfolders(folder)]
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
-        folder = self.root / self.split / name
-        if not folder.is_dir():
-            raise self.missing(name, folder)
+        folder = self.locate(name)
         frames = image_frames(folder)
-        n = len(frames)
         if self.split == "test":
-            return annotate(name, frames, read_first_box(folder / "groundtruth.txt", n))
-        boxes = read_boxes(folder / "groundtruth.txt", n)
-        return annotate(name, frames, boxes, _read_absence(folder, n))
+            return annotate(name, frames, read_first_box(folder / "groundtruth.txt", len(frames)))
+        boxes = read_boxes(folder / "groundtruth.txt", len(frames))
+        return annotate(name, frames, boxes, _read_absence(folder, len(frames)))
 
 
 def _read_absence(folder: Path, count: int) -> np.ndarray:
@@ -66,16 +61,3 @@ def _read_absence(folder: Path, count: int) -> np.ndarray:
     if (folder / "cover.label").is_file():
         absent |= read_labels(folder / "cover.label", count) == 0
     return absent
-
-
-def read_first_box(path: Path, count: int) -> np.ndarray:
-    """Boxes ``(count, 4)`` of a video whose annotation stops after the first frame.
-
-    Raises:
-        DataError: the file is missing or malformed, or holds another number of boxes than one.
-    """
-    given = read_boxes(path)
-    require_count(path, len(given), 1, "boxes")
-    boxes = np.zeros((count, 4))
-    boxes[0] = given[0]
-    return boxes

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, read_list, subfolders
+from relo_env.datasets.disk import DiskDataset, read_attributes, read_list, subfolders
 from relo_env.datasets.folder import load_folder
 
 
@@ -24,7 +24,8 @@ class LaSOT(DiskDataset):
         "    img/00000001.jpg ...\n"
         "    groundtruth.txt        x,y,width,height a line\n"
         "    full_occlusion.txt     one line of 0 and 1\n"
-        "    out_of_view.txt        one line of 0 and 1"
+        "    out_of_view.txt        one line of 0 and 1\n"
+        "  <root>/att/<class>-<k>.txt  optional, of the evaluation toolkit: 14 attributes, 0 or 1"
     )
     _list_prefix: ClassVar[str] = "lasot"
 
@@ -33,25 +34,17 @@ class LaSOT(DiskDataset):
         """Names of protocol II."""
         return read_list(f"{self._list_prefix}_{self.split}.txt")
 
-    def list_names(self) -> Iterable[str]:
-        """Names on disk, of all splits."""
+    def find(self) -> Iterable[tuple[str, Path]]:
+        """Sequences of all splits, by class or flat."""
         for folder in subfolders(self.root):
-            if "-" in folder:
-                yield folder
-            else:
-                yield from subfolders(self.root / folder)
+            for sequence in [folder] if "-" in folder.name else subfolders(folder):
+                yield sequence.name, sequence
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
-        return load_folder(name, self._locate(name))
-
-    def _locate(self, name: str) -> Path:
-        by_class = self.root / name.rpartition("-")[0] / name
-        flat = self.root / name
-        for folder in (by_class, flat):
-            if folder.is_dir():
-                return folder
-        raise self.missing(name, by_class)
+        marks = self.root / "att" / f"{name}.txt"
+        attributes = read_attributes(marks, read_list("lasot_attributes.txt"))
+        return load_folder(name, self.locate(name), attributes=attributes)
 
 
 class LaSOText(LaSOT):

@@ -18,7 +18,7 @@ class DatasetSpec:
     """A row of the table.
 
     Attributes:
-        name: public name, also the name of its folder in ``$RELO_DATA`` and of its id.
+        name: public name, also in its id ``RELO-<name>-v0``.
         factory: a class or function ``(root=, split=, **options) -> Dataset`` (without ``root``
             where none is needed), or where one is, as ``"module:name"``.
         needs_root: whether it reads from a folder.
@@ -49,6 +49,11 @@ class DatasetSpec:
     def splits(self) -> tuple[str, ...]:
         """Its splits, the default first; empty where a function makes it."""
         return getattr(self.resolve(), "splits", ())
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder in ``$RELO_DATA``."""
+        return getattr(self.resolve(), "folder", None) or self.name
 
 
 _SPECS: dict[str, DatasetSpec] = {}
@@ -122,11 +127,25 @@ def make_dataset(
     return factory(split=split, **options)
 
 
-for _name, _factory, _needs_root in (
-    ("Synthetic", "relo_env.datasets.synthetic:Synthetic", False),
-    ("Folder", "relo_env.datasets.folder:Folder", True),
-    ("LaSOT", "relo_env.datasets.lasot:LaSOT", True),
-    ("LaSOText", "relo_env.datasets.lasot:LaSOText", True),
-    ("GOT10k", "relo_env.datasets.got10k:GOT10k", True),
+register_dataset("Synthetic", "relo_env.datasets.synthetic:Synthetic", needs_root=False)
+for _name, _class in (
+    ("Folder", "folder:Folder"),
+    ("LaSOT", "lasot:LaSOT"),
+    ("LaSOText", "lasot:LaSOText"),
+    ("GOT10k", "got10k:GOT10k"),
+    ("TrackingNet", "trackingnet:TrackingNet"),
+    ("TNL2K", "tnl2k:TNL2K"),
+    ("NfS", "nfs:NfS"),
+    ("NfS240", "nfs:NfS240"),
+    ("UAV123", "uav123:UAV123"),
+    ("UAV123_10fps", "uav123:UAV123At10fps"),
+    ("UAV20L", "uav123:UAV20L"),
+    ("OTB100", "otb:OTB100"),
+    ("VastTrack", "vasttrack:VastTrack"),
+    ("VOT", "vot:VOT"),
+    ("COCO", "coco:COCO"),
+    ("DAVIS", "masks:DAVIS"),
+    ("YouTubeVOS", "masks:YouTubeVOS"),
+    ("Mixture", "mixture:Mixture"),
 ):
-    register_dataset(_name, _factory, needs_root=_needs_root)
+    register_dataset(_name, f"relo_env.datasets.{_class}")

@@ -1,0 +1,40 @@
+"""TNL2K (Wang et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from relo_env.datasets.base import Sequence
+from relo_env.datasets.disk import DiskDataset, subfolders
+from relo_env.datasets.folder import load_folder
+
+
+class TNL2K(DiskDataset):
+    """TNL2K: 1300 training and 700 test sequences, whose names are read from the disk.
+
+    A split is the folder of its name (or the one whose name has the split's in it), with its
+    sequences directly in it or in the parts that the download comes in. The language
+    descriptions are not read.
+    """
+
+    name = "TNL2K"
+    splits = ("train", "test")
+    layout = (
+        "  <root>/{train,test}/<sequence>/  or  <root>/{train,test}/<part>/<sequence>/   with\n"
+        "    imgs/00001.jpg ...\n"
+        "    groundtruth.txt        x,y,width,height a line, zeros where the target is absent\n"
+        "  train and test may be called TNL2K_train_subset and TNL2K_test_subset"
+    )
+
+    def find(self) -> Iterable[tuple[str, Path]]:
+        """Folders with images, one or two levels down."""
+        for folder in subfolders(self.root):
+            if self.split in folder.name.lower():
+                for part in subfolders(folder):
+                    for sequence in [part] if (part / "imgs").is_dir() else subfolders(part):
+                        yield sequence.name, sequence
+
+    def load(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see ``Dataset.load``."""
+        return load_folder(name, self.locate(name))

@@ -1,0 +1,75 @@
+"""UAV123, its 10 fps version and UAV20L (Mueller et al., ECCV 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from relo_env.datasets.annotations import annotate, read_boxes
+from relo_env.datasets.base import Sequence
+from relo_env.datasets.disk import (
+    DiskDataset,
+    numbered_frames,
+    read_attributes,
+    read_list,
+    read_table,
+)
+
+
+class UAV123(DiskDataset):
+    """UAV123: 123 aerial sequences at 30 fps; test only.
+
+    Several sequences are parts of one folder of images: the split list holds each one's folder
+    and the numbers of its first and last image.
+    """
+
+    name = "UAV123"
+    splits = ("test",)
+    layout = (
+        "  <root>/data_seq/{UAV123,UAV123_10fps}/<folder>/000001.jpg ...\n"
+        "  <root>/anno/{UAV123,UAV123_10fps,UAV20L}/<sequence>.txt   x,y,width,height a line\n"
+        "  <root>/anno/<as above>/att/<sequence>.txt   optional: 12 attributes, 0 or 1"
+    )
+    _table: ClassVar[str] = "uav123.txt"
+    _images: ClassVar[str] = "UAV123"
+    _frame_step: ClassVar[int] = 1
+    """Every how many of the 30 fps frames there is one, from the first."""
+
+    @property
+    def official_names(self) -> tuple[str, ...]:
+        """Names of the benchmark."""
+        return read_list(self._table)
+
+    def find(self) -> Iterable[tuple[str, Path]]:
+        """Annotation files of the sequences."""
+        for path in sorted((self.root / "anno" / self.name).glob("*.txt")):
+            yield path.stem, path
+
+    def load(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see ``Dataset.load``."""
+        path = self.locate(name)
+        _, folder, *ends = next(row for row in read_table(self._table) if row[0] == name)
+        first, last = ((int(end) - 1) // self._frame_step + 1 for end in ends)
+        frames = numbered_frames(self.root / "data_seq" / self._images / folder, first, last)
+        boxes = read_boxes(path, len(frames))
+        names = read_list("uav123_attributes.txt")
+        attributes = read_attributes(path.parent / "att" / path.name, names)
+        return annotate(name, frames, boxes, attributes=attributes)
+
+
+class UAV123At10fps(UAV123):
+    """UAV123 at 10 fps: every third frame of the same 123 sequences; test only."""
+
+    name = "UAV123_10fps"
+    folder = "UAV123"
+    _images = "UAV123_10fps"
+    _frame_step = 3
+
+
+class UAV20L(UAV123):
+    """UAV20L: 20 long sequences, over the images of UAV123; test only."""
+
+    name = "UAV20L"
+    folder = "UAV123"
+    _table = "uav20l.txt"

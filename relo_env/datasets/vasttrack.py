@@ -1,0 +1,35 @@
+"""VastTrack (Peng et al., NeurIPS 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from relo_env.datasets.base import Sequence
+from relo_env.datasets.disk import DiskDataset, subfolders
+from relo_env.datasets.folder import load_folder
+
+
+class VastTrack(DiskDataset):
+    """VastTrack: 47110 training and 3500 test sequences, whose names are read from the disk.
+
+    The language descriptions are not read.
+    """
+
+    name = "VastTrack"
+    splits = ("train", "test")
+    layout = (
+        "  <root>/{train,test}/<Class>/<Class>-<k>/   with\n"
+        "    imgs/00001.jpg ...\n"
+        "    Groundtruth.txt        x,y,width,height a line, zeros where the target is absent"
+    )
+
+    def find(self) -> Iterable[tuple[str, Path]]:
+        """Folders of the sequences, by class."""
+        for folder in subfolders(self.root / self.split):
+            for sequence in subfolders(folder):
+                yield sequence.name, sequence
+
+    def load(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see ``Dataset.load``."""
+        return load_folder(name, self.locate(name), boxes_file="Groundtruth.txt")

@@ -1,0 +1,124 @@
+"""Is a data set on disk complete and well formed?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from relo_env.datasets.base import Dataset, Sequence
+from relo_env.datasets.disk import DiskDataset, MissingSequenceError
+from relo_env.datasets.registry import make_dataset
+from relo_env.errors import DataError, FrameError
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What ``verify`` found.
+
+    Attributes:
+        dataset: name of the data set.
+        split: the split that was read.
+        found: names of the sequences without fault.
+        missing: names of the sequences that are not on disk.
+        malformed: (name, message) of the faults, any number a sequence.
+        frames: number of frames of the sequences without fault.
+    """
+
+    dataset: str
+    split: str
+    found: tuple[str, ...]
+    missing: tuple[str, ...]
+    malformed: tuple[tuple[str, str], ...]
+    frames: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is missing or malformed."""
+        return not self.missing and not self.malformed
+
+    @property
+    def table(self) -> str:
+        """The report as text: counts, then a line for each fault."""
+        faulty = len({name for name, _ in self.malformed})
+        counts = [
+            ("data set", self.dataset),
+            ("split", self.split),
+            ("found", f"{len(self.found)} sequences, {self.frames} frames"),
+            ("missing", f"{len(self.missing)} sequences"),
+            ("malformed", f"{faulty} sequences"),
+        ]
+        faults = [("  missing", name) for name in self.missing]
+        faults += [("  malformed", f"{name}: {message}") for name, message in self.malformed]
+        return "\n".join(f"{key:<12} {value}" for key, value in counts + faults)
+
+
+def verify(
+    name: str,
+    *,
+    root: Path | str | None = None,
+    split: str | None = None,
+    decode: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> VerifyReport:
+    """Read the annotation of every sequence of a data set and report all faults.
+
+    Args:
+        name: see ``make_dataset``.
+        root: see ``make_dataset``.
+        split: see ``make_dataset``.
+        decode: also decode every frame, and check that boxes lie in their frames; slow.
+        progress: called with the number of sequences done and of all.
+
+    Raises:
+        ConfigError: there is no such data set or split.
+        DataError: its folder is missing or holds no sequence of the split.
+    """
+    dataset = make_dataset(name, root=root, split=split)
+    names = _expected_names(dataset)
+    found, missing, malformed, frames = [], [], [], 0
+    for done, sequence_name in enumerate(names, start=1):
+        try:
+            sequence = dataset.load(sequence_name)
+        except MissingSequenceError:
+            missing.append(sequence_name)
+        except DataError as error:
+            malformed.append((sequence_name, str(error)))
+        else:
+            faults = _frame_faults(sequence) if decode else []
+            malformed += [(sequence_name, fault) for fault in faults]
+            if not faults:
+                found.append(sequence_name)
+                frames += len(sequence)
+        if progress is not None:
+            progress(done, len(names))
+    return VerifyReport(
+        dataset.name, dataset.split, tuple(found), tuple(missing), tuple(malformed), frames
+    )
+
+
+def _expected_names(dataset: Dataset) -> tuple[str, ...]:
+    official = dataset.official_names if isinstance(dataset, DiskDataset) else None
+    return tuple(dataset.names) if official is None else official
+
+
+def _frame_faults(sequence: Sequence) -> list[str]:
+    faults = []
+    for index, (box, visible) in enumerate(zip(sequence.boxes, sequence.visible, strict=True)):
+        try:
+            height, width = sequence.frames.read(index).shape[:2]
+        except FrameError as error:
+            faults.append(str(error))
+            continue
+        if visible and not _overlaps(box, width, height):
+            faults.append(
+                f"box {box.tolist()} of frame {index} lies outside its frame of {width} x {height}"
+            )
+    return faults
+
+
+def _overlaps(box: np.ndarray, width: int, height: int) -> bool:
+    x, y, w, h = box
+    return x < width and y < height and x + w > 0 and y + h > 0
