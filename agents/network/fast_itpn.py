@@ -7,7 +7,7 @@ official state dict are the business of `agents.network.official`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -215,17 +215,18 @@ class DropPath(nn.Module):
         return x * kept / (1 - self.rate)
 
 
-def adapt_position(pretrained: Tensor, search: int, template: int) -> Tensor:
-    """Positions for both crops from those of a pretrained Fast-iTPN (official ``"index"`` rule).
+def adapt_position(pretrained: Tensor, search: int, template: int, method: str = "index") -> Tensor:
+    """Positions for both crops from those of a pretrained Fast-iTPN, as the official code does.
 
     Args:
         pretrained: ``(1, G * G, C)``.
         search: side of the search crop's grid.
         template: side of the template crop's grid.
+        method: ``"index"``: a smaller grid is the top-left corner of the pretrained one, a larger
+            one is interpolated (bicubic, corners aligned); ``"interpolate"``: both are.
 
     Returns:
-        ``(1, search^2 + template^2, C)``. A smaller grid is the top-left corner of the pretrained
-        one, a larger one is interpolated (bicubic, corners aligned).
+        ``(1, search^2 + template^2, C)``.
 
     Raises:
         CheckpointError: the pretrained grid is not square.
@@ -239,7 +240,7 @@ def adapt_position(pretrained: Tensor, search: int, template: int) -> Tensor:
     grid = pretrained.transpose(1, 2).unflatten(2, (side, side))
 
     def resized(wanted: int) -> Tensor:
-        if wanted <= side:
+        if wanted == side or (wanted < side and method == "index"):
             return grid[:, :, :wanted, :wanted]
         return interpolate(grid, size=(wanted, wanted), mode="bicubic", align_corners=True)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 PROBABILITY_FLOOR = 1e-4
 """Sizes and heat maps stay this far from 0 and 1 (official behaviour)."""
@@ -63,6 +66,14 @@ class Tower(nn.Sequential):
             width = channels
         super().__init__(*layers)
 
+    def fold_norms(self) -> None:
+        """Put batch norms into the convolutions before them, once and for evaluation only."""
+        for layer in cast(Iterable[nn.Sequential], self):
+            convolution, norm = layer[0], layer[1]
+            if isinstance(norm, nn.BatchNorm2d):
+                layer[0] = fuse_conv_bn_eval(cast(nn.Conv2d, convolution), norm)
+                layer[1] = nn.Identity()
+
 
 class MapHead(nn.Module):
     """A tower and a 1x1 convolution: a number or two at each position."""
@@ -102,8 +113,8 @@ class Heads(nn.Module):
         self.value = ScalarHead(width, config)
         initialize(self)
         # Untrained boxes: centred on their cells, as wide as a target is in a window of factor 4.
-        nn.init.constant_(self.offset.out.bias, 0.5)
-        nn.init.constant_(self.size.out.bias, -1.1)
+        nn.init.constant_(cast(Tensor, self.offset.out.bias), 0.5)
+        nn.init.constant_(cast(Tensor, self.size.out.bias), -1.1)
 
     def forward(self, features: Tensor, only: tuple[str, ...] = HEADS) -> HeadOutputs:
         """Outputs for features ``(N, C, H, W)``; ``only`` names the heads, see `HEADS`."""
@@ -142,7 +153,8 @@ def initialize(module: nn.Module, generator: torch.Generator | None = None) -> N
 def candidate_boxes(size: Tensor, offset: Tensor) -> Tensor:
     """Box of every position, ``(N, H * W, 4)`` cxcywh01, from the two maps ``(N, 2, H, W)``.
 
-    The centre of cell (row, column) is ``(column + offset_x) / W, (row + offset_y) / H`` (official).
+    The centre of cell (row, column) is ``(column + offset_x) / W, (row + offset_y) / H``, as in the
+    official code.
     """
     height, width = offset.shape[2:]
     columns = torch.arange(width, device=offset.device)

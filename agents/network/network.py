@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from agents.network.heads import HEADS, HeadOutputs, Heads
+from agents.network import checkpoints, official
+from agents.network.heads import HEADS, HeadOutputs, Heads, Tower
 from agents.network.presets import Preset, preset
 from agents.network.temporal import TokenState
 from relo_env.config import CropConfig
@@ -73,8 +73,41 @@ class RELONetwork(nn.Module):
         network.preset_name, network.changes = name, changes
         return network.eval()
 
+    @classmethod
+    def from_checkpoint(cls, path: str | PathLike[str]) -> RELONetwork:
+        """The network of one of our checkpoints, in evaluation mode and float32.
+
+        Raises:
+            CheckpointError: truncated, or none of ours.
+        """
+        header = checkpoints.read_header(path)
+        network = cls.from_preset(header["preset"], **header["changes"])
+        checkpoints.load_checkpoint(network, path)
+        return network
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | PathLike[str]) -> RELONetwork:
+        """The network of a preset that ships with weights, or of a checkpoint's path.
+
+        Raises:
+            CheckpointError: neither such a preset nor a readable checkpoint.
+        """
+        return cls.from_checkpoint(checkpoints.find_checkpoint(name_or_path))
+
+    def save_checkpoint(self, path: str | PathLike[str], *, stage: str, **details: Any) -> Path:
+        """Write one of our checkpoints; see `agents.network.checkpoints.save_checkpoint`."""
+        return checkpoints.save_checkpoint(self, path, stage=stage, **details)
+
+    def load_official(self, source: official.Source) -> list[str]:
+        """Load released weights by their names; see `agents.network.official.load_official`."""
+        return official.load_official(self, source)
+
+    def export_official(self) -> dict[str, Tensor]:
+        """State dict under the names of the released checkpoints."""
+        return official.export_official(self)
+
     def encode_templates(self, templates: Tensor, template_boxes: Tensor) -> TemplateCache:
-        """What an episode's search crops need of its templates; takes the place of both in `encode`.
+        """What an episode's search crops need of its templates; `encode` takes it in their place.
 
         Args:
             templates: ``(N, K, 3, Hz, Wz)``, normalised.
@@ -138,7 +171,7 @@ class RELONetwork(nn.Module):
         return tokens.rows.flatten(1)
 
     def unpack_tokens(self, flat: Tensor, valid: Tensor | None = None) -> TokenState | None:
-        """Tokens from ``(N, token_size)``; sequences where ``valid`` ``(N,)`` is False have none."""
+        """Tokens from ``(N, token_size)``; sequences with ``valid`` ``(N,)`` False have none."""
         if self.token_size == 0:
             return None
         temporal = self.encoder.temporal
@@ -158,9 +191,8 @@ class RELONetwork(nn.Module):
         """
         network = copy.deepcopy(self).eval().requires_grad_(False)
         for part in network.heads.modules():
-            if isinstance(part, nn.Sequential) and len(part) > 1:
-                if isinstance(part[1], nn.BatchNorm2d):
-                    part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
+            if isinstance(part, Tower):
+                part.fold_norms()
         return network.to(device=device, dtype=dtype)
 
     def _cast(self, crops: Tensor) -> Tensor:

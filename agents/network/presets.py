@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from agents.network.fast_itpn import FastITPNConfig
@@ -27,7 +27,7 @@ class Preset:
     encoder: FastITPNConfig | ViTConfig
     crop: CropConfig
     temporal: TemporalConfig
-    heads: HeadConfig = HeadConfig()
+    heads: HeadConfig = field(default_factory=HeadConfig)
 
 
 _TOWERS = HeadConfig(channels=(96, 64, 32), kernels=(1, 3, 3), norm="group")
@@ -92,11 +92,11 @@ def preset(name: str, **changes: Any) -> Preset:
         hint = f"Any plain ViT of timm can be had as '{TIMM}<model name>'."
         raise ConfigError(unknown("preset", name, PRESETS, hint))
     temporal = {
-        field: changes.pop(key)
-        for key, field in (("temporal", "mode"), ("num_tokens", "num_tokens"))
+        attribute: changes.pop(key)
+        for key, attribute in (("temporal", "mode"), ("num_tokens", "num_tokens"))
         if key in changes
     }
-    known = [field.name for field in fields(CropConfig)]
+    known = [option.name for option in fields(CropConfig)]
     for key in changes:
         if key not in known:
             raise ConfigError(unknown("preset option", key, [*known, "temporal", "num_tokens"]))

@@ -1,0 +1,79 @@
+"""Getting and converting the authors' released weights (`relo weights fetch`, `convert`)."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from agents.network.checkpoints import save_checkpoint
+from agents.network.network import RELONetwork
+from relo_env.errors import CheckpointError, ConfigError, unknown
+
+HUB_REPOSITORY = "xche32/RELO"
+"""The authors' repository on the Hugging Face hub."""
+
+_ENCODERS = {
+    "t256": "fast_itpn_tiny_1600e_1k.pt",
+    "b256": "fast_itpn_base_clipl_e1600.pt",
+    "l256": "fast_itpn_large_1600e_1k.pt",
+}
+STAGES = ("policy", "warmup", "encoder")
+"""What is released of each preset."""
+
+
+def released_file(preset: str, stage: str = "policy") -> str:
+    """Path of a released file inside the hub's repository.
+
+    Raises:
+        ConfigError: no such preset or stage was released.
+    """
+    if preset not in _ENCODERS:
+        raise ConfigError(unknown("released preset", preset, _ENCODERS))
+    if stage not in STAGES:
+        raise ConfigError(unknown("stage", stage, STAGES))
+    return {
+        "policy": f"checkpoints/train/relo/relo_{preset}/RELO_ep0090.pth.tar",
+        "warmup": f"checkpoints/train/relo_warmup/relo_warmup_{preset}/RELO_WARMUP_ep0090.pth.tar",
+        "encoder": f"pretrained/itpn/{_ENCODERS[preset]}",
+    }[stage]
+
+
+def fetch(preset: str, stage: str = "policy", folder: str | Path | None = None) -> Path:
+    """Download a released file; an interrupted download is resumed, its hash is checked.
+
+    Args:
+        preset: ``"t256"``, ``"b256"`` or ``"l256"``.
+        stage: one of `STAGES`.
+        folder: where to put it; None for the hub's cache.
+
+    Raises:
+        ConfigError: no such release, or huggingface_hub is not installed.
+        CheckpointError: the hub cannot be reached.
+    """
+    name = released_file(preset, stage)
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise ConfigError(
+            "Fetching weights needs huggingface_hub: pip install 'relo[hub]'."
+        ) from error
+    try:
+        return Path(hf_hub_download(HUB_REPOSITORY, name, local_dir=folder))
+    except Exception as error:
+        raise CheckpointError(
+            f"Could not get {name} from the hub: {error}. Offline, download it elsewhere from "
+            f"https://huggingface.co/{HUB_REPOSITORY}/blob/main/{name} and pass its path to "
+            f"`relo weights convert {preset} FILE`."
+        ) from error
+
+
+def convert(preset: str, source: str | PathLike[str], target: str | PathLike[str]) -> Path:
+    """Write a released RELO or RELO_WARMUP checkpoint as one of ours (safetensors).
+
+    Raises:
+        ConfigError: the preset is none of the official ones.
+        CheckpointError: the file cannot be read or does not fit the preset.
+    """
+    network = RELONetwork.from_preset(preset)
+    lacking = network.load_official(source)
+    return save_checkpoint(network, target, stage="warmup" if lacking else "policy")
