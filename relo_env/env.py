@@ -176,7 +176,7 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
         self._playing = state["playing"]
         return self._observation()
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """The frame acted on last with the chosen box, the true one and the search window."""
         if self.render_mode != "rgb_array":
             return None

@@ -71,7 +71,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         )
         _check_rows(num_envs, group_size, options)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
         self.num_envs, self.group_size = num_envs, group_size
         self.batch = EpisodeBatch(

@@ -1,0 +1,302 @@
+"""The environment through its public door."""
+
+import json
+import pickle
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from stable_baselines3.common.env_checker import check_env as check_env_sb3
+
+import relo_env
+from relo_env import boxes as bx
+from relo_env.episode import STOP
+from relo_env.errors import ConfigError, FrameError
+from relo_env.rewards import clip_auc
+from tests.toys import SMALL_CROPS, Squares
+
+
+def make(**options):
+    options = {"dataset": Squares(), "augment": False, **SMALL_CROPS, **options}
+    return relo_env.TrackingEnv(**options)
+
+
+def play(env, policy, seed=0, options=None):
+    """Rewards and infos of one episode."""
+    env.reset(seed=seed, options=options)
+    rewards, infos, done = [], [], False
+    while not done:
+        _, reward, done, truncated, info = env.step(policy(env))
+        assert not truncated
+        rewards.append(reward)
+        infos.append(info)
+    return rewards, infos
+
+
+def best(env):
+    """The position whose candidate overlaps most with the truth."""
+    target = env.batch.episodes[0].target_box
+    return int(bx.iou(env.candidates, target).argmax())
+
+
+@pytest.mark.parametrize("options", [{}, {"difficulty": "easy"}, {"search_window": "jittered"}])
+def test_checkers_find_nothing_in_the_synthetic_environment(options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gym.make("RELO-Synthetic-v0", **options).unwrapped)
+        check_env_sb3(gym.make("RELO-Synthetic-v0", **options).unwrapped)
+
+
+# DESIGN's bounds let a box lie outside the window; Gymnasium recommends symmetric ones.
+@pytest.mark.filterwarnings("ignore:.*we recommend using a symmetric and normalized space")
+@pytest.mark.parametrize("action_mode", ["grid", "box", "move"])
+def test_checkers_find_nothing_in_any_action_mode(action_mode):
+    env = make(action_mode=action_mode)
+    check_env(env, skip_render_check=True)
+    check_env_sb3(env, skip_render_check=True)
+
+
+def test_observations_are_as_documented():
+    env = gym.make("RELO-Synthetic-v0")
+    observation, info = env.reset(seed=0)
+    assert {k: (v.shape, v.dtype.name) for k, v in observation.items()} == {
+        "template": ((6, 128, 128), "uint8"),
+        "template_box": ((8,), "float32"),
+        "search": ((3, 256, 256), "uint8"),
+    }
+    assert env.action_space == gym.spaces.Discrete(256)
+    assert "iou" not in info
+
+
+def test_the_template_box_is_where_the_template_is_bright():
+    env = make()
+    observation, _ = env.reset(seed=3)
+    x, y, w, h = observation["template_box"] * SMALL_CROPS["template_size"]
+    bright = np.argwhere(observation["template"][0] > 150)
+    (top, left), (bottom, right) = bright.min(0), bright.max(0) + 1
+    np.testing.assert_allclose([left, top, right, bottom], [x, y, x + w, y + h], atol=1.0)
+
+
+def test_an_episode_pays_its_overlaps_and_its_auc():
+    rewards, infos = play(make(clip_length=5, auc_weight=0.5), best)
+    overlaps = [info["iou"] for info in infos]
+    assert len(rewards) == 5
+    assert min(overlaps) > 0.2  # candidates of the last size on a 4 x 4 grid
+    np.testing.assert_allclose(rewards[:-1], overlaps[:-1])
+    assert infos[-1]["auc"] == clip_auc(np.array(overlaps))
+    assert rewards[-1] == pytest.approx(overlaps[-1] + 0.5 * infos[-1]["auc"])
+    np.testing.assert_array_equal(infos[-1]["ious"], overlaps)
+    for info in infos:
+        assert info["iou"] == pytest.approx(float(bx.iou(info["box"], info["target_box"])))
+
+
+def test_absent_frames_pay_nothing_and_are_left_out():
+    env = make(dataset=Squares(absent=(4, 5)), clip_length=6, max_stride=1)
+    rewards, infos = play(env, best, options={"sequence": "square-0", "start": 1})
+    assert [info["visible"] for info in infos] == [True, True, False, False, True, True]
+    assert rewards[2] == rewards[3] == infos[2]["iou"] == 0.0
+    assert not infos[2]["target_box"].any()
+    seen = [info["iou"] for info in infos if info["visible"]]
+    assert infos[-1]["auc"] == clip_auc(np.array(seen))
+
+
+def test_an_episode_without_the_target_has_auc_zero():
+    env = make(dataset=Squares(absent=tuple(range(1, 30))), clip_length=3)
+    rewards, infos = play(env, lambda env: 0)
+    assert rewards == [0.0, 0.0, 0.0]
+    assert infos[-1]["auc"] == 0.0
+
+
+def test_the_tracked_window_follows_the_choice_and_the_jittered_one_does_not():
+    for window, moved in (("tracked", True), ("jittered", False)):
+        env = make(search_window=window)
+        second = []
+        for action in (0, 15):
+            env.reset(seed=1)
+            second.append(env.step(action)[0]["search"])
+        assert (second[0] != second[1]).any() == moved
+
+
+def test_a_box_action_is_a_box_of_the_search_window():
+    env = make(action_mode="box")
+    env.reset(seed=0)
+    target = env.window.to_crop(env.batch.episodes[0].target_box)
+    assert env.step(target)[4]["iou"] == pytest.approx(1.0)
+    env.step(np.array([-1.0, 2.0, 2.0, 2.0], np.float32))  # a box outside the window can be said
+    with pytest.raises(ConfigError, match="four finite numbers"):
+        env.step(np.array([0.5, np.nan, 0.1, 0.1]))
+
+
+def test_moves_shift_scale_and_stop():
+    env = make(action_mode="move", clip_length=2, max_moves=3)
+    _, first = env.reset(seed=0)
+    _, reward, done, _, info = env.step(1)  # right by 0.03 widths
+    assert (reward, done) == (0.0, False)
+    np.testing.assert_allclose(info["box"] - first["box"], [0.03 * 20, 0, 0, 0], atol=1e-9)
+    _, reward, _, _, info = env.step(STOP)
+    assert reward == info["iou"] > 0
+    frame = info["frame"]
+    infos = [env.step(8)[4] for _ in range(3)]  # larger, until the moves are used up
+    assert [i["frame"] for i in infos] == [frame + infos[0]["frame"] - frame] * 3
+    assert infos[-1]["box"][2] == pytest.approx(info["box"][2] * 1.03**3)
+    assert "auc" in infos[-1]
+
+
+def test_candidate_info_tells_what_every_position_would_have_earned():
+    env = make(candidate_info=True)
+    env.reset(seed=5)
+    candidates = bx.clip(env.candidates, (96, 72))
+    _, _, _, _, info = env.step(6)
+    np.testing.assert_array_equal(info["candidate_ious"], bx.iou(candidates, info["target_box"]))
+    assert info["candidate_ious"][6] == info["iou"]
+
+
+def test_the_target_size_oracle_proposes_true_sizes():
+    env = make(proposer="target-size")
+    env.reset(seed=0)
+    target = env.batch.episodes[0].target_box
+    np.testing.assert_allclose(env.candidates[:, 2:], np.broadcast_to(target[2:], (16, 2)))
+
+
+def test_a_mirrored_clip_is_the_mirrored_video():
+    plain, mirrored = make(), make(augment=True)
+    for seed in range(20):
+        mirrored.reset(seed=seed)
+        augmentation = mirrored.batch.episodes[0].clip.augmentation
+        if augmentation.mirror and not augmentation.grey:
+            break
+    _, a = plain.reset(seed=seed)
+    _, b = mirrored.reset(seed=seed)
+    # chance is drawn in one order, so that the clip is the same one
+    assert (a["sequence"], a["frame"]) == (b["sequence"], b["frame"])
+    assert b["box"][0] == 96 - a["box"][0] - a["box"][2]
+    x, y, w, h = mirrored.batch.episodes[0].target_box.astype(int)
+    inside = mirrored.frame[y : y + h, x : x + w, 0]
+    assert inside.min() > 150
+
+
+def test_sequence_mode_plays_the_whole_video():
+    env = make(mode="sequence")
+    _, infos = play(env, best, options={"sequence": "square-1"})
+    assert [info["frame"] for info in infos] == list(range(1, 30))
+
+
+def test_a_broken_frame_redraws_the_clip_and_is_counted(caplog):
+    env = make(dataset=Squares(count=1, broken=(20,)), max_stride=1)
+    for seed in range(10):
+        env.reset(seed=seed)
+    assert env.batch.redraws > 0
+    assert "broken on purpose" in caplog.text
+
+
+def test_broken_frames_everywhere_and_in_evaluation_are_raised():
+    everywhere = Squares(count=1, broken=tuple(range(30)))
+    with pytest.raises(FrameError, match="broken on purpose"):
+        make(dataset=everywhere).reset(seed=0)
+    env = make(dataset=Squares(count=1, broken=(3,)), mode="sequence")
+    env.reset(seed=0)
+    with pytest.raises(FrameError, match="broken on purpose"):
+        for _ in range(5):
+            env.step(0)
+
+
+def test_state_dict_brings_an_environment_back_in_the_middle_of_an_episode():
+    env, other = make(augment=True), make(augment=True)
+    env.reset(seed=9)
+    for action in (3, 7, 5):
+        observation = env.step(action)[0]
+    state = json.loads(json.dumps(env.state_dict()))
+    assert data_equivalence(other.load_state_dict(state), observation)
+    for _ in range(5):
+        assert data_equivalence(env.step(2), other.step(2))
+    assert data_equivalence(env.reset(), other.reset())
+
+
+def test_pickles_and_specs_round_trip():
+    env = gym.make("RELO-Synthetic-v0", clip_length=2)
+    copies = [
+        pickle.loads(pickle.dumps(env)),
+        gym.make(EnvSpec.from_json(env.spec.to_json())),
+    ]
+    for copy in copies:
+        assert data_equivalence(env.reset(seed=4), copy.reset(seed=4))
+        assert data_equivalence(env.step(100), copy.step(100))
+
+
+def test_pictures_are_drawn_on_demand():
+    env = make(render_mode="rgb_array")
+    env.reset(seed=0)
+    first = env.render()
+    env.step(5)
+    second = env.render()
+    assert first.dtype == np.uint8
+    assert first.shape == second.shape == (288, 384, 3)  # small frames are enlarged
+    assert (first != second).any()
+    assert make().render() is None
+
+
+def test_video_is_recorded(tmp_path):
+    pytest.importorskip("moviepy")
+    env = gym.wrappers.RecordVideo(
+        gym.make("RELO-Synthetic-v0", render_mode="rgb_array", clip_length=3),
+        str(tmp_path / "videos"),
+    )
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(env.action_space.sample())
+    env.close()
+    assert list((tmp_path / "videos").glob("*.mp4"))
+
+
+def test_stepping_without_an_episode_is_refused():
+    env = make(clip_length=1)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(0)
+    env.reset(seed=0)
+    env.step(0)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "video"}, "mode is 'video'; expected one of"),
+        ({"action_mode": "boxes"}, "action_mode is 'boxes'"),
+        ({"clip_length": 0}, "clip_length is 0; expected an int > 0"),
+        ({"search_size": 100}, "search_size 100 is not a multiple of stride 16"),
+        ({"proposer": "previous"}, "Did you mean 'previous-size'"),
+        ({"proposer": "no.such:thing"}, "cannot be imported"),
+        ({"proposer": object()}, "expected an object with extra_spaces"),
+        ({"proposer_kwargs": {"crop": 3}, "proposer": relo_env}, "not to an instance"),
+        ({"action_mode": "move", "candidate_info": True}, "Drop one of the two"),
+        ({"mode": "sequence", "search_window": "jittered"}, "needs search_window"),
+        ({"render_mode": "ansi"}, "Unknown render_mode 'ansi'"),
+        ({"split": "test"}, "cannot change a data set that is given as an instance"),
+        ({"colour": "red"}, r"\['colour'\] cannot change a data set"),
+    ],
+)
+def test_wrong_arguments_are_explained(options, message):
+    with pytest.raises(ConfigError, match=message):
+        make(**options)
+
+
+def test_wrong_actions_and_reset_options_are_explained():
+    env = make()
+    env.reset(seed=0)
+    for action in (16, -1, 2.5, None):
+        with pytest.raises(ConfigError, match="expected an integer from 0 to 15"):
+            env.step(action)
+    with pytest.raises(ConfigError, match="Unknown reset option 'sequenze'.*'sequence'"):
+        env.reset(options={"sequenze": "square-1"})
+
+
+def test_a_proposer_made_for_other_crops_is_refused():
+    proposer = relo_env.proposers.PreviousSizeProposer(relo_env.CropConfig(stride=32))
+    options = {"dataset": Squares(), "proposer": proposer}
+    assert relo_env.TrackingEnv(**options).action_space.n == 64
+    with pytest.raises(ConfigError, match="stride=16 but the proposer .* made for stride=32"):
+        relo_env.TrackingEnv(**options, stride=16)

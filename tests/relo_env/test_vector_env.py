@@ -1,0 +1,185 @@
+import json
+import pickle
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import data_equivalence
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+import relo_env
+from relo_env.errors import ConfigError
+from tests.toys import SMALL_CROPS, Squares
+
+MODES = list(AutoresetMode)
+
+
+def options(**more):
+    return {"dataset": Squares(absent=(6, 7)), **SMALL_CROPS, "clip_length": 3, **more}
+
+
+def make(num_envs=3, **more):
+    return relo_env.TrackingVectorEnv(num_envs, **options(**more))
+
+
+def equal_infos(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        if isinstance(a[key], dict):
+            equal_infos(a[key], b[key])
+        elif a[key].dtype == object:
+            assert all(data_equivalence(x, y) for x, y in zip(a[key], b[key], strict=True)), key
+        else:
+            np.testing.assert_array_equal(a[key], b[key], key)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"search_window": "jittered"},
+        {"candidate_info": True, "proposer": "target-size"},
+        {"action_mode": "box"},
+        {"action_mode": "move", "max_moves": 2},
+    ],
+    ids=["tracked", "jittered", "candidates", "box", "move"],
+)
+def test_it_equals_gymnasiums_sync_vector_env(mode, more):
+    ours = make(autoreset_mode=mode, **more)
+    theirs = SyncVectorEnv(
+        [lambda: relo_env.TrackingEnv(**options(**more))] * 3, autoreset_mode=mode
+    )
+    ours.action_space.seed(0)
+    (a, a_info), (b, b_info) = ours.reset(seed=7), theirs.reset(seed=7)
+    assert data_equivalence(a, b)
+    equal_infos(a_info, {k: v for k, v in b_info.items()})
+    for _ in range(10):
+        actions = ours.action_space.sample()
+        ours_step, theirs_step = ours.step(actions), theirs.step(actions)
+        for a, b in zip(ours_step[:4], theirs_step[:4], strict=True):
+            assert data_equivalence(a, b)
+        theirs_info = dict(theirs_step[4])
+        if "ious" in theirs_info:  # objects here, a dense array there, where all have one length
+            theirs_info["ious"] = ours_step[4]["ious"]
+        if "final_info" in theirs_info and "ious" in theirs_info["final_info"]:
+            theirs_info["final_info"]["ious"] = ours_step[4]["final_info"]["ious"]
+        equal_infos(ours_step[4], theirs_info)
+        if mode is AutoresetMode.DISABLED and ours_step[2].any():
+            mask = ours_step[2]
+            a, _ = ours.reset(options={"reset_mask": mask})
+            b, _ = theirs.reset(options={"reset_mask": mask.copy()})
+            assert data_equivalence(a, b)
+
+
+def test_make_vec_finds_it():
+    venv = gym.make_vec("RELO-Synthetic-v0", 2, vectorization_mode="vector_entry_point")
+    assert isinstance(venv.unwrapped, relo_env.TrackingVectorEnv)
+    assert venv.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+    observation, _ = venv.reset(seed=0)
+    assert observation["search"].shape == (2, 3, 256, 256)
+
+
+def test_rows_of_a_group_stay_in_step_for_ever():
+    venv = make(num_envs=4, group_size=2, autoreset_mode="SameStep")
+    venv.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        info = venv.step(rng.integers(0, 16, 4))[4]
+        for key in ("sequence", "frame"):
+            assert info[key][0] == info[key][1]
+            assert info[key][2] == info[key][3]
+    assert venv.batch.episodes[0].clip is not venv.batch.episodes[1].clip
+
+
+def test_a_group_that_nobody_seeds_still_shares_its_clips():
+    venv = make(num_envs=4, group_size=4)
+    observation, _ = venv.reset()
+    assert all((observation["search"][i] == observation["search"][0]).all() for i in range(4))
+
+
+def test_a_shared_frame_is_decoded_once():
+    dataset = Squares(count=1)
+    venv = make(num_envs=4, group_size=4, dataset=dataset)
+    venv.reset(seed=0)
+    reads = dataset.videos["square-0"].frames.reads
+    assert len(reads) == len(set(reads)) == 4  # a template and three search frames
+
+
+def test_same_step_hands_over_the_last_observation_and_info():
+    venv = make(autoreset_mode=AutoresetMode.SAME_STEP)
+    venv.reset(seed=0)
+    for _ in range(3):
+        observation, _, terminated, _, info = venv.step([5, 5, 5])
+    assert terminated.all()
+    assert info["_final_obs"].all()
+    assert info["final_info"]["auc"].shape == (3,)
+    assert len(info["final_info"]["ious"][0]) == 3
+    assert (info["final_obs"][0]["search"] != observation["search"][0]).any()
+    assert "iou" not in info
+
+
+def test_returned_arrays_are_fresh():
+    venv = make()
+    first, _ = venv.reset(seed=0)
+    second = venv.step([1, 2, 3])[0]
+    kept = {key: value.copy() for key, value in second.items()}
+    for key in first:
+        assert not np.shares_memory(first[key], second[key])
+        first[key][:] = 0
+    third = venv.step([1, 2, 3])[0]
+    assert data_equivalence(second, kept)
+    assert not any(np.shares_memory(second[key], third[key]) for key in third)
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+@pytest.mark.parametrize("steps", [3, 4, 5])
+def test_state_dict_resumes_the_same_run(mode, steps):
+    venv, other = make(autoreset_mode=mode), make(autoreset_mode=mode)
+    venv.reset(seed=5)
+    rng = np.random.default_rng(1)
+    for _ in range(steps):
+        observation = venv.step(rng.integers(0, 16, 3))[0]
+    state = json.loads(json.dumps(venv.state_dict()))
+    assert data_equivalence(other.load_state_dict(state), observation)
+    for _ in range(8):
+        actions = rng.integers(0, 16, 3)
+        for a, b in zip(venv.step(actions)[:4], other.step(actions)[:4], strict=True):
+            assert data_equivalence(a, b)
+
+
+def test_it_is_pickled_by_its_arguments():
+    venv = make()
+    copy = pickle.loads(pickle.dumps(venv))
+    assert data_equivalence(venv.reset(seed=1)[0], copy.reset(seed=1)[0])
+
+
+def test_pictures_of_all_rows():
+    venv = make(render_mode="rgb_array")
+    venv.reset(seed=0)
+    pictures = venv.render()
+    assert len(pictures) == 3
+    assert make().render() is None
+
+
+def test_wrong_arguments_are_explained():
+    with pytest.raises(ConfigError, match="the first a multiple of the second"):
+        make(num_envs=3, group_size=2)
+    with pytest.raises(ConfigError, match="group_size > 1"):
+        make(num_envs=4, group_size=2, action_mode="move")
+    venv = make(autoreset_mode=AutoresetMode.DISABLED)
+    with pytest.raises(gym.error.ResetNeeded, match=r"Rows \[0, 1, 2\] have no episode"):
+        venv.step([0, 0, 0])
+    with pytest.raises(ConfigError, match="2 seeds for 3 rows"):
+        venv.reset(seed=[1, 2])
+    with pytest.raises(ConfigError, match="reset_mask of shape"):
+        venv.reset(options={"reset_mask": np.zeros(3, bool)})
+    with pytest.raises(ConfigError, match="2 rows; this environment has 3"):
+        two = make(num_envs=2)
+        two.reset(seed=0)
+        venv.load_state_dict(two.state_dict())
+
+
+def test_stepping_before_the_first_reset_is_refused():
+    with pytest.raises(gym.error.ResetNeeded, match="call reset"):
+        make().step([0, 0, 0])
