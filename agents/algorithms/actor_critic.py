@@ -1,0 +1,42 @@
+"""The paper's algorithm: REINFORCE with a learned baseline, one update a rollout."""
+
+from __future__ import annotations
+
+import torch as th
+import torch.nn.functional as F
+
+from agents.algorithms.base import RELOAlgorithm
+from agents.algorithms.buffer import RolloutSamples
+from agents.algorithms.losses import policy_gradient_loss
+
+
+class ActorCritic(RELOAlgorithm):
+    """RELO's policy stage (METHOD section 1): ``A_t = IoU_t + lambda * AUC - V_t``, normalised.
+
+    The gradient of one update is that of `losses.actor_critic_loss` on the rollout. Another
+    ``credit`` changes the return that ``V_t`` is taken from and nothing else. See `RELOAlgorithm`
+    for the arguments.
+    """
+
+    def train(self) -> None:
+        """One step on the whole rollout."""
+        self._start_update()
+        self.rollout_buffer.normalise_advantages()
+        for samples in self.rollout_buffer.get():
+            self._optimise(samples, self._loss)
+        self._finish_update()
+
+    def _loss(self, samples: RolloutSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        values, log_prob, entropy = self.policy.evaluate_actions(
+            samples.observations, samples.actions.long().flatten()
+        )
+        assert entropy is not None
+        policy_loss = policy_gradient_loss(log_prob, samples.advantages)
+        value_loss = F.mse_loss(values.flatten(), samples.returns)
+        entropy_loss = -entropy.mean()
+        loss = policy_loss + self.vf_coef * value_loss + self.entropy_weight * entropy_loss
+        return loss, {
+            "policy_gradient_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy_loss": entropy_loss,
+        }

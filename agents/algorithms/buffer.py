@@ -1,0 +1,294 @@
+"""The rollout buffer of the policy stage: SB3's, with credit by name and absent frames left out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import DictRolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.algorithms.credit import (
+    CREDITS,
+    NEEDS_IOU_REWARD,
+    NEEDS_WHOLE_EPISODES,
+    Rollout,
+    episode_total,
+    frame_return,
+)
+from relo_env.config import RewardConfig
+from relo_env.errors import ConfigError, unknown
+
+logger = logging.getLogger(__name__)
+
+EPISODE_CONSTANTS = ("template", "template_box")
+"""Observations that do not change within an episode; kept once for each."""
+
+GIB = 2**30
+
+
+class RolloutSamples(NamedTuple):
+    """A batch of frames; the first six fields are those of SB3's ``RolloutBufferSamples``."""
+
+    observations: dict[str, th.Tensor]
+    actions: th.Tensor
+    old_values: th.Tensor
+    old_log_prob: th.Tensor
+    advantages: th.Tensor
+    returns: th.Tensor
+    candidate_returns: th.Tensor | None
+    """``(N, A)``: each action's own part of the episode's return, where candidates are stored."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in this batch."""
+        return len(self.actions)
+
+    def split(self, size: int | None) -> Iterator[RolloutSamples]:
+        """Micro-batches of at most ``size`` frames; None: everything at once."""
+        size = size or self.num_frames
+        for start in range(0, self.num_frames, size):
+            part = slice(start, start + size)
+            yield RolloutSamples(
+                {key: value[part] for key, value in self.observations.items()},
+                *(None if field is None else field[part] for field in self[1:]),
+            )
+
+
+class RELORolloutBuffer(DictRolloutBuffer):
+    """SB3's ``DictRolloutBuffer`` that also holds what the environment's info says of each frame.
+
+    ``CreditCallback`` hands the infos over; our own algorithms bring that callback along. Frames
+    without target are never sampled, so no loss and no normalisation sees them.
+
+    Args:
+        buffer_size: steps T of each environment.
+        observation_space: a Dict.
+        action_space: the environment's.
+        device: where samples go.
+        gae_lambda: of ``credit="gae"``.
+        gamma: of ``credit="gae"``.
+        n_envs: environments N.
+        credit: a name of ``credit.CREDITS``.
+        candidates: keep ``candidate_ious`` (the environment needs ``candidate_info=True``).
+        keys: observations to keep; None: all.
+        clip_length: steps of an episode, for the memory estimate.
+        memory_limit: [bytes] what the buffer may take.
+
+    Raises:
+        ConfigError: unknown credit, or more memory than the limit.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Dict,
+        action_space: spaces.Space,
+        device: th.device | str = "auto",
+        gae_lambda: float = 1.0,
+        gamma: float = 1.0,
+        n_envs: int = 1,
+        credit: str = "paper",
+        candidates: bool = False,
+        keys: Sequence[str] | None = None,
+        clip_length: int = 1,
+        memory_limit: int = 8 * GIB,
+    ):
+        if credit not in CREDITS:
+            raise ConfigError(unknown("credit", credit, CREDITS))
+        self.credit = credit
+        self.candidates = candidates
+        self.weights = RewardConfig()
+        kept = {key: observation_space[key] for key in keys or observation_space}
+        self.constant_keys = [key for key in EPISODE_CONSTANTS if key in kept]
+        per_step = {key: space for key, space in kept.items() if key not in self.constant_keys}
+
+        frames, episodes = buffer_size * n_envs, n_envs * -(-buffer_size // clip_length)
+        need = frames * sum(_bytes(space) for space in per_step.values())
+        need += episodes * sum(_bytes(kept[key]) for key in self.constant_keys)
+        if candidates:
+            assert isinstance(action_space, spaces.Discrete)
+            need += frames * 4 * int(action_space.n)
+        report = f"{buffer_size} steps x {n_envs} environments need {need / GIB:.2f} GiB"
+        if need > memory_limit:
+            raise ConfigError(
+                f"The rollout buffer's {report}; the limit is {memory_limit / GIB:.2f} GiB. Take "
+                "fewer environments or steps, let the proposer hand on features instead of crops, "
+                "or raise memory_limit in rollout_buffer_kwargs."
+            )
+        logger.info("Rollout buffer: %s.", report)
+        super().__init__(
+            buffer_size, spaces.Dict(per_step), action_space, device, gae_lambda, gamma, n_envs
+        )
+
+    def reset(self) -> None:
+        """Forget the rollout."""
+        super().reset()
+        shape = (self.buffer_size, self.n_envs)
+        self.ious = np.zeros(shape, np.float32)
+        self.aucs = np.zeros(shape, np.float32)
+        self.visible = np.ones(shape, bool)
+        self.trainable = np.ones(shape, bool)
+        self.ends = np.zeros(shape, bool)
+        self.recorded = 0
+        self.episode = np.zeros(shape, np.int64)
+        self.constants: dict[str, list[np.ndarray]] = {key: [] for key in self.constant_keys}
+        if self.candidates:
+            assert isinstance(self.action_space, spaces.Discrete)
+            self.candidate_ious = np.zeros((*shape, int(self.action_space.n)), np.float32)
+
+    def record(self, infos: Sequence[dict[str, Any]]) -> None:
+        """Take the infos of the step that ``add`` is about to store."""
+        t = self.pos
+        for i, info in enumerate(infos):
+            self.ious[t, i] = info["iou"]
+            self.visible[t, i] = info["visible"]
+            self.aucs[t, i] = info.get("auc", 0.0)
+            if self.candidates:
+                self.candidate_ious[t, i] = info["candidate_ious"]
+        self.trainable[t] = self.visible[t]
+        self.recorded += 1
+
+    def add(self, obs: dict[str, np.ndarray], action: np.ndarray, *args: Any) -> None:  # type: ignore[override]
+        """Store a step as SB3 does, templates only where an episode starts."""
+        episode_start = np.asarray(args[1], dtype=bool)
+        t = self.pos
+        new = np.flatnonzero(episode_start) if t else np.arange(self.n_envs)
+        if t:
+            self.episode[t] = self.episode[t - 1]
+        self.episode[t, new] = self.num_episodes + np.arange(len(new))
+        for key in self.constant_keys:
+            self.constants[key].extend(np.array(obs[key][new]))
+        super().add(obs, action, *args)
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes begun so far."""
+        return int(self.episode[: self.pos].max(initial=-1)) + 1
+
+    def compute_returns_and_advantage(self, last_values: th.Tensor, dones: np.ndarray) -> None:
+        """Returns by the named credit; the advantage is return minus value.
+
+        Raises:
+            ConfigError: the credit needs infos, whole episodes or the IoU reward and has them not.
+        """
+        self.ends = np.concatenate([self.episode_starts[1:] > 0, np.asarray(dones, bool)[None]])
+        self._check_credit()
+        rollout = Rollout(
+            rewards=self.rewards,
+            values=self.values,
+            last_values=last_values.detach().cpu().numpy().flatten(),
+            ends=self.ends,
+            ious=self.ious,
+            aucs=self.aucs,
+            visible=self.visible,
+            weights=self.weights,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+        )
+        self.returns = CREDITS[self.credit](rollout).astype(np.float32)
+        self.advantages = self.returns - self.values
+
+    def _check_credit(self) -> None:
+        name = f"credit={self.credit!r}"
+        if self.credit in NEEDS_IOU_REWARD and self.recorded != self.buffer_size:
+            raise ConfigError(
+                f"{name} needs each frame's IoU and AUC, and {self.recorded} of {self.buffer_size} "
+                "steps were handed over: pass callback=CreditCallback() to learn()."
+            )
+        if self.credit in NEEDS_IOU_REWARD and callable(self.weights.reward):
+            raise ConfigError(
+                f'{name} is defined for reward="iou+auc"; with a reward of your own take '
+                'credit="gae" or "episode".'
+            )
+        whole = self.ends[-1].all() and self.episode_starts[0].all()
+        if self.credit in NEEDS_WHOLE_EPISODES and not whole:
+            raise ConfigError(
+                f"{name} needs whole episodes, and this rollout of {self.buffer_size} steps cuts "
+                "some: make n_steps a multiple of the environment's clip_length."
+            )
+
+    def normalise_advantages(self) -> None:
+        """Zero mean and unit deviation over the frames that are trained on."""
+        used = self.advantages[self.trainable]
+        if used.size > 1:
+            deviation = used.std(ddof=1, dtype=np.float64) + 1e-8
+            self.advantages = ((self.advantages - used.mean()) / deviation).astype(np.float32)
+
+    def get(  # type: ignore[override]
+        self, batch_size: int | None = None
+    ) -> Generator[RolloutSamples, None, None]:
+        """Frames that are trained on in random order, in batches; None: all in one."""
+        assert self.full, "the rollout is not complete"
+        yield from self._batches(np.random.permutation(np.flatnonzero(self.trainable)), batch_size)
+
+    def in_order(self, batch_size: int | None = None) -> Iterator[RolloutSamples]:
+        """All frames, step by step, environment by environment."""
+        yield from self._batches(np.arange(self.buffer_size * self.n_envs), batch_size)
+
+    def _batches(self, frames: np.ndarray, batch_size: int | None) -> Iterator[RolloutSamples]:
+        size = batch_size or len(frames)
+        for start in range(0, len(frames), size or 1):
+            yield self._get_samples(frames[start : start + size])
+
+    def _get_samples(self, batch_inds: np.ndarray, env: Any = None) -> RolloutSamples:  # type: ignore[override]
+        t, i = np.divmod(batch_inds, self.n_envs)
+        observations = {key: values[t, i] for key, values in self.observations.items()}
+        for key, values in self.constants.items():
+            observations[key] = np.stack([values[e] for e in self.episode[t, i]])
+        return RolloutSamples(
+            {key: self.to_torch(value, copy=False) for key, value in observations.items()},
+            *(
+                self.to_torch(values[t, i], copy=False)
+                for values in (
+                    self.actions.astype(np.float32, copy=False),
+                    self.values,
+                    self.log_probs,
+                    self.advantages,
+                    self.returns,
+                )
+            ),
+            self.to_torch(self._candidate_returns(t, i)) if self.candidates else None,
+        )
+
+    def _candidate_returns(self, t: np.ndarray, i: np.ndarray) -> np.ndarray:
+        num_visible = episode_total(self.visible.astype(np.float32), self.ends)[t, i, None]
+        returns = frame_return(self.candidate_ious[t, i], num_visible, self.weights)
+        return returns.astype(np.float32)
+
+
+class CreditCallback(BaseCallback):
+    """Hands what the environment's infos say of each frame to a `RELORolloutBuffer`.
+
+    Our own algorithms bring it along; SB3's A2C and PPO take it, with
+    ``rollout_buffer_class=RELORolloutBuffer``, for the paper's credit. It also logs
+    ``rollout/iou_mean`` and ``rollout/auc_mean``.
+    """
+
+    def _on_rollout_start(self) -> None:
+        self.buffer.weights = self.training_env.get_attr("batch")[0].config.reward
+
+    def _on_step(self) -> bool:
+        self.buffer.record(self.locals["infos"])
+        return True
+
+    def _on_rollout_end(self) -> None:
+        buffer = self.buffer
+        if buffer.visible.any():
+            self.logger.record("rollout/iou_mean", buffer.ious[buffer.visible].mean())
+        if buffer.ends.any():
+            self.logger.record("rollout/auc_mean", buffer.aucs[buffer.ends].mean())
+
+    @property
+    def buffer(self) -> RELORolloutBuffer:
+        """The algorithm's rollout buffer."""
+        return self.model.rollout_buffer  # type: ignore[attr-defined]
+
+
+def _bytes(space: spaces.Space) -> int:
+    assert isinstance(space, spaces.Box)
+    return int(np.prod(space.shape)) * space.dtype.itemsize

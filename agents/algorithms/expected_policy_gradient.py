@@ -1,0 +1,66 @@
+"""Every position weighted by its probability: what each would have earned is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch as th
+import torch.nn.functional as F
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
+from torch.distributions import Categorical
+
+from agents.algorithms.base import RELOAlgorithm
+from agents.algorithms.buffer import RolloutSamples
+from agents.algorithms.losses import expected_policy_gradient_loss, policy_gradient_loss
+
+
+class ExpectedPolicyGradient(RELOAlgorithm):
+    """``sum_a pi(a) (w(a) - b) grad log pi(a)``, w from ``candidate_ious`` (METHOD section 4).
+
+    w(a) is a position's own part of the episode's return: its IoU and its share of lambda * AUC. In
+    the open loop this is the exact gradient. In the closed loop a choice also moves later windows;
+    for the action taken the sampled return of the later frames is added, ``G_{t+1} - b_t``, with
+    ``b_t = V_t - sum_a pi(a) w_t(a)``, what the critic expects of them before the choice. (A baseline
+    that knows the choice, such as V at the next frame, would take away what is to be learnt.)
+
+    Needs ``candidate_info=True``. See `RELOAlgorithm` for the arguments.
+    """
+
+    def __init__(
+        self, policy: str | type[ActorCriticPolicy], env: GymEnv | str, **kwargs: Any
+    ) -> None:
+        super().__init__(policy, env, credit="frame", candidates=True, **kwargs)
+
+    def _fit_to_environment(self, env: VecEnv) -> None:
+        super()._fit_to_environment(env)
+        self.closed_loop = self.env_config.clip.search_window == "tracked"
+
+    def train(self) -> None:
+        """One step on the whole rollout."""
+        self._start_update()
+        for samples in self.rollout_buffer.get():
+            self._optimise(samples, self._loss)
+        self._finish_update()
+
+    def _loss(self, samples: RolloutSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        out = self.policy.outputs(samples.observations, "policy", "value")
+        worth = samples.candidate_returns
+        assert out.policy_logits is not None and out.value is not None and worth is not None
+        distribution = Categorical(logits=out.policy_logits)
+        policy_loss = expected_policy_gradient_loss(out.policy_logits, worth)
+        if self.closed_loop:
+            actions = samples.actions.long()
+            later = samples.returns - worth.gather(1, actions).squeeze(1)
+            expected_later = samples.old_values - (distribution.probs * worth).sum(1)
+            log_prob = distribution.log_prob(actions.squeeze(1))
+            policy_loss = policy_loss + policy_gradient_loss(log_prob, later - expected_later)
+        value_loss = F.mse_loss(out.value, samples.returns)
+        entropy_loss = -distribution.entropy().mean()
+        loss = policy_loss + self.vf_coef * value_loss + self.entropy_weight * entropy_loss
+        return loss, {
+            "policy_gradient_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy_loss": entropy_loss,
+        }
