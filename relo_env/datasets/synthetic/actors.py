@@ -18,6 +18,7 @@ import numpy as np
 MARGIN = 0.3
 """How far a bent or swung part may reach beyond the unit square, in units of its side."""
 _MASK_SIDE = 64
+_GRID_SIDE = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,15 @@ class Shape:
     swings: np.ndarray
     aspect: float
 
-    def mask(self, side: int = _MASK_SIDE) -> np.ndarray:
+    @property
+    def successors(self) -> np.ndarray:
+        """For every vertex of all outlines the index of the next one of its outline."""
+        counts = [len(outline) for outline in self.outlines]
+        following = [np.roll(np.arange(count), -1) for count in counts]
+        offsets = np.cumsum([0, *counts[:-1]])
+        return np.concatenate([f + offset for f, offset in zip(following, offsets, strict=True)])
+
+    def mask(self, side: int) -> np.ndarray:
         """Boolean ``(side, side)`` raster of the parts at rest over the unit square and margin."""
         canvas = np.zeros((side, side), np.uint8)
         for outline in self.outlines:
@@ -206,16 +215,20 @@ class Motion:
         return matrix
 
     def bend_points(self, points: np.ndarray, frames: slice | np.ndarray) -> np.ndarray:
-        """Bend unit-square points ``(t, P, 2)``: x along y, then y along the new x."""
-        a, b, phase = self._wave(frames)
-        x = points[..., 0] + a * np.sin(self.waves[0] * points[..., 1] + phase)
-        return np.stack([x, points[..., 1] + b * np.sin(self.waves[1] * x + phase)], -1)
+        """Bend unit-square points ``(2, t, P)``: x along y, then y along the new x."""
+        if not self.bend.any():
+            return points
+        (x, y), (a, b, phase) = points, self._wave(frames)
+        x = x + a * np.sin(self.waves[0] * y + phase)
+        return np.stack([x, y + b * np.sin(self.waves[1] * x + phase)])
 
     def unbend_points(self, points: np.ndarray, frames: slice | np.ndarray) -> np.ndarray:
         """The inverse of `bend_points`."""
-        a, b, phase = self._wave(frames)
-        y = points[..., 1] - b * np.sin(self.waves[1] * points[..., 0] + phase)
-        return np.stack([points[..., 0] - a * np.sin(self.waves[0] * y + phase), y], -1)
+        if not self.bend.any():
+            return points
+        (x, y), (a, b, phase) = points, self._wave(frames)
+        y = y - b * np.sin(self.waves[1] * x + phase)
+        return np.stack([x - a * np.sin(self.waves[0] * y + phase), y])
 
     def _wave(self, frames: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         bend = self.bend[frames]
@@ -258,68 +271,69 @@ class Actor:
     fade: np.ndarray
 
     @cached_property
-    def _edges(self) -> tuple[np.ndarray, np.ndarray]:
-        """Starts and ends ``(T, E, 2)`` of all outlines' edges in the image."""
+    def _vertices(self) -> np.ndarray:
+        """All outlines' vertices ``(2, T, V)`` in the image."""
         shape, swing = self.shape, np.sin(self.motion.phase)
-        starts, ends = [], []
-        for outline, pivot, amplitude in zip(
-            shape.outlines, shape.pivots, shape.swings, strict=True
-        ):
-            points = _rotate(outline - pivot, swing * amplitude) + pivot
-            placed = self._place(points, slice(None))
-            starts.append(placed)
-            ends.append(np.roll(placed, -1, axis=1))
-        return np.concatenate(starts, 1), np.concatenate(ends, 1)
+        parts = [
+            _rotated(outline - pivot, swing * amplitude) + pivot[:, None, None]
+            for outline, pivot, amplitude in zip(
+                shape.outlines, shape.pivots, shape.swings, strict=True
+            )
+        ]
+        return self._place(np.concatenate(parts, -1))
 
-    def _place(self, points: np.ndarray, frames: slice | np.ndarray) -> np.ndarray:
-        bent = self.motion.bend_points(points, frames)
-        return _project(self.motion.homography(frames), bent)
+    def _place(self, points: np.ndarray) -> np.ndarray:
+        """Image positions of unit-square points ``(2, T, P)``."""
+        everything = slice(None)
+        bent = self.motion.bend_points(points, everything)
+        return _projected(self.motion.homography(everything), bent)
 
     @cached_property
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest corner ``(T, 2)`` [px] of the outlines, in the frame or not."""
-        starts, _ = self._edges
-        return starts.min(1), starts.max(1)
+        return self._vertices.min(-1).T, self._vertices.max(-1).T
 
     def boxes(self, frame_size: tuple[int, int]) -> np.ndarray:
         """Tight xywh boxes ``(T, 4)`` of what lies in the frame; zeros where nothing does."""
         size = np.asarray(frame_size, np.float64)
         low, high = (corner.copy() for corner in self.extent)
-        cut = np.flatnonzero(((low < 0) | (high > size)).any(-1))
-        starts, ends = (ends_of_edges[cut] for ends_of_edges in self._edges)
-        low[cut], high[cut] = _clipped_extent(starts, ends, size)
+        meets = ((low < size) & (high > 0)).all(-1)
+        cut = np.flatnonzero(meets & ((low < 0) | (high > size)).any(-1))
+        starts = self._vertices[:, cut]
+        low[cut], high[cut] = _clipped_extent(starts, starts[:, :, self.shape.successors], size)
         boxes = np.concatenate([low, high - low], -1)
-        boxes[~(boxes[:, 2:] > 0).all(-1)] = 0
+        boxes[~(meets & (boxes[:, 2:] > 0).all(-1))] = 0
         return boxes
 
     def interior(self) -> np.ndarray:
-        """About a hundred points ``(T, P, 2)`` [px] spread evenly over the actor's area."""
-        rows, columns = np.nonzero(self.shape.mask(16))
-        points = (np.stack([columns, rows], -1) + 0.5) / 16 * (1 + 2 * MARGIN) - 0.5 - MARGIN
-        return self._place(np.broadcast_to(points, (len(self.fade), *points.shape)), slice(None))
+        """Some hundred points ``(2, T, P)`` [px] spread evenly over the actor, parts at rest."""
+        rows, columns = np.nonzero(self.shape.mask(_GRID_SIDE))
+        points = (np.stack([columns, rows]) + 0.5) / _GRID_SIDE * (1 + 2 * MARGIN) - 0.5 - MARGIN
+        return self._place(np.repeat(points[:, None], len(self.fade), axis=1))
 
     def covers(self, points: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """Whether the actor, its parts at rest, covers image points ``(t, P, 2)`` of frames."""
+        """Whether the actor, parts at rest, covers image points ``(2, t, P)``: ``(t, P)``."""
         inverse = np.linalg.inv(self.motion.homography(frames))
-        unit = self.motion.unbend_points(_project(inverse, points), frames)
-        mask = self.shape.mask()
-        cell = np.floor((unit + 0.5 + MARGIN) / (1 + 2 * MARGIN) * len(mask)).astype(np.int64)
-        known = ((cell >= 0) & (cell < len(mask))).all(-1)
-        column, row = np.moveaxis(np.clip(cell, 0, len(mask) - 1), -1, 0)
+        unit = self.motion.unbend_points(_projected(inverse, points), frames)
+        mask = self.shape.mask(_MASK_SIDE)
+        cell = np.floor((unit + 0.5 + MARGIN) / (1 + 2 * MARGIN) * _MASK_SIDE).astype(np.int64)
+        known = ((cell >= 0) & (cell < _MASK_SIDE)).all(0)
+        column, row = np.clip(cell, 0, _MASK_SIDE - 1)
         return known & mask[row, column]
 
 
-def _rotate(points: np.ndarray, angles: np.ndarray) -> np.ndarray:
-    """Points ``(P, 2)`` rotated by every one of ``(T,)`` angles: ``(T, P, 2)``."""
+def _rotated(points: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Points ``(P, 2)`` rotated by every one of ``(T,)`` angles: ``(2, T, P)``."""
     cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
-    x, y = points[:, 0], points[:, 1]
-    return np.stack([cos * x - sin * y, sin * x + cos * y], -1)
+    x, y = points.T
+    return np.stack([cos * x - sin * y, sin * x + cos * y])
 
 
-def _project(matrices: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points ``(T, P, 2)`` through homographies ``(T, 3, 3)``."""
-    mapped = points @ matrices[:, :, :2].transpose(0, 2, 1) + matrices[:, None, :, 2]
-    return mapped[..., :2] / mapped[..., 2:]
+def _projected(matrices: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points ``(2, t, P)`` through homographies ``(t, 3, 3)``."""
+    x, y = points
+    u, v, w = (row[:, :1] * x + row[:, 1:2] * y + row[:, 2:] for row in matrices.swapaxes(0, 1))
+    return np.stack([u, v]) / w
 
 
 def _clipped_extent(
@@ -327,11 +341,11 @@ def _clipped_extent(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Extent of polygons inside a frame: their edges, clipped, and the frame's corners they hold.
 
-    Clipping of edges after Liang and Barsky (1984).
+    Edges are clipped after Liang and Barsky (1984).
 
     Args:
-        starts: ``(t, E, 2)`` starts of edges.
-        ends: ``(t, E, 2)`` ends of edges.
+        starts: ``(2, t, E)`` starts of edges.
+        ends: ``(2, t, E)`` ends of edges.
         size: width and height of the frame.
 
     Returns:
@@ -339,22 +353,28 @@ def _clipped_extent(
     """
     step = ends - starts
     step = np.where(np.abs(step) < 1e-9, 1e-9, step)
-    first, second = -starts / step, (size - starts) / step
-    enter = np.maximum(np.minimum(first, second).max(-1), 0)[..., None]
-    leave = np.minimum(np.maximum(first, second).min(-1), 1)[..., None]
-    touched = np.stack([starts + enter * step, starts + leave * step], 2)
-    touched = np.where((enter <= leave)[..., None], touched, np.nan)
-    touched = touched.reshape(len(starts), 2 * starts.shape[1], 2)
-    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * size
-    held = np.where(_inside(corners, starts, ends)[..., None], corners, np.nan)
-    points = np.concatenate([touched, held], 1)
-    return np.fmin.reduce(points, 1, initial=np.inf), np.fmax.reduce(points, 1, initial=-np.inf)
+    first, second = -starts / step, (size[:, None, None] - starts) / step
+    enter = np.maximum(np.minimum(first, second).max(0), 0)
+    leave = np.minimum(np.maximum(first, second).min(0), 1)
+    corners = np.array([[0, 1, 0, 1], [0, 0, 1, 1]]) * size[:, None]
+    points = np.concatenate(
+        [
+            starts + enter * step,
+            starts + leave * step,
+            np.repeat(corners[:, None], step.shape[1], axis=1),
+        ],
+        -1,
+    )
+    inside = np.concatenate([enter <= leave, enter <= leave, _wound(corners, starts, ends)], -1)
+    low = points.min(-1, where=inside, initial=np.inf)
+    high = points.max(-1, where=inside, initial=-np.inf)
+    return low.T, high.T
 
 
-def _inside(points: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Whether polygons ``(t, E, 2)`` wind around points ``(P, 2)``: bool ``(t, P)``."""
-    ax, ay = np.moveaxis(starts[:, None] - points[:, None], -1, 0)
-    bx, by = np.moveaxis(ends[:, None] - points[:, None], -1, 0)
+def _wound(points: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Whether polygons with edges ``(2, t, E)`` wind around points ``(2, P)``: bool ``(t, P)``."""
+    ax, ay = starts[:, :, None] - points[:, None, :, None]
+    bx, by = ends[:, :, None] - points[:, None, :, None]
     side = ax * by - ay * bx
     up, down = (ay <= 0) & (by > 0) & (side > 0), (ay > 0) & (by <= 0) & (side < 0)
-    return (up.sum(-1) - down.sum(-1)) != 0
+    return up.sum(-1) != down.sum(-1)

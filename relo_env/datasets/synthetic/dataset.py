@@ -62,7 +62,8 @@ class Synthetic(Dataset):
             raise ConfigError(f"frame_size is {frame_size}; expected sides of at least 32 px.")
         self._cutouts = None if cutouts is None else Images.cutouts(cutouts)
         self._photos = None if photos is None else Images.photos(photos)
-        self._difficulty, self._length, self._frame_size = difficulty, length, tuple(frame_size)
+        width, height = frame_size
+        self._difficulty, self._length, self._frame_size = difficulty, length, (width, height)
         self._names = _Names(self.split, _SEEDS[self.split])
 
     @property

@@ -130,7 +130,7 @@ class Images:
                     f"{mask.shape[::-1]}; expected the same size."
                 )
             image = np.dstack([colour, mask])
-        image = _trimmed(_shrunk(_trimmed(image, file), _CUTOUT_SIDE), file)
+        image = _trimmed(_opened(_shrunk(_trimmed(image, file), _CUTOUT_SIDE)), file)
         return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
 
 
@@ -163,6 +163,13 @@ def _shrunk(image: np.ndarray, longest: int) -> np.ndarray:
         return image
     size = max(round(width * ratio), 1), max(round(height * ratio), 1)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _opened(image: np.ndarray) -> np.ndarray:
+    """The cut-out without threads and specks, which would set its box but vanish when small."""
+    side = max(image.shape) // 32 | 1
+    alpha = cv2.morphologyEx(image[..., 3], cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    return np.dstack([image[..., :3], alpha])
 
 
 def _trimmed(image: np.ndarray, file: Path) -> np.ndarray:

@@ -22,17 +22,21 @@ def draw_palette(rng: np.random.Generator) -> np.ndarray:
     return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
 
 
-def _clouds(rng: np.random.Generator, height: int, width: int, coarse: float = 0.0) -> np.ndarray:
-    """Noise of several octaves, float32 ``(h, w)`` of about zero mean and unit sd."""
+def _clouds(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Noise of several octaves, float32 ``(h, w)`` of zero mean and unit sd."""
     roughness = rng.uniform(0.4, 0.9)
-    total = np.zeros((height, width), np.float32)
-    cells, weight = int(rng.integers(2, 5)), 1.0
-    while cells < max(height, width) / 3 and weight > coarse:
-        rows = max(cells * height // max(height, width), 2)
-        grid = rng.standard_normal((rows, cells), np.float32) * np.float32(weight)
-        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
-        cells, weight = cells * 2, weight * roughness
-    return total / max(float(total.std()), 1e-3)
+    octaves = int(np.log2(max(height, width) / rng.uniform(1.5, 6)))
+    field: np.ndarray = np.zeros((1, 1), np.float32)
+    for octave in range(int(rng.integers(1, 3)), octaves + 1):
+        shape = (
+            height * 2**octave // max(height, width) + 2,
+            width * 2**octave // max(height, width) + 2,
+        )
+        field = cv2.resize(field, shape[::-1], interpolation=cv2.INTER_LINEAR)
+        field = field + np.float32(roughness**octave) * rng.standard_normal(shape, np.float32)
+    field = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
+    mean, sd = cv2.meanStdDev(field)
+    return (field - np.float32(mean[0, 0])) / np.float32(max(sd[0, 0], 1e-3))
 
 
 def _wave(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -45,9 +49,7 @@ def _wave(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _stripes(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    bands = np.sin(
-        _wave(rng, height, width) + rng.uniform(0, 1.5) * _clouds(rng, height, width, 0.3)
-    )
+    bands = np.sin(_wave(rng, height, width) + rng.uniform(0, 1.5) * _clouds(rng, height, width))
     return np.tanh(bands * rng.uniform(1, 6))
 
 
@@ -235,7 +237,7 @@ def _coat(rng: np.random.Generator, palette: np.ndarray, side: int) -> np.ndarra
 
 def _premultiplied(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     solid = cv2.multiply(colours, cv2.merge([alpha] * 3), scale=1 / 255)
-    return np.dstack([solid, alpha])
+    return cv2.merge([*cv2.split(solid), alpha])
 
 
 def _pyramid(layers: list[np.ndarray]) -> tuple[tuple[np.ndarray, ...], ...]:

@@ -102,7 +102,7 @@ class _Set:
 
     def _paint_noise(self, rng: np.random.Generator) -> np.ndarray:
         width, height = self.scene.frame_size
-        noise = rng.standard_normal((height + _NOISE_MARGIN, width + _NOISE_MARGIN, 3), np.float32)
+        noise = rng.standard_normal((height + _NOISE_MARGIN, width + _NOISE_MARGIN), np.float32)
         return (noise * np.float32(self.scene.film.noise)).astype(np.int16)
 
     def _paint_shadow(self, rng: np.random.Generator) -> np.ndarray:
@@ -117,14 +117,12 @@ class _Set:
     def shoot(self, index: int) -> np.ndarray:
         """Render one frame."""
         scene, film = self.scene, self.scene.film
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        view = {"dsize": scene.frame_size, "flags": flags, "borderMode": cv2.BORDER_REFLECT_101}
-        frame = cv2.warpAffine(self.background, self._view(index, 1.0), **view)
+        frame = self._seen(self.background, index)
         frame = _streaked(frame, self._pan(index))
         for actor in self.actors:
             self._compose(frame, actor, index)
         if self.shadow is not None:
-            shade = cv2.warpAffine(self.shadow, self._view(index, 0.25), **view)
+            shade = self._seen(self.shadow, index)
             frame = cv2.multiply(frame, cv2.merge([shade] * 3), scale=1 / 255)
         return self._develop(frame, np.random.default_rng([scene.seed, 2, index]), film.gain[index])
 
@@ -138,13 +136,19 @@ class _Set:
             alpha[top : top + stamp.shape[0], left : left + stamp.shape[1]] = stamp[..., 3]
         return alpha
 
-    def _view(self, index: int, scale: float) -> np.ndarray:
-        """Affine map from frame pixels to pixels of a background shrunk by ``scale``."""
+    def _seen(self, layer: np.ndarray, index: int) -> np.ndarray:
+        """The camera's view of the background, or of a smaller layer that covers the same."""
         matrix = self.camera[index].copy()
         matrix[:, 2] += matrix[:, :2].sum(-1) / 2
-        matrix *= scale
+        matrix *= layer.shape[0] / self.background.shape[0]
         matrix[:, 2] -= 0.5
-        return matrix
+        return cv2.warpAffine(
+            layer,
+            matrix,
+            self.scene.frame_size,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
 
     def _pan(self, index: int) -> np.ndarray:
         """[px] Movement of the background during the exposure."""
@@ -210,12 +214,12 @@ class _Set:
         if film.resolution < 1:
             size = round(width * film.resolution), round(height * film.resolution)
             frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-        top, left = rng.integers(0, _NOISE_MARGIN, 2)
-        noise = self.noise[top : top + frame.shape[0], left : left + frame.shape[1]]
-        frame = cv2.add(frame, noise, dtype=cv2.CV_8U)
+        rows, columns = frame.shape[:2]
+        offsets = rng.integers(0, _NOISE_MARGIN, (3, 2))
+        noise = [self.noise[top : top + rows, left : left + columns] for top, left in offsets]
+        frame = cv2.add(frame, cv2.merge(noise), dtype=cv2.CV_8U)
         if film.quality is not None:
-            _, code = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, film.quality])
-            frame = cv2.imdecode(code, cv2.IMREAD_COLOR)
+            frame = _compressed(frame, film.quality)
         if film.resolution < 1:
             frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
         return frame
@@ -255,6 +259,14 @@ def _bent(canvas: np.ndarray, motion: Motion, index: int) -> np.ndarray:
     shift = np.float32(0.5 + MARGIN)
     half = np.float32(0.5)
     return cv2.remap(canvas, (x + shift) * unit - half, (y + shift) * unit - half, cv2.INTER_LINEAR)
+
+
+def _compressed(image: np.ndarray, quality: int) -> np.ndarray:
+    """The image with the artefacts of JPEG."""
+    _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded
 
 
 def _streaked(image: np.ndarray, streak: np.ndarray) -> np.ndarray:

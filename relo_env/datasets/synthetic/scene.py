@@ -95,7 +95,8 @@ def plan(
     ]
     boxes = target.boxes(frame_size)
     interior = target.interior()
-    in_frame = ((interior >= 0) & (interior < frame_size)).all(-1)
+    x, y = interior
+    in_frame = (x >= 0) & (x < frame_size[0]) & (y >= 0) & (y < frame_size[1])
     front, behind, seen = [], [], in_frame.copy()
     for actor, in_front in extras:
         hidden = _hidden(actor, target, interior) if in_front else np.zeros_like(seen)
@@ -270,7 +271,7 @@ class _Director:
             centre=self._walk(size, sides.max(-1)),
             size=sides,
             angle=rng.normal(0, 0.1) + level.rotation * rng.exponential() * self._wander(50)[:, 0],
-            tilt=np.clip(level.tilt * self._wander(40, 2), -0.6, 0.6),
+            tilt=np.clip(level.tilt * self._wander(40, 2), -0.4, 0.4),
             bend=np.clip(level.bend * np.abs(self._wander(40, 2)), 0, 0.2),
             phase=rng.uniform(0, 2 * np.pi)
             + np.cumsum(rng.uniform(0.05, 0.5) * np.exp(0.3 * self._wander(20)[:, 0])),
@@ -347,11 +348,11 @@ def _carried(place: np.ndarray, camera: np.ndarray, frame: int) -> np.ndarray:
 
 
 def _hidden(actor: Actor, target: Actor, interior: np.ndarray) -> np.ndarray:
-    """Which of the target's points ``(T, P, 2)`` the actor covers: bool ``(T, P)``."""
+    """Which of the target's points ``(2, T, P)`` the actor covers: bool ``(T, P)``."""
     (low, high), (target_low, target_high) = actor.extent, target.extent
     near = np.flatnonzero(((low < target_high) & (target_low < high)).all(-1))
-    hidden = np.zeros(interior.shape[:2], bool)
-    hidden[near] = actor.covers(interior[near], near)
+    hidden = np.zeros(interior.shape[1:], bool)
+    hidden[near] = actor.covers(interior[:, near], near)
     return hidden
 
 
