@@ -51,7 +51,7 @@ def test_checkers_find_nothing_in_the_synthetic_environment(options):
 
 
 # DESIGN's bounds let a box lie outside the window; Gymnasium recommends symmetric ones.
-@pytest.mark.filterwarnings("ignore:.*we recommend using a symmetric and normalized space")
+@pytest.mark.filterwarnings("ignore:.*ecommend.* a symmetric and normalized")
 @pytest.mark.parametrize("action_mode", ["grid", "box", "move"])
 def test_checkers_find_nothing_in_any_action_mode(action_mode):
     env = make(action_mode=action_mode)
@@ -198,9 +198,9 @@ def test_broken_frames_everywhere_and_in_evaluation_are_raised():
         make(dataset=everywhere).reset(seed=0)
     env = make(dataset=Squares(count=1, broken=(3,)), mode="sequence")
     env.reset(seed=0)
+    env.step(0)  # frame 1, and looks at frame 2
     with pytest.raises(FrameError, match="broken on purpose"):
-        for _ in range(5):
-            env.step(0)
+        env.step(0)
 
 
 def test_state_dict_brings_an_environment_back_in_the_middle_of_an_episode():
@@ -290,7 +290,7 @@ def test_wrong_actions_and_reset_options_are_explained():
     for action in (16, -1, 2.5, None):
         with pytest.raises(ConfigError, match="expected an integer from 0 to 15"):
             env.step(action)
-    with pytest.raises(ConfigError, match="Unknown reset option 'sequenze'.*'sequence'"):
+    with pytest.raises(ConfigError, match=r"Unknown reset option 'sequenze'.*'sequence'"):
         env.reset(options={"sequenze": "square-1"})
 
 
@@ -298,5 +298,5 @@ def test_a_proposer_made_for_other_crops_is_refused():
     proposer = relo_env.proposers.PreviousSizeProposer(relo_env.CropConfig(stride=32))
     options = {"dataset": Squares(), "proposer": proposer}
     assert relo_env.TrackingEnv(**options).action_space.n == 64
-    with pytest.raises(ConfigError, match="stride=16 but the proposer .* made for stride=32"):
+    with pytest.raises(ConfigError, match=r"stride=16 but the proposer .* made for stride=32"):
         relo_env.TrackingEnv(**options, stride=16)
