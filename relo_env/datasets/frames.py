@@ -159,7 +159,7 @@ class VideoFrames:
 
     def _open(self) -> None:
         self._lock = threading.Lock()
-        self._index_of_time: dict[float, int] = {}
+        self._index_of_time: dict[float, int | None] = {}  # None: of several frames
         self._restart()
 
     def _restart(self) -> None:
@@ -180,7 +180,8 @@ class VideoFrames:
                 f"but its header says {self._length}. Copy or convert the file anew."
             )
         self._position += 1
-        self._index_of_time.setdefault(self._time(), self._position)
+        if self._index_of_time.setdefault(self._time(), self._position) != self._position:
+            self._index_of_time[self._time()] = None
 
     def _seek_back(self, index: int) -> None:
         """Move to a frame met before, at most ``index``."""
