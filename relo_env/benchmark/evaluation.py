@@ -162,18 +162,28 @@ def _evaluate_sequence(protocol: Protocol, folder: Path, sequence: Sequence, dat
     )
 
 
+def check_comparable(evaluations: list[Evaluation]) -> None:
+    """See that figures may stand beside each other.
+
+    Raises:
+        DataError: there are none, or they differ in data set or protocol.
+    """
+    kinds = {f"{e.dataset} under protocol {e.protocol.name}" for e in evaluations}
+    if len(kinds) != 1:
+        raise DataError(
+            f"Evaluations to compare are of {', '.join(sorted(kinds)) or 'nothing'}; expected one "
+            "data set and one protocol."
+        )
+
+
 def summary_table(evaluations: list[Evaluation]) -> str:
     """Plain-text table, a row for each tracker, best first; figures in percent.
 
     Raises:
-        DataError: the evaluations differ in data set or protocol, so that rows do not compare.
+        DataError: the evaluations differ in data set or protocol.
     """
-    first = evaluations[0]
-    if {(e.dataset, e.protocol.name) for e in evaluations} != {
-        (first.dataset, first.protocol.name)
-    }:
-        raise DataError("Evaluations of different data sets or protocols do not share a table.")
-    protocol = first.protocol
+    check_comparable(evaluations)
+    first, protocol = evaluations[0], evaluations[0].protocol
     header = ["tracker", *protocol.figures, "95 % interval", "fps", "sequences"]
     rows = [header]
     for evaluation in sorted(evaluations, key=lambda e: -e.mean(protocol.headline)):

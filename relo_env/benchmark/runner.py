@@ -111,7 +111,8 @@ def run(
                 finished.append(event.sequence)
             else:
                 failed[event.sequence] = event.error
-            bar.set_postfix_str(f"{len(finished)}/{len(pending)} sequences, {len(failed)} failed")
+            status = f"{len(finished)}/{len(pending)} sequences, {len(failed)} failed"
+            bar.set_postfix_str(status, refresh=False)
     return RunResult(
         folder=folder,
         finished=tuple(finished),

@@ -127,7 +127,7 @@ def _opencv_constructor(algorithm: str) -> Any:
 
 
 class OpenCVTracker:
-    """One of OpenCV's own trackers; a lost target keeps the last box with confidence 0."""
+    """One of OpenCV's own trackers; a lost target gives what OpenCV says, mostly an empty box."""
 
     def __init__(self, algorithm: str) -> None:
         self._create = _opencv_constructor(algorithm)
@@ -135,16 +135,12 @@ class OpenCVTracker:
     def init(self, frame: np.ndarray, box: tuple[float, float, float, float]) -> None:
         """Start a new OpenCV tracker; it takes whole pixels only."""
         self._tracker = self._create()
-        self._box = box
         self._tracker.init(_bgr(frame), tuple(round(value) for value in box))
 
     def update(self, frame: np.ndarray) -> tuple[tuple[float, float, float, float], float]:
-        """Where OpenCV finds the target."""
-        found, box = self._tracker.update(_bgr(frame))
-        if found:
-            left, top, width, height = map(float, box)
-            self._box = (left, top, width, height)
-        return self._box, float(found)
+        """Where OpenCV finds the target, and 1 where it says that it did."""
+        found, (left, top, width, height) = self._tracker.update(_bgr(frame))
+        return (float(left), float(top), float(width), float(height)), float(found)
 
 
 def _bgr(frame: np.ndarray) -> np.ndarray:

@@ -1,0 +1,130 @@
+"""Figures to look at: success and precision plots, attribute radar, learning curves.
+
+Every function returns a :class:`matplotlib.figure.Figure` of its own and touches no global state.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from relo_env.benchmark.evaluation import Evaluation
+from relo_env.benchmark.metrics import NORMALISED_THRESHOLDS, OVERLAP_THRESHOLDS, PIXEL_THRESHOLDS
+
+COLOURS = ("#0072b2", "#d55e00", "#cc79a7", "#e69f00", "#56b4e9", "#8172b2", "#a0522d", "#7f7f7f")
+"""Of trackers, told apart by colour-blind readers and on light and dark ground; no green."""
+
+_INK = "#010203"  # stands for the page's text colour in SVG
+_CURVES = {
+    "success": (OVERLAP_THRESHOLDS, "overlap threshold", "success rate", "success_auc"),
+    "precision": (PIXEL_THRESHOLDS, "centre error threshold [px]", "precision", "P"),
+    "normalised precision": (
+        NORMALISED_THRESHOLDS,
+        "normalised centre error threshold",
+        "normalised precision",
+        "P_norm_auc",
+    ),
+}
+
+
+def colour(index: int) -> str:
+    """Colour of the tracker at a place in a list."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def curve_plot(evaluations: Sequence[Evaluation], curve: str) -> Figure:
+    """The mean "success", "precision" or "normalised precision" curve of each tracker."""
+    thresholds, x_label, y_label, figure_name = _CURVES[curve]
+    figure, axes = _new_plot(x_label, y_label)
+    for index, evaluation in enumerate(evaluations):
+        label = evaluation.tracker
+        if figure_name in evaluation.figures:
+            label += f" [{100 * evaluation.mean(figure_name):.1f}]"
+        axes.plot(thresholds, evaluation.mean_curve(curve), color=colour(index), label=label)
+    axes.set(xlim=(thresholds[0], thresholds[-1]), ylim=(0, 1))
+    axes.legend(frameon=False, labelcolor=_INK)
+    return figure
+
+
+def attribute_radar(evaluations: Sequence[Evaluation], figure_name: str) -> Figure | None:
+    """A figure by attribute, a polygon for each tracker; None with fewer than 3 attributes."""
+    means = [evaluation.by_attribute(figure_name) for evaluation in evaluations]
+    attributes = list(means[0])
+    if len(attributes) < 3:
+        return None
+    figure = Figure(figsize=(4.8, 4.2), layout="constrained")
+    axes = figure.add_subplot(projection="polar")
+    angles = np.linspace(0, 2 * np.pi, len(attributes), endpoint=False)
+    for index, (evaluation, values) in enumerate(zip(evaluations, means, strict=True)):
+        radii = [values[attribute] for attribute in attributes]
+        closed = np.append(angles, angles[0]), np.append(radii, radii[0])
+        axes.plot(*closed, color=colour(index), label=evaluation.tracker)
+        axes.fill(*closed, color=colour(index), alpha=0.08)
+    axes.set_xticks(angles, [attribute.replace("_", " ") for attribute in attributes])
+    axes.set_ylim(0, 1)
+    _ink(axes)
+    return figure
+
+
+def learning_curves(
+    runs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, x_label: str, y_label: str
+) -> Figure:
+    """A value over the course of training.
+
+    Args:
+        runs: by name, the steps ``(n,)`` and values ``(n,)`` of one run or ``(seeds, n)`` of
+            several, drawn as their mean with a band from the least to the greatest.
+        x_label: of the steps.
+        y_label: of the values.
+    """
+    figure, axes = _new_plot(x_label, y_label)
+    for index, (name, (steps, values)) in enumerate(runs.items()):
+        values = np.atleast_2d(values)
+        axes.plot(steps, values.mean(0), color=colour(index), label=name)
+        if len(values) > 1:
+            axes.fill_between(
+                steps, values.min(0), values.max(0), color=colour(index), alpha=0.15, linewidth=0
+            )
+    axes.legend(frameon=False, labelcolor=_INK)
+    return figure
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure as its file's ending says (.svg, .png, .pdf)."""
+    figure.savefig(path, facecolor="white", dpi=150)
+
+
+def to_svg(figure: Figure) -> str:
+    """A figure as an ``<svg>`` element that takes the text colour of the page around it."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "relo"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace(_INK, "currentColor")
+
+
+def _new_plot(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.8, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=x_label, ylabel=y_label)
+    _ink(axes)
+    return figure, axes
+
+
+def _ink(axes: Axes) -> None:
+    """Draw everything but the data in the page's text colour, on no ground."""
+    axes.figure.set_facecolor("none")
+    axes.set_facecolor("none")
+    axes.grid(color=_INK, alpha=0.15)
+    axes.tick_params(colors=_INK)
+    axes.xaxis.label.set_color(_INK)
+    axes.yaxis.label.set_color(_INK)
+    for spine in axes.spines.values():
+        spine.set_color(_INK)
+        spine.set_alpha(0.4)
