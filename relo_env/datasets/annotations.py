@@ -158,7 +158,7 @@ def annotate(
             f"Sequence {name!r}: the first frame's box is empty or not finite; expected a box "
             "with positive width and height, since tracking starts from it."
         )
-    visible: np.ndarray = (boxes[:, 2:] > 0).all(axis=-1)
+    visible = (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
     if absent is not None:
         visible = visible & ~absent
     return Sequence(name, frames, np.where(visible[:, None], boxes, 0.0), visible, attributes)

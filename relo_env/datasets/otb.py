@@ -54,11 +54,9 @@ class OTB100(DiskDataset):
         if row[1:]:
             first, last, left_out = map(int, row[1:])
             frames = numbered_frames(folder / "img", first + left_out, last)
-            count = last - first + 1
         else:
             frames, left_out = image_frames(folder / "img"), 0
-            count = len(frames)
-        boxes = read_boxes(folder / file, count, one_based=True)[left_out:]
+        boxes = read_boxes(folder / file, len(frames) + left_out, one_based=True)[left_out:]
         names = read_list("otb100_attributes.txt")
         attributes = read_attributes(self.root / "att" / f"{name}.txt", names)
         return annotate(name, frames, boxes, attributes=attributes)

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 BOXES = "1,2,3,4\n2,3,4,5\n3,4,5,6\n"
 
 
 def picture(level: int) -> bytes:
-    """An image file of 24 x 16 pixels of one grey level."""
-    ok, data = cv2.imencode(".png", np.full((16, 24, 3), level, np.uint8))
+    """An image file of 24 x 16 pixels of one grey level, modulo 256."""
+    ok, data = cv2.imencode(".png", np.full((16, 24, 3), level % 256, np.uint8))
     assert ok
     return data.tobytes()
 
@@ -39,17 +41,13 @@ def write_images(folder: Path, numbers: Iterable[int], digits: int = 8) -> None:
 
 def palette_png(numbers: np.ndarray) -> bytes:
     """A mask of object numbers with the palette of PASCAL VOC, as DAVIS has."""
-    from io import BytesIO
-
-    from PIL import Image
-
     palette = []
     for number in range(256):
         colour = [0, 0, 0]
         for bit in range(8):
             colour[bit % 3] |= ((number >> bit) & 1) << (7 - bit // 3)
         palette += colour
-    image = Image.fromarray(numbers.astype(np.uint8), mode=None)
+    image = Image.fromarray(numbers.astype(np.uint8))
     image.putpalette(palette)
     buffer = BytesIO()
     image.save(buffer, format="PNG")
@@ -122,8 +120,8 @@ def make_tnl2k(root: Path) -> None:
 def make_nfs(root: Path) -> None:
     folder = root / "bee"
     write_images(folder / "30" / "bee", (1, 2, 3), digits=5)
-    write_images(folder / "240" / "bee", range(1, 21), digits=5)
-    rows = "".join(f'0 1 2 4 {6 + k} {k} 0 0 0 "bee"\n' for k in range(20))
+    write_images(folder / "240" / "bee", range(1, 23), digits=5)
+    rows = "".join(f'0 1 2 4 {6 + k} {k} 0 0 0 "bee"\n' for k in range(22))
     write(folder / "30" / "bee.txt", rows)
     write(folder / "240" / "bee.txt", rows)
 
@@ -153,7 +151,7 @@ def make_otb(root: Path) -> None:
     write(root / "Jogging" / "groundtruth_rect.1.txt", "2,3,3,4\n3,4,4,5\n4,5,5,6\n")
     write(root / "Jogging" / "groundtruth_rect.2.txt", "9,9,3,4\n3,4,4,5\n4,5,5,6\n")
     for number in range(298, 773):
-        write(root / "David" / "img" / f"{number:04d}.jpg", picture(number % 256))
+        write(root / "David" / "img" / f"{number:04d}.jpg", picture(number))
     write(root / "David" / "groundtruth_rect.txt", "2 3 3 4\n" * 471)
     write(root / "att" / "Biker.txt", "1,0,0,0,0,0,0,0,0,0,1")
 

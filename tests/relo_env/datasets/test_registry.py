@@ -1,0 +1,209 @@
+"""Data sets by name, their split lists, and mixtures of them."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from relo_env.datasets import (
+    Dataset,
+    Sequence,
+    list_datasets,
+    make_dataset,
+    register_dataset,
+)
+from relo_env.datasets import registry as registry_module
+from relo_env.datasets.disk import DiskDataset, read_list, read_table
+from relo_env.datasets.folder import Folder
+from relo_env.datasets.mixture import Mixture
+from relo_env.errors import ConfigError, DataError
+from tests.relo_env.datasets import layouts
+
+ON_DISK = [spec.name for spec in list_datasets() if spec.needs_root and spec.name != "Mixture"]
+
+
+@pytest.fixture
+def table(monkeypatch):
+    """A copy of the table, so that a test may add to it."""
+    monkeypatch.setattr(registry_module, "_SPECS", dict(registry_module._SPECS))
+
+
+@pytest.mark.parametrize(
+    ("file", "count"),
+    [
+        ("lasot_train.txt", 1120),
+        ("lasot_test.txt", 280),
+        ("lasot_ext_test.txt", 150),
+        ("nfs.txt", 100),
+        ("otb100.txt", 100),
+        ("uav123.txt", 123),
+        ("uav20l.txt", 20),
+        ("lasot_attributes.txt", 14),
+        ("uav123_attributes.txt", 12),
+        ("otb100_attributes.txt", 11),
+    ],
+)
+def test_split_lists(file, count):
+    names = read_list(file)
+    assert len(names) == count
+    assert len(set(names)) == count
+
+
+def test_lasot_splits_are_sixteen_and_four_of_twenty_sequences_of_seventy_classes():
+    train, test = read_list("lasot_train.txt"), read_list("lasot_test.txt")
+    assert not set(train) & set(test)
+    classes = Counter(name.rpartition("-")[0] for name in train)
+    assert len(classes) == 70
+    assert set(classes.values()) == {16}
+    assert set(Counter(name.rpartition("-")[0] for name in test).values()) == {4}
+    extension = Counter(name.rpartition("-")[0] for name in read_list("lasot_ext_test.txt"))
+    assert set(extension.values()) == {10}
+    assert not set(extension) & set(classes)
+
+
+def test_uav123_has_112578_frames():
+    """The count that its paper gives is 112578 for 123 sequences."""
+    frames = sum(int(last) - int(first) + 1 for _, _, first, last in read_table("uav123.txt"))
+    assert frames == 112578
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_a_missing_root_shows_the_layout_and_the_variable(name, tmp_path, monkeypatch):
+    spec = registry_module.find_dataset(name)
+    layout = spec.resolve().layout
+    monkeypatch.delenv("RELO_DATA", raising=False)
+    with pytest.raises(DataError) as error:
+        make_dataset(name)
+    assert "RELO_DATA is not set" in str(error.value)
+    assert layout in str(error.value)
+    with pytest.raises(DataError) as error:
+        make_dataset(name, root=tmp_path / "nowhere")
+    assert str(tmp_path / "nowhere") in str(error.value)
+    assert f"RELO_DATA to the folder that holds {spec.folder}/" in str(error.value)
+    assert layout in str(error.value)
+    monkeypatch.setenv("RELO_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="there is no folder"):
+        make_dataset(name)
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_specs_agree_with_their_classes(name):
+    factory = registry_module.find_dataset(name).resolve()
+    assert issubclass(factory, DiskDataset)
+    assert factory.name == name
+    assert factory.splits
+    assert set(factory.training_splits) & set(factory.splits) or factory.splits == ("test",)
+
+
+def test_the_variable_is_read_when_a_data_set_is_made(tmp_path, monkeypatch):
+    layouts.make_lasot(tmp_path / "LaSOT")
+    monkeypatch.setenv("RELO_DATA", str(tmp_path))
+    assert make_dataset("lasot").names == ("airplane-2",)
+    assert make_dataset("LASOT", split="test").split == "test"
+
+
+def test_unknown_names_splits_and_options(tmp_path):
+    layouts.make_lasot(tmp_path)
+    with pytest.raises(ConfigError, match=r"Unknown data set 'LaSOTT'.*'LaSOT'"):
+        make_dataset("LaSOTT")
+    with pytest.raises(ConfigError, match=r"Unknown split of LaSOT 'tset'.*'test'"):
+        make_dataset("LaSOT", root=tmp_path, split="tset")
+    with pytest.raises(ConfigError, match=r"Unknown option of data set 'COCO' 'lenght'.*'length'"):
+        make_dataset("COCO", root=tmp_path, lenght=3)
+    with pytest.raises(ConfigError, match="Unknown sequence of LaSOT 'airplane-3'"):
+        make_dataset("LaSOT", root=tmp_path)["airplane-3"]
+
+
+class Toy(Dataset):
+    name = "Toy"
+    splits = ("train",)
+    names = ("one",)
+
+    def load(self, name: str) -> Sequence:
+        raise NotImplementedError
+
+
+@pytest.mark.usefixtures("table")
+def test_registering_a_data_set():
+    spec = register_dataset("Toy", Toy, needs_root=False)
+    assert register_dataset("Toy", Toy, needs_root=False) == spec  # again: no change
+    assert list_datasets()[-1] == spec
+    assert spec.splits == ("train",)
+    assert make_dataset("toy").names == ("one",)
+    with pytest.raises(ConfigError, match="reads no folder"):
+        make_dataset("toy", root="/data")
+    with pytest.raises(ConfigError, match="already registered"):
+        register_dataset("TOY", Folder)
+    register_dataset("Elsewhere", f"{__name__}:Toy", needs_root=False)
+    assert make_dataset("elsewhere").names == ("one",)
+    register_dataset("Nowhere", "relo_env.datasets:nothing")
+    with pytest.raises(ConfigError, match=r"no factory at 'relo_env.datasets:nothing'"):
+        make_dataset("nowhere")
+
+
+@pytest.mark.usefixtures("table")
+def test_a_function_may_make_a_data_set():
+    def make(split: str | None = None, **options: int) -> Dataset:
+        assert options == {"size": 3}
+        return Toy(split)
+
+    assert register_dataset("Made", make, needs_root=False).splits == ()
+    assert make_dataset("made", size=3).name == "Toy"
+
+
+def test_data_sets_can_be_pickled(tmp_path):
+    layouts.make_lasot(tmp_path)
+    dataset = make_dataset("lasot", root=tmp_path)
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again.names == dataset.names
+    assert np.array_equal(again[0].boxes, dataset[0].boxes)
+
+
+@pytest.fixture
+def data(tmp_path):
+    layouts.make_lasot(tmp_path / "LaSOT")
+    layouts.make_got10k(tmp_path / "GOT10k")
+    return tmp_path
+
+
+def test_a_mixture_draws_from_its_parts_by_weight(data):
+    mixture = make_dataset("mixture", root=data, parts="lasot, got10k", weights=(3, 1))
+    assert mixture.is_training
+    assert mixture.names == (
+        "LaSOT/airplane-2",
+        "GOT10k/GOT-10k_Train_000001",
+        "GOT10k/GOT-10k_Train_000002",
+    )
+    assert mixture[1].name == "GOT10k/GOT-10k_Train_000001"
+    assert mixture["LaSOT/airplane-2"].name == "LaSOT/airplane-2"
+    rng = np.random.default_rng(0)
+    drawn = Counter(mixture.draw(rng).name for _ in range(2000))
+    shares = [drawn[name] / 2000 for name in mixture.names]
+    # 3/4 for the first part, the rest halved; four standard deviations are below 0.04.
+    assert shares == pytest.approx([0.75, 0.125, 0.125], abs=0.04)
+
+
+def test_a_mixture_of_instances_or_of_another_split(data, monkeypatch):
+    monkeypatch.setenv("RELO_DATA", str(data))
+    assert len(Mixture("lasot,got10k", split="test")) == 280 + 180
+    folder = make_dataset("Folder", root=data / "LaSOT" / "airplane")
+    assert len(Mixture([folder, make_dataset("got10k")])) == 4
+
+
+@pytest.mark.parametrize(
+    ("parts", "weights", "message"),
+    [
+        ("lasot,lasot", None, "expected different data sets"),
+        ("lasot,gott10k", None, "Unknown data set 'gott10k'"),
+        ("lasot,got10k", (1,), "expected 2 numbers"),
+        ("lasot,got10k", (1, -1), "none negative"),
+        ("lasot,got10k", (0, 0), "above 0"),
+        ("lasot,got10k", (1, float("nan")), "expected 2 numbers"),
+    ],
+)
+def test_mixtures_that_cannot_be(data, parts, weights, message):
+    with pytest.raises(ConfigError, match=message):
+        make_dataset("Mixture", root=data, parts=parts, weights=weights)

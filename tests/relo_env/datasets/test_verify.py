@@ -1,0 +1,83 @@
+"""The report on a data set's files."""
+
+from __future__ import annotations
+
+import pytest
+
+from relo_env.datasets.verify import verify
+from relo_env.errors import ConfigError, DataError
+from tests.relo_env.datasets import layouts
+from tests.relo_env.datasets.layouts import BOXES, write
+
+
+def test_a_whole_data_set(tmp_path):
+    layouts.make_folder(tmp_path)
+    report = verify("folder", root=tmp_path, decode=True)
+    assert report.ok
+    assert report.found == ("a", "b")
+    assert report.frames == 6
+    assert report.table.splitlines() == [
+        "data set     Folder",
+        "split        all",
+        "found        2 sequences, 6 frames",
+        "missing      0 sequences",
+        "malformed    0 sequences",
+    ]
+
+
+def test_all_faults_are_reported(tmp_path):
+    layouts.make_lasot(tmp_path)
+    (tmp_path / "zebra" / "zebra-10" / "groundtruth.txt").unlink()
+    steps = []
+    report = verify(
+        "lasot",
+        root=tmp_path,
+        split="test",
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    assert not report.ok
+    assert report.found == ("airplane-1",)
+    assert len(report.missing) == 278
+    assert [name for name, _ in report.malformed] == ["zebra-10"]
+    assert "  missing    airplane-9" in report.table
+    assert "  malformed  zebra-10: There is no file" in report.table
+    assert "malformed    1 sequences" in report.table
+    assert steps[0] == (1, 280)
+    assert steps[-1] == (280, 280)
+
+
+def test_a_training_split_reports_what_it_trains_without(tmp_path):
+    layouts.make_lasot(tmp_path)
+    report = verify("lasot", root=tmp_path)
+    assert report.found == ("airplane-2",)
+    assert len(report.missing) == 1119
+
+
+def test_frames_are_decoded_only_when_asked(tmp_path):
+    layouts.make_folder(tmp_path)
+    write(tmp_path / "a" / "img" / "00000002.jpg", "no image")
+    write(tmp_path / "a" / "img" / "00000003.jpg", "")
+    write(tmp_path / "b" / "groundtruth.txt", BOXES.replace("3,4,5,6", "30,4,5,6"))
+    assert verify("folder", root=tmp_path).ok
+    report = verify("folder", root=tmp_path, decode=True)
+    assert [name for name, _ in report.malformed] == ["a", "a", "b"]
+    messages = [message for _, message in report.malformed]
+    assert "00000002.jpg" in messages[0]
+    assert "00000003.jpg" in messages[1]
+    assert messages[2] == ("box [30.0, 4.0, 5.0, 6.0] of frame 2 lies outside its frame of 24 x 16")
+    assert "malformed    2 sequences" in report.table
+
+
+def test_what_cannot_be_verified(tmp_path):
+    with pytest.raises(DataError, match="there is no folder"):
+        verify("lasot", root=tmp_path / "nowhere")
+    with pytest.raises(DataError, match="no sequence of split 'train'"):
+        verify("lasot", root=tmp_path)
+    with pytest.raises(ConfigError, match="Unknown data set"):
+        verify("nothing")
+
+
+def test_real_sequences(dev_root):
+    report = verify("folder", root=dev_root, decode=True)
+    assert report.ok, report.table
+    assert len(report.found) == 13
