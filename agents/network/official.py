@@ -183,8 +183,10 @@ def read_torch_file(path: str | PathLike[str]) -> Any:
         with torch.serialization.safe_globals(aliases):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        # torch's message goes on to recommend unsafe ways; its last part names the reason.
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].splitlines()[0]
         raise CheckpointError(
-            f"{path} cannot be read as weights: {error}. Expected an undamaged file of torch.save; "
+            f"{path} cannot be read as weights: {reason} Expected an undamaged file of torch.save; "
             "download it again (`relo weights fetch`)."
         ) from error
 

@@ -105,3 +105,49 @@ def preset(name: str, **changes: Any) -> Preset:
         crop=replace(base.crop, **changes),
         temporal=replace(base.temporal, **temporal),
     )
+
+
+_NEVER = {"update_interval": None, "update_threshold": None}
+
+OFFICIAL_SETTINGS: dict[str, dict[str | None, dict[str, Any]]] = {
+    "t256": {
+        None: {"window_exponent": 2.0, **_NEVER},
+        "LaSOT": {"window_exponent": 2.2, **_NEVER},
+        "LaSOText": {"window_exponent": 1.7, **_NEVER},
+        "TrackingNet": {"window_exponent": 2.0, **_NEVER},
+        "GOT10k": {"window_exponent": 3.2, **_NEVER},
+    },
+    "b256": {
+        None: {"window_exponent": 3.0, **_NEVER},
+        "LaSOT": {"window_exponent": 3.0, **_NEVER},
+        "LaSOText": {"window_exponent": 3.0, **_NEVER},
+        "TrackingNet": {"window_exponent": 2.0, "update_interval": 25, "update_threshold": 25.0},
+        "GOT10k": {"window_exponent": 2.1, "update_interval": 3, "update_threshold": 25.0},
+        "TNL2K": {"window_exponent": 1.8, **_NEVER},
+        "NFS": {"window_exponent": 2.9, **_NEVER},
+        "UAV123": {"window_exponent": 1.0, **_NEVER},
+    },
+    "l256": {
+        None: {"window_exponent": 2.7, **_NEVER},
+        "LaSOT": {"window_exponent": 2.9, **_NEVER},
+        "LaSOText": {"window_exponent": 2.7, **_NEVER},
+        "TrackingNet": {"window_exponent": 2.0, "update_interval": 25, "update_threshold": 20.0},
+        "GOT10k": {"window_exponent": 2.7, "update_interval": 3, "update_threshold": 46.0},
+        "TNL2K": {"window_exponent": 3.2, **_NEVER},
+        "NFS": {"window_exponent": 3.2, **_NEVER},
+        "UAV123": {"window_exponent": 3.8, **_NEVER},
+    },
+}
+"""The public code's tracker options for each preset and data set; None: any other data set."""
+
+
+def official_settings(name: str | None, dataset: str | None = None) -> dict[str, Any]:
+    """Options that the public code gives its tracker; data sets without any get the default ones.
+
+    Raises:
+        ConfigError: the preset is none of the official ones.
+    """
+    if name not in OFFICIAL_SETTINGS:
+        raise ConfigError(unknown("official preset", str(name), OFFICIAL_SETTINGS))
+    settings = OFFICIAL_SETTINGS[name]
+    return dict(settings.get(dataset, settings[None]))

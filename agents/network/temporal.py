@@ -43,6 +43,28 @@ class TokenState:
         rows = self.rows[:, depth]
         return rows if self.valid is None else torch.where(self.valid[:, None, None], rows, first)
 
+    def row(self, index: int) -> TokenState:
+        """The state of one sequence, N = 1."""
+        valid = None if self.valid is None else self.valid[index : index + 1]
+        return TokenState(self.rows[index : index + 1], valid)
+
+    @classmethod
+    def join(cls, states: Sequence[TokenState | None]) -> TokenState | None:
+        """One state for several sequences; None stands for one sequence at its first frame."""
+        known = [state for state in states if state is not None]
+        if not known:
+            return None
+        if len(known) == len(states) and all(state.valid is None for state in known):
+            return cls(torch.cat([state.rows for state in known]))
+        rows = [torch.zeros_like(known[0].rows[:1]) if s is None else s.rows for s in states]
+        valid = [
+            torch.full((len(part),), state is not None, device=part.device)
+            if state is None or state.valid is None
+            else state.valid
+            for part, state in zip(rows, states, strict=True)
+        ]
+        return cls(torch.cat(rows), torch.cat(valid))
+
 
 class TemporalTokens(nn.Module):
     """Base of the ways to hand tokens on; by itself it carries none (mode ``"none"``)."""

@@ -1,0 +1,268 @@
+"""RELOTracker: follows one object through a video, or many through many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.network import RELONetwork, TemplateCache, TokenState, normalize_crops
+from agents.network.presets import official_settings
+from relo_env import boxes as bx
+from relo_env.crops import SearchWindow
+from relo_env.errors import ConfigError
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class View:
+    """What the tracker saw in a frame, for those who draw it.
+
+    Attributes:
+        window: the search window.
+        scores: ``(H, W)`` score of every position, before the window function.
+        candidates: ``(H * W, 4)`` box of every position, cxcywh01 of the window.
+        position: the position chosen.
+    """
+
+    window: SearchWindow
+    scores: np.ndarray
+    candidates: np.ndarray
+    position: int
+
+
+@dataclass
+class Track:
+    """State of one object being followed.
+
+    Attributes:
+        box: where it was last, xywh pixels.
+        templates: uint8 crops ``(3, Hz, Wz)``, and ``template_boxes``, xywh as fractions of each.
+        cache: what the network made of them.
+        tokens: temporal tokens, None before the first update.
+        frames: how many frames were updated.
+        view: what was seen in the last one.
+    """
+
+    box: np.ndarray
+    templates: list[np.ndarray]
+    template_boxes: list[np.ndarray]
+    cache: TemplateCache
+    tokens: TokenState | None = None
+    frames: int = 0
+    view: View | None = None
+
+
+class RELOTracker:
+    """A network as a tracker: cut the search window, score positions, take the best one's box.
+
+    The window function, a Hann window to the power of ``window_exponent``, favours positions near
+    the centre. By default it weights probabilities, and crops and boxes map exactly.
+    ``official=True`` reproduces the public code instead: the window weights raw logits, and the
+    geometry is `SearchWindow`'s official one. All state begins anew with every `init`.
+
+    `init` and `update` follow one object. `start` and `step` follow any number at once: tracks may
+    start and end at any time.
+
+    Args:
+        network: its weights as they are now; later training does not change the tracker.
+        official: reproduce the official behaviour.
+        window_exponent: strength of the window function; 0 switches it off.
+        num_templates: templates kept; None for the network's number.
+        update_interval: take a new template every so many frames; None for never.
+        update_threshold: least score for taking one; None for any.
+        localise: ``"policy"``, or ``"prior"`` for the heat-map baseline.
+        device: where the network runs.
+        dtype: of its weights, e.g. ``torch.bfloat16``; None keeps them.
+
+    Raises:
+        ConfigError: an option that cannot be.
+    """
+
+    def __init__(
+        self,
+        network: RELONetwork,
+        *,
+        official: bool = False,
+        window_exponent: float = 1.0,
+        num_templates: int | None = None,
+        update_interval: int | None = None,
+        update_threshold: float | None = None,
+        localise: str = "policy",
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if localise not in ("policy", "prior"):
+            raise ConfigError(f"localise is {localise!r}; expected 'policy' or 'prior'.")
+        self.network = network.for_inference(device, dtype)
+        self.crop = network.crop
+        self.official = official
+        self.num_templates = num_templates or network.crop.num_templates
+        self.update_interval = update_interval
+        self.update_threshold = -np.inf if update_threshold is None else update_threshold
+        self.localise = localise
+        self.device = torch.device(device)
+        self._window = hann_window(self.crop.grid).ravel() ** window_exponent
+        self._track: Track | None = None
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | PathLike[str], **options: Any) -> RELOTracker:
+        """Tracker of a preset that ships with weights, or of one of our checkpoints.
+
+        Raises:
+            CheckpointError: neither such a preset nor a readable checkpoint.
+        """
+        return cls(RELONetwork.from_pretrained(name_or_path), **options)
+
+    @classmethod
+    def as_official(
+        cls, network: RELONetwork, dataset: str | None = None, **options: Any
+    ) -> RELOTracker:
+        """The public code's tracker, with its window and template update for a data set.
+
+        Raises:
+            ConfigError: the network or the data set has no official settings.
+        """
+        settings = official_settings(network.preset_name, dataset)
+        return cls(network, official=True, **{**settings, **options})
+
+    def init(self, frame: np.ndarray, box: Box) -> None:
+        """Start on uint8 RGB ``frame`` ``(H, W, 3)`` with the target at ``box``, xywh pixels.
+
+        Raises:
+            ConfigError: the frame is no such array, or the box has no area or lies outside.
+        """
+        self._track = self.start(frame, box)
+
+    def update(self, frame: np.ndarray) -> tuple[Box, float]:
+        """Box, xywh pixels, and score of the target in the next frame.
+
+        The score is the probability of the chosen position; in official mode its logit times the
+        window.
+
+        Raises:
+            ConfigError: not initialised, or the frame is not a uint8 RGB array.
+        """
+        if self._track is None:
+            raise ConfigError("update was called before init(frame, box).")
+        return self.step([self._track], [frame])[0]
+
+    @property
+    def view(self) -> View | None:
+        """What was seen at the last `update`."""
+        return None if self._track is None else self._track.view
+
+    def start(self, frame: np.ndarray, box: Box) -> Track:
+        """A new track; see `init`."""
+        _check_frame(frame)
+        height, width = frame.shape[:2]
+        start = np.array(box, dtype=np.float64)
+        template = self._cut_template(frame, start)
+        if bx.iou(start, np.array([0, 0, width, height])) == 0:
+            raise ConfigError(
+                f"Box {tuple(box)} lies outside the frame of {width}x{height} px; expected "
+                "(left, top, width, height) in pixels of this frame."
+            )
+        crops, boxes = ([part] * self.num_templates for part in template)
+        return Track(start, crops, boxes, self._encode(crops, boxes))
+
+    @torch.inference_mode()
+    def step(
+        self, tracks: Sequence[Track], frames: Sequence[np.ndarray]
+    ) -> list[tuple[Box, float]]:
+        """Follow each track into its next frame; the network runs once for all."""
+        windows = [
+            SearchWindow.around(
+                track.box, self.crop.search_factor, self.crop.search_size, self.official
+            )
+            for track in tracks
+        ]
+        for frame in frames:
+            _check_frame(frame)
+        crops = [window.extract(frame) for window, frame in zip(windows, frames, strict=True)]
+        outputs, tokens = self.network(
+            TemplateCache(torch.cat([track.cache.rows for track in tracks])),
+            None,
+            self._normalized(np.stack(crops).transpose(0, 3, 1, 2)),
+            TokenState.join([track.tokens for track in tracks]),
+            only=("boxes", self.localise),
+        )
+        scores = self._scores(outputs.prior, outputs.policy_logits)
+        candidates = outputs.candidates.cpu().numpy()
+        results = []
+        for i, (track, frame) in enumerate(zip(tracks, frames, strict=True)):
+            weighted = scores[i] * self._window
+            position = int(weighted.argmax())
+            score = float((weighted if self.official else scores[i])[position])
+            frame_size = frame.shape[1], frame.shape[0]
+            track.box = bx.clip(windows[i].to_image(candidates[i, position]), frame_size)
+            track.tokens = None if tokens is None else tokens.row(i)
+            track.frames += 1
+            track.view = View(
+                windows[i], scores[i].reshape(self.crop.grid), candidates[i], position
+            )
+            self._update_templates(track, frame, score)
+            x, y, w, h = track.box.tolist()
+            results.append(((x, y, w, h), score))
+        return results
+
+    def _scores(self, prior: torch.Tensor | None, policy_logits: torch.Tensor | None) -> np.ndarray:
+        if policy_logits is None:
+            assert prior is not None
+            return prior.cpu().numpy()
+        return (policy_logits if self.official else policy_logits.softmax(-1)).cpu().numpy()
+
+    def _update_templates(self, track: Track, frame: np.ndarray, score: float) -> None:
+        """Take a new template where it is time; the first one stays for ever."""
+        if self.update_interval is None or self.num_templates == 1:
+            return
+        if track.frames % self.update_interval or score <= self.update_threshold:
+            return
+        crop, box = self._cut_template(frame, track.box)
+        track.templates = [track.templates[0], *track.templates[2:], crop]
+        track.template_boxes = [track.template_boxes[0], *track.template_boxes[2:], box]
+        track.cache = self._encode(track.templates, track.template_boxes)
+
+    def _cut_template(self, frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        window = SearchWindow.around(
+            box, self.crop.template_factor, self.crop.template_size, self.official
+        )
+        corners = bx.cxcywh_to_xywh(window.to_crop(box))
+        return window.extract(frame).transpose(2, 0, 1), corners.astype(np.float32)
+
+    @torch.inference_mode()
+    def _encode(self, crops: list[np.ndarray], boxes: list[np.ndarray]) -> TemplateCache:
+        corners = torch.from_numpy(np.stack(boxes)[None]).to(self.device)
+        return self.network.encode_templates(self._normalized(np.stack(crops)[None]), corners)
+
+    def _normalized(self, crops: np.ndarray) -> torch.Tensor:
+        return normalize_crops(torch.from_numpy(crops).to(self.device))
+
+
+def hann_window(grid: tuple[int, int]) -> np.ndarray:
+    """Hann window ``(H, W)``: ``0.5 (1 - cos(2 pi i / (H + 1)))``, i from 1; zero nowhere."""
+    rows, columns = (
+        0.5 * (1 - np.cos(2 * np.pi * np.arange(1, n + 1, dtype=np.float32) / (n + 1)))
+        for n in grid
+    )
+    return np.outer(rows, columns)
+
+
+def _check_frame(frame: np.ndarray) -> None:
+    if (
+        not isinstance(frame, np.ndarray)
+        or frame.dtype != np.uint8
+        or frame.ndim != 3
+        or frame.shape[2] != 3
+    ):
+        found = (
+            f"{frame.dtype} {frame.shape}"
+            if isinstance(frame, np.ndarray)
+            else type(frame).__name__
+        )
+        raise ConfigError(f"The frame is {found}; expected a uint8 RGB array (H, W, 3).")
