@@ -1,7 +1,163 @@
-"""Callbacks for Stable-Baselines3's ``learn``."""
+"""Callbacks for Stable-Baselines3's ``learn``: pictures, checkpoints, benchmark figures.
+
+`CreditCallback` is here too, for those who use SB3's own A2C or PPO with the paper's credit.
+"""
 
 from __future__ import annotations
 
-from agents.algorithms.buffer import CreditCallback
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
-__all__ = ["CreditCallback"]
+import numpy as np
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Image
+
+from agents.algorithms.buffer import CreditCallback
+from agents.algorithms.state import save_run_state
+from agents.network import RELONetwork
+from agents.policies import RELOPolicy
+from relo_env.benchmark.evaluation import evaluate
+from relo_env.benchmark.runner import run
+from relo_env.benchmark.tracker import Tracker
+from relo_env.boxes import cxcywh_to_xywh
+from relo_env.datasets.base import Dataset
+from relo_env.rendering import draw
+
+__all__ = ["BenchmarkCallback", "CheckpointCallback", "CreditCallback", "ImageCallback"]
+
+
+class _EveryFewRollouts(BaseCallback):
+    """Does something in every n-th rollout."""
+
+    def __init__(self, every: int, verbose: int = 0):
+        super().__init__(verbose)
+        self.every = every
+        self.rollouts = 0
+
+    def _on_rollout_start(self) -> None:
+        self.due = self.rollouts % self.every == 0
+        self.rollouts += 1
+
+    def _on_step(self) -> bool:
+        return True
+
+    @property
+    def policy(self) -> RELOPolicy:
+        """The policy in training."""
+        policy = self.model.policy
+        assert isinstance(policy, RELOPolicy)
+        return policy
+
+
+class ImageCallback(_EveryFewRollouts):
+    """Logs a rollout's first search crop with score map, candidate (red) and true box (green).
+
+    Args:
+        every: rollouts from one picture to the next.
+    """
+
+    def __init__(self, every: int = 10):
+        super().__init__(every)
+
+    def _on_rollout_start(self) -> None:
+        super()._on_rollout_start()
+        self.batch = self.training_env.get_attr("batch")[0]
+        self.window = self.batch.episodes[0].window
+
+    def _on_step(self) -> bool:
+        if self.due:
+            picture = Image(self._picture(), "HWC")
+            self.logger.record("images/search", picture, exclude=("stdout", "log", "json", "csv"))
+            self.due = False
+        return True
+
+    def _picture(self) -> np.ndarray:
+        seen = {key: value[:1] for key, value in self.locals["obs_tensor"].items()}
+        info = self.locals["infos"][0]
+        with th.no_grad():
+            logits = self.policy.outputs(seen, "policy").policy_logits
+        assert logits is not None
+        return draw(
+            seen["search"][0].permute(1, 2, 0).cpu().numpy(),
+            box=self._in_crop(info["box"]),
+            target_box=self._in_crop(info["target_box"]) if info["visible"] else None,
+            scores=logits.softmax(-1).reshape(self.batch.crop.grid).cpu().numpy(),
+            caption=f"IoU {info['iou']:.2f}",
+        )
+
+    def _in_crop(self, box: np.ndarray) -> np.ndarray:
+        return cxcywh_to_xywh(self.window.to_crop(box)) * self.window.size
+
+
+class CheckpointCallback(_EveryFewRollouts):
+    """Keeps a run's last state, for resuming, and its network, for tracking.
+
+    Args:
+        folder: gets ``state.pt`` (`agents.algorithms.state`) and ``network.safetensors``.
+        every: rollouts from one checkpoint to the next.
+    """
+
+    def __init__(self, folder: str | Path, every: int = 10):
+        super().__init__(every)
+        self.folder = Path(folder)
+
+    def _on_rollout_start(self) -> None:
+        super()._on_rollout_start()
+        if self.due:
+            self._save()
+
+    def _on_training_end(self) -> None:
+        self._save()
+
+    def _save(self) -> None:
+        save_run_state(self.model, self.folder / "state.pt")  # type: ignore[arg-type]
+        self.policy.network.save_checkpoint(
+            self.folder / "network.safetensors",
+            stage="policy",
+            metrics={"num_timesteps": float(self.num_timesteps)},
+        )
+
+
+class BenchmarkCallback(_EveryFewRollouts):
+    """Tracks whole sequences with the network as it stands and logs ``benchmark/<figure>``.
+
+    Args:
+        dataset: held-back sequences.
+        make_tracker: makes a tracker of the network, such as `RELOTracker`.
+        every: rollouts from one evaluation to the next.
+        sequences: names of those to track; None: all.
+        protocol: see `relo_env.benchmark.protocols`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        make_tracker: Callable[[RELONetwork], Tracker],
+        every: int = 100,
+        sequences: list[str] | None = None,
+        protocol: str = "clean",
+    ):
+        super().__init__(every)
+        self.dataset = dataset
+        self.make_tracker = make_tracker
+        self.sequences = sequences
+        self.protocol = protocol
+
+    def _on_rollout_end(self) -> None:
+        if not self.due:
+            return
+        for figure, value in self.figures().items():
+            self.logger.record(f"benchmark/{figure}", value)
+
+    def figures(self) -> dict[str, float]:
+        """Mean of every figure of the protocol over the sequences, in [0, 1]."""
+        names, dataset = self.sequences, self.dataset
+        with tempfile.TemporaryDirectory() as folder:
+            done = run(self._tracker, dataset, folder, sequences=names, progress=False)
+            evaluation = evaluate(done.folder, dataset, protocol=self.protocol, sequences=names)
+        return {figure: evaluation.mean(figure) for figure in evaluation.figures}
+
+    def _tracker(self) -> Tracker:
+        return self.make_tracker(self.policy.network)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from agents.network import HeadOutputs, RELONetwork, normalize_crops
-from agents.proposer import find_network
+from agents.proposer import NetworkSource, checkpoint_of, find_network
 from relo_env.errors import CheckpointError, ConfigError, unknown
 
 HEADS_ONLY: Mapping[str, float] = {"heads.policy": 1.0, "heads.value": 1.0}
@@ -38,9 +37,10 @@ class RELOPolicy(ActorCriticPolicy):
         observation_space: a tracking environment's.
         action_space: ``Discrete(H * W)``.
         lr_schedule: SB3's.
-        network: a preset, a checkpoint's path, or a module, which is used as it is.
-        lr_scales: what is trained: learning rate, as a multiple of the algorithm's, of all parameters
-            whose name begins so, e.g. ``{"heads.policy": 1, "heads.value": 1, "encoder": 0.1}``.
+        network: a preset, ``{"name": preset, ...changes}``, a checkpoint's path, or a module,
+            which is used as it is.
+        lr_scales: what is trained: learning rates, as multiples of the algorithm's, of all
+            parameters whose name begins so, e.g. ``{"heads": 1, "encoder": 0.1}``.
         amp: run the network in bfloat16 where PyTorch finds that safe.
         use_sde: must be False.
         optimizer_class: of the trained parameters.
@@ -56,7 +56,7 @@ class RELOPolicy(ActorCriticPolicy):
         observation_space: spaces.Dict,
         action_space: spaces.Space,
         lr_schedule: Schedule,
-        network: str | Path | RELONetwork = "nano",
+        network: NetworkSource = "nano",
         lr_scales: Mapping[str, float] = HEADS_ONLY,
         amp: bool = False,
         use_sde: bool = False,
@@ -76,10 +76,11 @@ class RELOPolicy(ActorCriticPolicy):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
-        self.given = network
+        self._given = (network,)  # in a tuple, or a module would be registered twice
         self.lr_scales = dict(lr_scales)
         self.amp = amp
         self.network = find_network(network)
+        self._in_file = checkpoint_of(network) is not None
         self._greedy_rows: th.Tensor | None = None
         self._check_spaces()
         self._freeze()
@@ -144,12 +145,12 @@ class RELOPolicy(ActorCriticPolicy):
         named = super().named_parameters(*args, **kwargs)
         return ((name, value) for name, value in named if value.requires_grad)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """All weights, or only the trained ones where the network's path finds the others."""
         state = super().state_dict(*args, **kwargs)
         return {name: value for name, value in state.items() if not self._found_again(name)}
 
-    def load_state_dict(  # type: ignore[override]
+    def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> None:
         """Take a `state_dict`.
@@ -165,12 +166,20 @@ class RELOPolicy(ActorCriticPolicy):
                 f"{unexpected[:3]}. Give the network and lr_scales that it was saved with."
             )
 
+    @property
+    def recipe(self) -> NetworkSource:
+        """How to build the network again; its weights are in the state dict or in a file."""
+        (given,) = self._given
+        if isinstance(given, RELONetwork) and given.preset_name is not None:
+            return {"name": given.preset_name, **given.changes}
+        return given
+
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
             "observation_space": self.observation_space,
             "action_space": self.action_space,
             "lr_schedule": self._dummy_schedule,
-            "network": self.given,
+            "network": self.recipe,
             "lr_scales": self.lr_scales,
             "amp": self.amp,
             "optimizer_class": self.optimizer_class,
@@ -238,8 +247,7 @@ class RELOPolicy(ActorCriticPolicy):
         return max((p for p in self.lr_scales if name.startswith(p)), key=len, default=None)
 
     def _found_again(self, name: str) -> bool:
-        from_file = isinstance(self.given, str | Path) and self.network.source is not None
-        return from_file and self._prefix(name.removeprefix("network.")) is None
+        return self._in_file and self._prefix(name.removeprefix("network.")) is None
 
     def _make_optimizer(self, lr: float) -> th.optim.Optimizer:
         groups: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in self.lr_scales}

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.network import RELONetwork, TemplateCache, TokenState, normalize_crops, presets
-from relo_env.errors import ConfigError
+from agents.network import RELONetwork, TemplateCache, normalize_crops
+from agents.network.checkpoints import SUFFIX, find_checkpoint
+from relo_env.errors import CheckpointError, ConfigError
 from relo_env.proposers import Proposals
 
 
@@ -59,15 +60,16 @@ class NetworkProposer:
         self.train_encoder = train_encoder
         self.crop = network.crop
         self.extra_spaces: Mapping[str, gym.Space] = self._spaces()
-        self._templates: Tensor | None = None
-        self._tokens: TokenState | None = None
         self._num_rows = 0
+        self._templates = self._tokens = self._valid = torch.empty(0)
 
     def bind(self, num_rows: int) -> NetworkProposer:
         """A proposer with state of its own for ``num_rows`` rows, and the same network."""
         bound = copy.copy(self)
         bound._num_rows = num_rows
-        bound._templates, bound._tokens = None, None
+        bound._templates = torch.empty(0)  # the first reset says how long a row is
+        bound._tokens = torch.zeros(num_rows, self.network.token_size)
+        bound._valid = torch.zeros(num_rows)
         return bound
 
     @torch.no_grad()
@@ -83,11 +85,12 @@ class NetworkProposer:
         cache = self.network.encode_templates(
             normalize_crops(self._tensor(templates)), self._tensor(template_boxes).float()
         ).rows
-        if self._templates is None:
-            self._allocate(cache)
+        if not len(self._templates):
+            self._templates = cache.new_zeros((self._num_rows, *cache.shape[1:]))
+            self._tokens = self._tokens.to(cache.device)
+            self._valid = self._valid.to(cache.device)
         self._templates[rows] = cache
-        if self._tokens is not None:
-            self._tokens.valid[rows] = False
+        self._valid[rows] = 0
 
     @torch.no_grad()
     def propose(
@@ -98,18 +101,23 @@ class NetworkProposer:
         target_boxes: np.ndarray | None = None,
     ) -> Proposals:
         """Candidates of the next frame of ``rows``, see `BoxProposer.propose`."""
-        assert self._templates is not None, "reset comes first"
-        before = self._tokens and TokenState(self._tokens.rows[rows], self._tokens.valid[rows])
-        features, after = self.network.encode(
+        flat, valid = self._tokens[rows], self._valid[rows]
+        features, tokens = self.network.encode(
             TemplateCache(self._templates[rows]),
             None,
             normalize_crops(self._tensor(searches)),
-            before,
+            self.network.unpack_tokens(flat, valid),
         )
-        if after is not None:
-            self._tokens.rows[rows], self._tokens.valid[rows] = after.rows, True
+        if tokens is not None:
+            self._tokens[rows], self._valid[rows] = self.network.pack_tokens(tokens).float(), 1
         candidates = self.network.heads(features, only=("boxes",)).candidates
-        return Proposals(candidates.double().cpu().numpy(), self._extras(features, before))
+        assert candidates is not None
+        known = {"features": features, "tokens": flat, "tokens_valid": valid[:, None]}
+        extras = {
+            name: known[name].float().cpu().numpy().astype(space.dtype)
+            for name, space in self.extra_spaces.items()
+        }
+        return Proposals(candidates.double().cpu().numpy(), extras)
 
     def _spaces(self) -> dict[str, gym.Space]:
         box = gym.spaces.Box
@@ -123,30 +131,47 @@ class NetworkProposer:
             "tokens_valid": box(0, 1, (1,), np.float32),
         }
 
-    def _extras(self, features: Tensor, tokens: TokenState | None) -> dict[str, np.ndarray]:
-        if not self.train_encoder:
-            return {"features": features.half().cpu().numpy()}
-        if tokens is None:
-            return {}
-        return {
-            "tokens": self.network.pack_tokens(tokens).float().cpu().numpy(),
-            "tokens_valid": tokens.valid[:, None].float().cpu().numpy(),
-        }
-
-    def _allocate(self, cache: Tensor) -> None:
-        """Room for every row's state, which is what the network makes of one row."""
-        self._templates = cache.new_zeros((self._num_rows, *cache.shape[1:]))
-        nothing = cache.new_zeros((self._num_rows, self.network.token_size))
-        self._tokens = self.network.unpack_tokens(nothing, torch.zeros_like(nothing[:, 0]))
-
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(_device(self.network))
+
+
+NetworkSource = str | Path | Mapping[str, Any] | RELONetwork
+"""A checkpoint's path, a preset, a preset with changes as ``{"name": ..., ...}``, or a module."""
+
+
+def checkpoint_of(network: NetworkSource) -> Path | None:
+    """The file that holds the weights: a path, or what ships with a preset; None: no file does."""
+    if not isinstance(network, str | Path):
+        return None
+    try:
+        return find_checkpoint(network)
+    except CheckpointError:
+        if Path(network).suffix == SUFFIX:
+            raise
+        return None
+
+
+def find_network(network: NetworkSource) -> RELONetwork:
+    """The network that is meant; a module is used as it is, weights without a file are random.
+
+    Raises:
+        CheckpointError: the path's file is missing, truncated or none of ours.
+        ConfigError: an unknown preset.
+    """
+    if isinstance(network, RELONetwork):
+        return network
+    if isinstance(network, Mapping):
+        return RELONetwork.from_preset(**network)
+    path = checkpoint_of(network)
+    return RELONetwork.from_checkpoint(path) if path else RELONetwork.from_preset(str(network))
 
 
 def make_network_proposer(
     network: str, device: str | None = None, dtype: str | None = None, train_encoder: bool = False
 ) -> NetworkProposer:
-    """A `NetworkProposer` from plain values, for ``proposer="agents.proposer:make_network_proposer"``.
+    """A `NetworkProposer` from plain values.
+
+    As in ``proposer="agents.proposer:make_network_proposer", proposer_kwargs={"network": path}``.
 
     Args:
         network: a preset or a checkpoint's path.
@@ -160,15 +185,6 @@ def make_network_proposer(
         dtype=None if dtype is None else getattr(torch, dtype),
         train_encoder=train_encoder,
     )
-
-
-def find_network(network: str | Path | RELONetwork) -> RELONetwork:
-    """The network that a preset's name or a checkpoint's path names; a module is used as it is."""
-    if isinstance(network, RELONetwork):
-        return network
-    if network in presets() or str(network).startswith("timm:"):
-        return RELONetwork.from_preset(str(network))
-    raise NotImplementedError(network)
 
 
 def _device(network: RELONetwork) -> torch.device:

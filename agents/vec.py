@@ -9,7 +9,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnv,
     VecEnvIndices,
@@ -100,7 +99,7 @@ class RELOVecEnv(VecEnv):
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """A frame of every row."""
-        return self.vector_env.render() or [None] * self.num_envs
+        return list(self.vector_env.render() or [None] * self.num_envs)  # type: ignore[arg-type]
 
     def has_attr(self, attr_name: str) -> bool:
         """Whether the environment has this attribute."""
@@ -124,8 +123,8 @@ class RELOVecEnv(VecEnv):
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None
     ) -> list[bool]:
-        """True for ``Monitor``, whose ``episode`` infos this environment writes itself."""
-        return [wrapper_class is Monitor] * len(list(self._get_indices(indices)))
+        """Never: rows are not environments of their own."""
+        return [False] * len(list(self._get_indices(indices)))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that ``load_state_dict`` needs to make a resumed run the same run."""

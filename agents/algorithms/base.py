@@ -154,9 +154,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         if not condition:
             raise ConfigError(f"{type(self).__name__} needs {need}: {remedy}.")
 
-    def _init_callback(
-        self, callback: MaybeCallback, progress_bar: bool = False
-    ) -> BaseCallback:
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         credit = CreditCallback()
         credit.init_callback(self)
         both = CallbackList([credit, super()._init_callback(callback, progress_bar)])
@@ -169,6 +167,15 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         if not complete:
             self._last_obs = None
         return complete
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """SB3's zip; a network that was given as a module is stored by its preset and weights."""
+        given = self.policy_kwargs
+        self.policy_kwargs = {**given, "network": self.policy.recipe}
+        try:
+            super().save(*args, **kwargs)
+        finally:
+            self.policy_kwargs = given
 
     def _start_update(self) -> None:
         """First line of every ``train``."""

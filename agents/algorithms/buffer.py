@@ -53,9 +53,15 @@ class RolloutSamples(NamedTuple):
         size = size or self.num_frames
         for start in range(0, self.num_frames, size):
             part = slice(start, start + size)
+            candidates = self.candidate_returns
             yield RolloutSamples(
                 {key: value[part] for key, value in self.observations.items()},
-                *(None if field is None else field[part] for field in self[1:]),
+                self.actions[part],
+                self.old_values[part],
+                self.old_log_prob[part],
+                self.advantages[part],
+                self.returns[part],
+                None if candidates is None else candidates[part],
             )
 
 
@@ -224,7 +230,8 @@ class RELORolloutBuffer(DictRolloutBuffer):
     ) -> Generator[RolloutSamples, None, None]:
         """Frames that are trained on in random order, in batches; None: all in one."""
         assert self.full, "the rollout is not complete"
-        yield from self._batches(np.random.permutation(np.flatnonzero(self.trainable)), batch_size)
+        frames = np.flatnonzero(self.trainable)
+        yield from self._batches(frames[th.randperm(len(frames)).numpy()], batch_size)
 
     def in_order(self, batch_size: int | None = None) -> Iterator[RolloutSamples]:
         """All frames, step by step, environment by environment."""
@@ -242,16 +249,11 @@ class RELORolloutBuffer(DictRolloutBuffer):
             observations[key] = np.stack([values[e] for e in self.episode[t, i]])
         return RolloutSamples(
             {key: self.to_torch(value, copy=False) for key, value in observations.items()},
-            *(
-                self.to_torch(values[t, i], copy=False)
-                for values in (
-                    self.actions.astype(np.float32, copy=False),
-                    self.values,
-                    self.log_probs,
-                    self.advantages,
-                    self.returns,
-                )
-            ),
+            self.to_torch(self.actions[t, i]),
+            self.to_torch(self.values[t, i]),
+            self.to_torch(self.log_probs[t, i]),
+            self.to_torch(self.advantages[t, i]),
+            self.to_torch(self.returns[t, i]),
             self.to_torch(self._candidate_returns(t, i)) if self.candidates else None,
         )
 

@@ -22,8 +22,8 @@ class ExpectedPolicyGradient(RELOAlgorithm):
     w(a) is a position's own part of the episode's return: its IoU and its share of lambda * AUC. In
     the open loop this is the exact gradient. In the closed loop a choice also moves later windows;
     for the action taken the sampled return of the later frames is added, ``G_{t+1} - b_t``, with
-    ``b_t = V_t - sum_a pi(a) w_t(a)``, what the critic expects of them before the choice. (A baseline
-    that knows the choice, such as V at the next frame, would take away what is to be learnt.)
+    ``b_t = V_t - sum_a pi(a) w_t(a)``, what the critic expects of them before the choice. (V of
+    the next frame as the baseline would know the choice, and take away what is to be learnt.)
 
     Needs ``candidate_info=True``. See `RELOAlgorithm` for the arguments.
     """
@@ -47,7 +47,9 @@ class ExpectedPolicyGradient(RELOAlgorithm):
     def _loss(self, samples: RolloutSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
         out = self.policy.outputs(samples.observations, "policy", "value")
         worth = samples.candidate_returns
-        assert out.policy_logits is not None and out.value is not None and worth is not None
+        assert out.policy_logits is not None
+        assert out.value is not None
+        assert worth is not None
         distribution = Categorical(logits=out.policy_logits)
         policy_loss = expected_policy_gradient_loss(out.policy_logits, worth)
         if self.closed_loop:

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecMonitor
+
+from agents.vec import RELOVecEnv
+from relo_env.errors import ConfigError
+from relo_env.vector_env import TrackingVectorEnv
+from tests.agents.worlds import CLIP_LENGTH, square_world
+from tests.toys import SMALL_CROPS, Squares
+
+
+@pytest.fixture
+def venv():
+    venv = square_world(num_envs=3, **SMALL_CROPS)
+    yield venv
+    venv.close()
+
+
+def play(venv, steps: int, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    return [venv.step(rng.integers(16, size=venv.num_envs)) for _ in range(steps)]
+
+
+def test_a_step_is_the_vector_environments(venv):
+    plain = TrackingVectorEnv(
+        3,
+        Squares(),
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        clip_length=CLIP_LENGTH,
+        num_threads=0,
+        **SMALL_CROPS,
+    )
+    venv.seed(7)
+    seen, (expected, _) = venv.reset(), plain.reset(seed=7)
+    for key in expected:
+        np.testing.assert_array_equal(seen[key], expected[key])
+    rng = np.random.default_rng(0)
+    for observation, rewards, dones, _ in play(venv, 9):
+        expected, paid, terminated, _, _ = plain.step(rng.integers(16, size=3))
+        for key in expected:
+            np.testing.assert_array_equal(observation[key], expected[key])
+        np.testing.assert_array_equal(rewards, paid.astype(np.float32))
+        np.testing.assert_array_equal(dones, terminated)
+    plain.close()
+
+
+def test_an_end_tells_of_its_episode_and_of_the_next(venv):
+    venv.seed(0)
+    venv.reset()
+    steps = play(venv, CLIP_LENGTH)
+    observation, _, dones, infos = steps[-1]
+    assert dones.all()
+    for row, info in enumerate(infos):
+        rewards = [step[1][row] for step in steps]
+        assert info["episode"]["r"] == pytest.approx(sum(rewards), abs=1e-5)
+        assert info["episode"]["l"] == CLIP_LENGTH
+        assert info["episode"]["auc"] == info["auc"]
+        assert info["ious"].shape == (CLIP_LENGTH,)
+        assert info["iou"] == info["ious"][-1]
+        assert info["TimeLimit.truncated"] is False
+        last = info["terminal_observation"]
+        assert set(last) == set(observation)
+        assert venv.observation_space.contains(last)
+        assert "iou" not in venv.reset_infos[row]
+        assert not np.array_equal(last["search"], observation["search"][row])
+    for step in steps[:-1]:
+        assert all("episode" not in info and "auc" not in info for info in step[3])
+
+
+def test_options_pin_the_next_clip_only(venv):
+    venv.set_options({"sequence": "square-2"})
+    venv.reset()
+    assert {info["sequence"] for info in venv.reset_infos} == {"square-2"}
+    names = set()
+    for _ in range(8):
+        venv.reset()
+        names |= {info["sequence"] for info in venv.reset_infos}
+    assert len(names) > 1
+
+
+def test_rows_share_their_options(venv):
+    with pytest.raises(ConfigError, match="Options differ between rows"):
+        venv.set_options([{"sequence": "square-0"}, {}, {}])
+
+
+def test_a_resumed_environment_goes_on_alike(venv):
+    venv.seed(3)
+    venv.reset()
+    play(venv, 6)
+    state = venv.state_dict()
+    expected = play(venv, 7, seed=1)
+    other = square_world(num_envs=3, **SMALL_CROPS)
+    other.load_state_dict(state)
+    for (seen, paid, _, infos), (wanted, wages, _, told) in zip(
+        play(other, 7, seed=1), expected, strict=True
+    ):
+        np.testing.assert_array_equal(seen["search"], wanted["search"])
+        np.testing.assert_array_equal(paid, wages)
+        for info, want in zip(infos, told, strict=True):
+            assert info.get("episode", {}).get("r") == want.get("episode", {}).get("r")
+    other.close()
+
+
+def test_vec_monitor_takes_the_auc(venv):
+    monitored = VecMonitor(venv, info_keywords=("auc",))
+    monitored.reset()
+    infos = play(monitored, CLIP_LENGTH)[-1][3]
+    assert all(info["episode"]["auc"] == info["auc"] for info in infos)
+
+
+def test_sb3_evaluates_on_it(venv):
+    class Corner:
+        def predict(self, observation, state=None, episode_start=None, deterministic=True):
+            return np.zeros(venv.num_envs, dtype=int), state
+
+    mean, spread = evaluate_policy(Corner(), VecMonitor(venv), n_eval_episodes=6)
+    assert np.isfinite(mean)
+    assert spread >= 0
+
+
+def test_attributes_and_methods_reach_the_environment(venv):
+    assert venv.get_attr("group_size") == [1, 1, 1]
+    assert venv.get_attr("num_envs", indices=[0, 2]) == [3, 3]
+    venv.reset()
+    assert venv.env_method("state_dict", indices=0)[0].keys() == venv.vector_env.state_dict().keys()
+    venv.set_attr("note", "seen")
+    assert venv.vector_env.note == "seen"
+    assert not venv.has_attr("no_such_attribute")
+
+
+def test_an_id_makes_the_environment():
+    venv = RELOVecEnv("RELO-Synthetic-v0", num_envs=2, clip_length=2, **SMALL_CROPS)
+    assert venv.num_envs == 2
+    assert venv.reset()["search"].shape == (2, 3, 64, 64)
+    venv.close()
+
+
+def test_other_autoreset_modes_are_refused():
+    env = TrackingVectorEnv(2, Squares(), num_threads=0)
+    with pytest.raises(ConfigError, match="SAME_STEP"):
+        RELOVecEnv(env)
+    env.close()
+
+
+def test_arguments_for_a_finished_environment_are_refused():
+    env = TrackingVectorEnv(2, Squares(), autoreset_mode=AutoresetMode.SAME_STEP, num_threads=0)
+    with pytest.raises(ConfigError, match="clip_length"):
+        RELOVecEnv(env, clip_length=3)
+    env.close()
+
+
+def test_pictures_of_every_row():
+    venv = square_world(num_envs=2, render_mode="rgb_array", **SMALL_CROPS)
+    venv.reset()
+    pictures = venv.get_images()
+    assert len(pictures) == 2
+    assert pictures[0].dtype == np.uint8
+    venv.close()
