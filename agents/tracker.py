@@ -185,15 +185,15 @@ class RELOTracker:
         for frame in frames:
             _check_frame(frame)
         crops = [window.extract(frame) for window, frame in zip(windows, frames, strict=True)]
-        outputs, tokens = self.network(
+        features, tokens = self.network.encode(
             TemplateCache(torch.cat([track.cache.rows for track in tracks])),
             None,
             self._normalized(np.stack(crops).transpose(0, 3, 1, 2)),
             TokenState.join([track.tokens for track in tracks]),
-            only=("boxes", self.localise),
         )
-        scores = self._scores(outputs.prior, outputs.policy_logits)
-        candidates = outputs.candidates.cpu().numpy()
+        scores = self._scores(features)
+        boxes = self.network.heads(features, only=("boxes",)).candidates
+        candidates = boxes.double().cpu().numpy()
         results = []
         for i, (track, frame) in enumerate(zip(tracks, frames, strict=True)):
             weighted = scores[i] * self._window
@@ -211,11 +211,15 @@ class RELOTracker:
             results.append(((x, y, w, h), score))
         return results
 
-    def _scores(self, prior: torch.Tensor | None, policy_logits: torch.Tensor | None) -> np.ndarray:
-        if policy_logits is None:
-            assert prior is not None
-            return prior.cpu().numpy()
-        return (policy_logits if self.official else policy_logits.softmax(-1)).cpu().numpy()
+    def _scores(self, features: torch.Tensor) -> np.ndarray:
+        if not self.official:
+            # An observation carries features in half precision: decide on what was trained on.
+            features = features.half().to(features.dtype)
+        outputs = self.network.heads(features, only=(self.localise,))
+        if self.localise == "prior":
+            return outputs.prior.cpu().numpy()
+        logits = outputs.policy_logits
+        return (logits if self.official else logits.softmax(-1)).cpu().numpy()
 
     def _update_templates(self, track: Track, frame: np.ndarray, score: float) -> None:
         """Take a new template where it is time; the first one stays for ever."""
