@@ -1,0 +1,140 @@
+"""Arguments that several subcommands share, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.network.checkpoints import find_checkpoint
+from agents.tracker import RELOTracker
+from relo_env.benchmark.trackers import TrackerFactory, make_tracker_factory
+from relo_env.datasets.base import Dataset
+from relo_env.datasets.registry import make_dataset
+
+
+def key_value(text: str) -> tuple[str, Any]:
+    """``name=value`` as a pair; the value is read as JSON where it is, else as a string."""
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``: where the network runs."""
+    parser.add_argument(
+        "--device",
+        metavar="D",
+        type=_device,
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where the network runs: cpu, cuda, cuda:1, mps (here: %(default)s)",
+    )
+
+
+def _device(text: str) -> str:
+    try:
+        torch.empty(0, device=torch.device(text))
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used here: {error}") from None
+    return text
+
+
+def add_dataset(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """``--dataset``, ``--root``, ``--split`` and ``--dataset-option``; see `dataset_from`."""
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        required=required,
+        default=None if required else "Synthetic",
+        help="see `relo datasets list`" + ("" if required else " (default: %(default)s)"),
+    )
+    parser.add_argument("--root", type=Path, help="its folder (default: $RELO_DATA/NAME)")
+    parser.add_argument("--split", help="default: the training split, or the only one")
+    parser.add_argument(
+        "--dataset-option",
+        metavar="NAME=VALUE",
+        type=key_value,
+        action="append",
+        default=[],
+        help="further argument of the data set, e.g. difficulty=hard; may be repeated",
+    )
+
+
+def dataset_from(options: argparse.Namespace) -> Dataset:
+    """The data set that the arguments of `add_dataset` name."""
+    return make_dataset(
+        options.dataset,
+        root=options.root,
+        split=options.split,
+        **dict(options.dataset_option),
+    )
+
+
+def add_tracker(parser: argparse.ArgumentParser) -> None:
+    """``--tracker`` and ``--tracker-option``; see `tracker_factory`."""
+    parser.add_argument(
+        "--tracker",
+        metavar="T",
+        default="nano",
+        help="a preset that ships, a checkpoint, opencv:MIL, static, or module:factory "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tracker-option",
+        metavar="NAME=VALUE",
+        type=key_value,
+        action="append",
+        default=[],
+        help="argument of the tracker, e.g. window_exponent=0; may be repeated",
+    )
+
+
+def tracker_factory(
+    spec: str, *, device: str, name: str | None = None, options: Mapping[str, Any] | None = None
+) -> TrackerFactory:
+    """The factory of a tracker given on the command line.
+
+    Args:
+        spec: preset that ships, checkpoint, or what `make_tracker_factory` takes.
+        device: where a network runs.
+        name: in tables and folders. A checkpoint's is made of its file's name and content, so
+            that results of two of them never mix.
+        options: keyword arguments of the tracker.
+
+    Raises:
+        ConfigError: no such tracker.
+        CheckpointError: no such checkpoint or preset.
+    """
+    options = dict(options or {})
+    if spec == "static" or (":" in spec and not Path(spec).is_file()):
+        return make_tracker_factory(spec, name=name, **options)
+    path = find_checkpoint(spec)
+    if name is None:
+        name = spec if spec == path.stem else f"{path.stem}-{_fingerprint(path)}"
+    arguments = {"name_or_path": str(path), "device": device, **options}
+    return TrackerFactory(name, f"{__name__}:load_tracker", arguments)
+
+
+def load_tracker(name_or_path: str, **options: Any) -> RELOTracker:
+    """`RELOTracker.from_pretrained` by a name that worker processes can import."""
+    return RELOTracker.from_pretrained(name_or_path, **options)
+
+
+def _fingerprint(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]

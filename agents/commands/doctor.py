@@ -1,0 +1,167 @@
+"""Check this installation: versions, device, video, data, weights, and a self-test of seconds."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+import relo_env
+
+EXAMPLES = """\
+example:
+  relo doctor
+exit status: 1 when something that RELO needs is missing or does not work"""
+
+REQUIRED = (
+    "numpy", "gymnasium", "torch", "stable_baselines3", "timm", "safetensors", "tensorboard",
+    "matplotlib", "jinja2", "tqdm", "rich",
+)  # fmt: skip
+OPTIONAL = {
+    "moviepy": "Gymnasium's RecordVideo (pip install 'relo[video]')",
+    "huggingface_hub": "relo weights fetch (pip install 'relo[hub]')",
+    "sb3_contrib": "its algorithms as baselines (pip install 'relo[contrib]')",
+}
+Check = Callable[[], str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``relo doctor``: none."""
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line for each check; 1 if one fails."""
+    failures = 0
+    for name, check, needed in checks():
+        try:
+            mark, line = "ok", check()
+        except Exception as error:  # whatever is broken is what is to be reported
+            mark, line = "FAILED" if needed else "-", f"{type(error).__name__}: {error}"
+            failures += needed
+        print(f"{mark:7}{name:18}{line}")
+    print("all well" if not failures else f"{failures} checks failed")
+    return 1 if failures else 0
+
+
+def checks() -> Iterator[tuple[str, Check, bool]]:
+    """Name, check and whether RELO needs it; a check raises or returns a line about what it saw."""
+    yield "python", lambda: f"{platform.python_version()} on {platform.platform()}", True
+    yield "relo", lambda: f"{metadata.version('relo')} in {Path(relo_env.__file__).parent}", False
+    yield "agents", _agents, True
+    for module in REQUIRED:
+        yield module, partial(_version, module), True
+    yield "opencv", _opencv, True
+    for module, use in OPTIONAL.items():
+        yield module, partial(_version, module, f"only needed for {use}"), False
+    yield "device", _device, True
+    yield "weights", _weights, False
+    yield "data", _data, False
+    yield "video", _video, True
+    yield "environment", _environment, True
+    yield "network", _network, True
+
+
+def _agents() -> str:
+    """Two distributions may bring a package of this name; the one that Python finds first wins."""
+    import agents
+
+    ours = Path(__file__).parents[1]
+    found = Path(agents.__file__ or "").parent
+    if found != ours:
+        raise ImportError(f"`import agents` gives {found}, not {ours}: another package hides ours.")
+    folders = {Path(entry or ".").resolve() / "agents" for entry in sys.path}
+    others = sorted(str(f) for f in folders if f.is_dir() and f != ours.resolve())
+    return f"{ours}" + (f"; hides {', '.join(others)}" if others else "")
+
+
+def _version(module: str, remedy: str = "install relo again with pip") -> str:
+    if importlib.util.find_spec(module) is None:
+        raise ImportError(f"missing; {remedy}")
+    return metadata.version(module)
+
+
+def _opencv() -> str:
+    import cv2
+
+    from relo_env.rendering import has_screen
+
+    return f"{cv2.__version__}, {'with' if has_screen() else 'without'} a screen to show windows on"
+
+
+def _device() -> str:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join(gpus) or f"no GPU; {os.cpu_count()} CPU cores"
+
+
+def _weights() -> str:
+    from agents.network.checkpoints import find_checkpoint, read_header
+
+    header = read_header(find_checkpoint("nano"))
+    return f"nano ({header['stage']})"
+
+
+def _data() -> str:
+    from agents.commands.datasets import where
+    from relo_env.datasets.disk import ROOT_VARIABLE
+    from relo_env.datasets.registry import list_datasets
+
+    if not os.environ.get(ROOT_VARIABLE):
+        raise LookupError(f"{ROOT_VARIABLE} is not set; only Synthetic and Folder are at hand")
+    found = [s.name for s in list_datasets() if s.needs_root and where(s.name) != "-"]
+    return f"{os.environ[ROOT_VARIABLE]}: {', '.join(found) or 'no data set found'}"
+
+
+def _video() -> str:
+    import numpy as np
+
+    from agents.video import VideoWriter
+    from relo_env.datasets.frames import VideoFrames
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "test.mp4")
+        with VideoWriter(path) as writer:
+            for level in (0, 128, 255):
+                writer.add(np.full((64, 96, 3), level, np.uint8))
+        return f"wrote and read {len(VideoFrames(path))} frames of mp4"
+
+
+def _environment() -> str:
+    import gymnasium as gym
+
+    env = gym.make("RELO-Synthetic-v0")
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    start, steps = time.perf_counter(), 0
+    while time.perf_counter() - start < 2:
+        steps += 1
+        if env.step(env.action_space.sample())[2]:
+            env.reset()
+    env.close()
+    return f"{steps / 2:.0f} steps/s with random actions on synthetic video, resets included"
+
+
+def _network() -> str:
+    import numpy as np
+
+    from agents.network import RELONetwork
+    from agents.tracker import RELOTracker
+
+    tracker = RELOTracker(RELONetwork.from_preset("nano"))
+    frame = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    tracker.init(frame, (100, 80, 60, 40))
+    start, frames = time.perf_counter(), 0
+    while time.perf_counter() - start < 2:
+        tracker.update(frame)
+        frames += 1
+    return f"nano tracks {frames / 2:.0f} frames/s on the CPU"

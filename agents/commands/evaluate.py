@@ -1,0 +1,73 @@
+"""Run a tracker over a data set and print its figures.
+
+Result files go to OUT/<tracker>/<data set>/, one a sequence. A run that was interrupted goes on
+where it was when it is started again; sequences that fail are listed, and tracked again next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from agents.commands import arguments
+from relo_env.benchmark.evaluation import evaluate, summary_table
+from relo_env.benchmark.protocols import PROTOCOLS
+from relo_env.benchmark.runner import run as run_benchmark
+
+EXAMPLES = """\
+examples:
+  relo evaluate --dataset Synthetic --split test --max-sequences 20 --out results
+  relo evaluate --dataset LaSOT --root /data/LaSOT --tracker t256.safetensors --out results
+  relo evaluate --dataset Folder --root my-videos --tracker opencv:MIL --out results --workers 4
+exit status: 1 when a sequence failed; the table is that of the others"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``relo evaluate``."""
+    arguments.add_dataset(parser)
+    arguments.add_tracker(parser)
+    arguments.add_device(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="result files")
+    parser.add_argument("--name", help="of the tracker in the table (default: made from --tracker)")
+    parser.add_argument(
+        "--protocol", choices=PROTOCOLS, default="clean", help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=arguments.positive, default=1, metavar="N", help="processes (default: 1)"
+    )
+    subset = parser.add_mutually_exclusive_group()
+    subset.add_argument("--sequences", nargs="+", metavar="NAME", help="these only")
+    subset.add_argument(
+        "--max-sequences", type=arguments.positive, metavar="N", help="the first N only"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Track, evaluate, print; 1 if a sequence failed."""
+    dataset = arguments.dataset_from(options)
+    factory = arguments.tracker_factory(
+        options.tracker,
+        device=options.device,
+        name=options.name,
+        options=dict(options.tracker_option),
+    )
+    sequences = options.sequences or list(dataset.names[: options.max_sequences])
+    result = run_benchmark(
+        factory, dataset, options.out, sequences=sequences, workers=options.workers
+    )
+    if result.finished or result.skipped:
+        evaluation = evaluate(
+            result.folder,
+            dataset,
+            protocol=options.protocol,
+            tracker=factory.name,
+            sequences=sequences,
+            allow_missing=bool(result.failed),
+        )
+        print(summary_table([evaluation]))
+        print(f"results: {result.folder}")
+    if result.failed:
+        print(result.describe_failures(), file=sys.stderr)
+    return 1 if result.failed else 0

@@ -1,0 +1,245 @@
+"""Follow an object in a video, a folder of images or a webcam.
+
+The object is given by its box in the first frame: left, top, width and height in pixels. A folder
+with groundtruth.txt gives its first box itself. Writes a video with the box, the search window and
+the score map drawn in, and the boxes as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from agents.commands import arguments
+from agents.tracker import View
+from agents.video import VideoWriter
+from relo_env import boxes as bx
+from relo_env import rendering
+from relo_env.benchmark.results import write_atomically
+from relo_env.benchmark.tracker import Tracker
+from relo_env.datasets.annotations import read_boxes
+from relo_env.datasets.base import FrameSource
+from relo_env.datasets.disk import find_frames
+from relo_env.datasets.frames import VideoFrames
+from relo_env.errors import ConfigError, FrameError
+
+EXAMPLES = """\
+examples:
+  relo track bird.mp4 --box 210,80,42,64 --out tracked.mp4 --json boxes.json
+  relo track bird.mp4 --select                      draw the box in a window
+  relo track sequences/car-1 --tracker run/policy.safetensors
+  relo track 0 --select --show                      the first webcam, until Ctrl-C"""
+
+DEFAULT_FPS = 25.0
+Box = tuple[float, float, float, float]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``relo track``."""
+    parser.add_argument("source", help="video file, folder of images, or number of a webcam")
+    first = parser.add_mutually_exclusive_group()
+    first.add_argument("--box", type=box, metavar="X,Y,W,H", help="the object in the first frame")
+    first.add_argument("--select", action="store_true", help="draw the box in a window")
+    parser.add_argument(
+        "--out", type=Path, metavar="MP4", help="(default: tracked.mp4, unless --json is given)"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="boxes and scores, frame by frame"
+    )
+    parser.add_argument("--max-frames", type=arguments.positive, metavar="N", help="stop after N")
+    parser.add_argument("--show", action="store_true", help="show the frames in a window")
+    arguments.add_tracker(parser)
+    arguments.add_device(parser)
+    parser.set_defaults(run=run)
+
+
+def box(text: str) -> Box:
+    """``x,y,w,h`` as four numbers."""
+    try:
+        x, y, w, h = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not four numbers LEFT,TOP,WIDTH,HEIGHT in pixels"
+        ) from None
+    if not np.isfinite([x, y, w, h]).all() or w <= 0 or h <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} needs finite numbers, width and height above 0")
+    return x, y, w, h
+
+
+def run(options: argparse.Namespace) -> int:
+    """Track and write; what was done is kept, whatever ends it."""
+    footage = open_footage(options.source, options.max_frames)
+    factory = arguments.tracker_factory(
+        options.tracker, device=options.device, options=dict(options.tracker_option)
+    )
+    out = options.out or (None if options.json else Path("tracked.mp4"))
+    first = next(footage.frames)
+    start = _first_box(options, footage, first)
+    boxes: list[Box] = []
+    scores: list[float | None] = []
+    tracker = factory()
+    with ExitStack() as done:
+        if options.json:
+            done.callback(_write_json, options.json, options.source, factory.name, boxes, scores)
+        if out:
+            done.callback(print, f"wrote {out}")
+        video = done.enter_context(VideoWriter(out, footage.fps)) if out else None
+        viewer = done.enter_context(closing(rendering.Viewer("RELO"))) if options.show else None
+        for found, score, picture in follow(tracker, footage, first, start):
+            boxes.append(found)
+            scores.append(score)
+            if video:
+                video.add(picture)
+            if viewer:
+                viewer.show(picture)
+    return 0
+
+
+def _write_json(
+    path: Path, source: str, tracker: str, boxes: list[Box], scores: list[float | None]
+) -> None:
+    report = {
+        "source": source,
+        "tracker": tracker,
+        "box_format": "left, top, width, height in pixels; the first box was given",
+        "boxes": boxes,
+        "scores": scores,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(report) + "\n").encode())
+    print(f"wrote {path}")
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What is tracked.
+
+    Attributes:
+        frames: uint8 RGB ``(H, W, 3)``, one after the other.
+        fps: frames a second of the written video.
+        total: number of frames, None where nobody knows.
+        first_box: the object in the first frame, where an annotation tells.
+    """
+
+    frames: Iterator[np.ndarray]
+    fps: float
+    total: int | None
+    first_box: Box | None = None
+
+
+def open_footage(source: str, max_frames: int | None = None) -> Footage:
+    """Open a video file, a folder of images or a sequence, or a webcam by its number.
+
+    Raises:
+        FrameError: there is no such source, or it holds no frames.
+        DataError: the folder's annotation is malformed.
+    """
+    path = Path(source)
+    if path.is_dir():
+        frames = find_frames(path)
+        truth = path / "groundtruth.txt"
+        first = tuple(read_boxes(truth)[0].tolist()) if truth.is_file() else None
+        return _stored(frames, max_frames, first)
+    if path.exists() or not source.isdecimal():
+        return _stored(VideoFrames(path), max_frames)
+    capture = cv2.VideoCapture(int(source))
+    if not capture.isOpened():
+        raise FrameError(
+            f"There is no file {source!r} and webcam {source} cannot be opened; give the path of a "
+            "video or of a folder of images, or the number of a webcam (0 is the first)."
+        )
+    return Footage(_live(capture, max_frames), _fps(capture), max_frames)
+
+
+def _stored(frames: FrameSource, max_frames: int | None, first_box: Any = None) -> Footage:
+    total = min(len(frames), max_frames or len(frames))
+    path = getattr(frames, "path", None)
+    fps = _fps(cv2.VideoCapture(str(path))) if path else DEFAULT_FPS
+    return Footage((frames.read(i) for i in range(total)), fps, total, first_box)
+
+
+def _live(capture: cv2.VideoCapture, max_frames: int | None) -> Iterator[np.ndarray]:
+    count = 0
+    while max_frames is None or count < max_frames:
+        ok, image = capture.read()
+        if not ok:
+            break
+        count += 1
+        yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if not count:
+        raise FrameError("The webcam opened but gives no frame; is another program using it?")
+
+
+def _fps(capture: cv2.VideoCapture) -> float:
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 1 <= fps <= 1000 else DEFAULT_FPS
+
+
+def _first_box(options: argparse.Namespace, footage: Footage, frame: np.ndarray) -> Box:
+    """The box to start with, checked against the frame."""
+    start = options.box or footage.first_box
+    if options.select:
+        start = select(frame)
+    if start is None:
+        raise ConfigError(
+            "Where is the object? Give its box in the first frame with --box LEFT,TOP,WIDTH,HEIGHT "
+            "(pixels), or draw it with --select."
+        )
+    height, width = frame.shape[:2]
+    if not bx.iou(np.array(start), np.array([0.0, 0.0, width, height])):
+        raise ConfigError(
+            f"Box {','.join(f'{v:g}' for v in start)} lies outside the first frame, which is "
+            f"{width} x {height} pixels; expected LEFT,TOP,WIDTH,HEIGHT in pixels of that frame."
+        )
+    return start
+
+
+def select(frame: np.ndarray) -> Box:
+    """Let the user draw a box in a window.
+
+    Raises:
+        ConfigError: there is no screen, or nothing was drawn.
+    """
+    if not rendering.has_screen():
+        raise ConfigError(
+            "--select needs a screen, and an OpenCV built with windows (opencv-python, not "
+            "opencv-python-headless). Give --box LEFT,TOP,WIDTH,HEIGHT instead."
+        )
+    title = "Draw a box, then press Enter"
+    drawn = cv2.selectROI(title, frame[..., ::-1])
+    cv2.destroyWindow(title)
+    if not all(drawn[2:]):
+        raise ConfigError("No box was drawn.")
+    x, y, w, h = map(float, drawn)
+    return x, y, w, h
+
+
+def follow(
+    tracker: Tracker, footage: Footage, first: np.ndarray, start: Box
+) -> Iterator[tuple[Box, float | None, np.ndarray]]:
+    """Box, score (None for the given box) and picture of every frame, with a progress bar."""
+    tracker.init(first, start)
+    yield start, None, rendering.draw(first, np.array(start), caption="frame 0, given")
+    with tqdm(total=footage.total, initial=1, unit="frame", desc="tracking") as bar:
+        for index, frame in enumerate(footage.frames, start=1):
+            found, score = tracker.update(frame)
+            yield found, score, _picture(tracker, frame, found, f"frame {index}, {score:.2f}")
+            bar.update()
+
+
+def _picture(tracker: Tracker, frame: np.ndarray, found: Box, caption: str) -> np.ndarray:
+    view: View | None = getattr(tracker, "view", None)
+    if view is None:
+        return rendering.draw(frame, np.array(found), caption=caption)
+    (cx, cy), side = view.window.center, view.window.side
+    window = np.array([cx - side / 2, cy - side / 2, side, side])
+    return rendering.draw(frame, np.array(found), None, window, view.scores, caption)

@@ -1,0 +1,245 @@
+"""The `relo` command as a user meets it: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from agents.cli import COMMANDS, main
+from relo_env.datasets.frames import VideoFrames
+from tests.toys import square_video
+
+BOX = "30,25,20,16"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sequence on disk: six frames, the boxes, and the same as a video."""
+    root = tmp_path_factory.mktemp("square")
+    video = square_video(length=6)
+    (root / "img").mkdir()
+    writer = cv2.VideoWriter(str(root / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (96, 72))
+    for index in range(6):
+        image = video.frames.read(index)[..., ::-1]
+        cv2.imwrite(str(root / "img" / f"{index:04d}.png"), image)
+        writer.write(np.ascontiguousarray(image))
+    writer.release()
+    np.savetxt(root / "groundtruth.txt", video.boxes, fmt="%.1f", delimiter=",")
+    return root
+
+
+def error(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """What a command that must fail says."""
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_help_is_one_screen_and_fast() -> None:
+    begin = time.perf_counter()
+    script = "import sys; from agents.cli import main\ntry: main(['--help'])\n"
+    script += "finally: assert 'torch' not in sys.modules"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    assert time.perf_counter() - begin < 10  # a second or so on an idle machine
+    assert len(out.stdout.splitlines()) <= 24
+    assert all(name in out.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"relo {name}" in capsys.readouterr().out.split("example")[1]
+
+
+def test_track_writes_a_video_that_plays_and_boxes(folder: Path, tmp_path: Path) -> None:
+    out, boxes = tmp_path / "new" / "out.mp4", tmp_path / "boxes.json"
+    arguments = [str(folder), "--tracker", "static", "--out", str(out), "--json", str(boxes)]
+    assert main(["track", *arguments]) == 0
+    video = VideoFrames(out)
+    assert [video.read(i).shape for i in range(6)] == [(288, 384, 3)] * 6  # small ones are enlarged
+    assert len(video) == 6
+    report = json.loads(boxes.read_text())
+    first = [
+        float(value) for value in (folder / "groundtruth.txt").read_text().split()[0].split(",")
+    ]
+    assert report["boxes"] == [first] * 6
+    assert report["scores"] == [None, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["boxes.json", "new", "out.mp4"]
+
+
+def test_track_draws_the_box(folder: Path, tmp_path: Path) -> None:
+    video = tmp_path / "o.mp4"
+    main(["track", str(folder / "v.mp4"), "--box", BOX, "--tracker", "static", "--out", str(video)])
+    red, _, blue = VideoFrames(video).read(3)[25 * 4, 30 * 4 : 50 * 4].mean(0)  # its upper edge
+    assert red > blue + 60
+
+
+def test_track_stops_after_max_frames(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b.json"
+    common = ["track", str(folder), "--tracker", "static", "--json", str(out)]
+    assert main([*common, "--max-frames", "3"]) == 0
+    assert len(json.loads(out.read_text())["boxes"]) == 3
+
+
+class Interrupted:
+    """A tracker whose user presses Ctrl-C at the third frame."""
+
+    def init(self, frame: np.ndarray, box: tuple[float, float, float, float]) -> None:
+        self.frames = 0
+
+    def update(self, frame: np.ndarray) -> tuple[tuple[float, float, float, float], float]:
+        self.frames += 1
+        if self.frames == 3:
+            raise KeyboardInterrupt
+        return (1.0, 2.0, 30.0, 40.0), 0.5
+
+
+def test_track_keeps_what_was_done_when_interrupted(folder: Path, tmp_path: Path) -> None:
+    out, boxes = tmp_path / "o.mp4", tmp_path / "b.json"
+    spec = f"{__name__}:Interrupted"
+    arguments = [str(folder), "--tracker", spec, "--out", str(out), "--json", str(boxes)]
+    assert main(["track", *arguments]) == 130
+    assert len(VideoFrames(out)) == len(json.loads(boxes.read_text())["boxes"]) == 3
+
+
+def test_track_keeps_what_was_done_when_the_video_breaks_off(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    (broken / "img").mkdir(parents=True)
+    for index in range(4):
+        source = (folder / "img" / f"{index:04d}.png").read_bytes()
+        (broken / "img" / f"{index:04d}.png").write_bytes(source if index < 3 else source[:40])
+    boxes = tmp_path / "b.json"
+    message = error(capsys, "track", broken, "--box", BOX, "--tracker", "static", "--json", boxes)
+    assert "0003.png" in message
+    assert len(json.loads(boxes.read_text())["boxes"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.mp4", "--box", BOX], ["missing.mp4"]),
+        (["{text}", "--box", BOX], ["text.mp4", "Cannot open"]),
+        (["{empty}", "--box", BOX], ["empty", "No images"]),
+        (["{video}"], ["--box", "--select"]),
+        (["{video}", "--box", "1,2,3"], ["'1,2,3'", "LEFT,TOP,WIDTH,HEIGHT"]),
+        (["{video}", "--box", "a,b,c,d"], ["'a,b,c,d'", "four numbers"]),
+        (["{video}", "--box", "1,2,3,0"], ["above 0"]),
+        (["{video}", "--box", "nan,2,3,4"], ["finite"]),
+        (["{video}", "--box", "500,2,30,40"], ["500,2,30,40", "96 x 72"]),
+        (["{video}", "--box", BOX, "--out", "o.avi"], ["o.avi", ".mp4"]),
+        (["{video}", "--box", BOX, "--max-frames", "0"], ["'0'", "above 0"]),
+        (["{video}", "--box", BOX, "--tracker", "nanoo"], ["nanoo"]),
+        (["{video}", "--box", BOX, "--tracker", "opencv:MILL"], ["MILL", "MIL"]),
+        (["{video}", "--box", BOX, "--device", "warp"], ["'warp'"]),
+        (["{video}", "--box", BOX, "--tracker-option", "x"], ["'x'", "NAME=VALUE"]),
+    ],
+)
+def test_track_explains_what_is_wrong(
+    arguments: list[str],
+    words: list[str],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.mp4").write_text("not a video")
+    places = {"video": folder / "v.mp4", "empty": "empty", "text": "text.mp4"}
+    filled = [argument.format(**places) for argument in arguments]
+    default = [] if "--tracker" in arguments else ["--tracker", "static"]
+    message = error(capsys, "track", *filled, *default)
+    assert all(word in message for word in words)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "text.mp4"]
+
+
+def test_select_needs_a_screen(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("relo_env.rendering.has_screen", lambda: False)
+    arguments = ["track", folder, "--select", "--tracker", "static"]
+    assert "--box" in error(capsys, *arguments)
+
+
+def test_evaluate_prints_a_table_and_resumes(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["evaluate", "--dataset", "Folder", "--root", str(folder), "--tracker", "static"]
+    assert main([*common, "--out", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    assert "success_auc" in table
+    assert "1/1" in table
+    boxes = tmp_path / "static" / "Folder" / f"{folder.name}.txt"
+    assert len(boxes.read_text().splitlines()) == 6
+    before = boxes.stat().st_mtime_ns
+    assert main([*common, "--out", str(tmp_path)]) == 0
+    assert boxes.stat().st_mtime_ns == before
+    assert capsys.readouterr().out == table
+
+
+class Failing:
+    """A tracker that loses its mind."""
+
+    def init(self, frame: np.ndarray, box: tuple[float, float, float, float]) -> None:
+        """Nothing."""
+
+    def update(self, frame: np.ndarray) -> tuple[tuple[float, float, float, float], float]:
+        raise RuntimeError("lost my mind")
+
+
+def test_evaluate_reports_failed_sequences(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker = f"{__name__}:Failing"
+    common = ["evaluate", "--dataset", "Folder", "--root", str(folder), "--tracker", tracker]
+    assert main([*common, "--out", str(tmp_path)]) == 1
+    message = capsys.readouterr().err
+    assert folder.name in message
+    assert "lost my mind" in message
+
+
+def test_evaluate_explains_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RELO_DATA", raising=False)
+    out = ["--out", tmp_path, "--tracker", "static"]
+    assert "RELO_DATA" in error(capsys, "evaluate", "--dataset", "LaSOT", *out)
+    assert "LaSOT" in error(capsys, "evaluate", "--dataset", "LaSTO", *out)
+    assert "'test'" in error(capsys, "evaluate", "--dataset", "Synthetic", "--split", "tset", *out)
+
+
+def test_datasets_list_and_verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["datasets", "list"]) == 0
+    assert "RELO-LaSOT-v0" in capsys.readouterr().out
+    assert main(["datasets", "verify", "Folder", "--root", str(folder), "--decode"]) == 0
+    assert "6 frames" in capsys.readouterr().out
+
+
+def test_datasets_verify_reports_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a" / "img").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "a" / "img" / "0.png"), np.zeros((40, 40, 3), np.uint8))
+    (tmp_path / "a" / "groundtruth.txt").write_text("1,2,3,4\n1,2,3,4\n")
+    assert main(["datasets", "verify", "Folder", "--root", str(tmp_path)]) == 1
+    assert "malformed" in capsys.readouterr().out
+
+
+def test_doctor_finds_this_installation_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0, capsys.readouterr().out
+    assert "all well" in capsys.readouterr().out
