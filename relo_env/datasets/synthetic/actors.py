@@ -202,15 +202,16 @@ class Motion:
     phase: np.ndarray
     waves: np.ndarray
 
-    def homography(self, frames: slice | np.ndarray = slice(None)) -> np.ndarray:
-        """``(t, 3, 3)`` maps from the bent unit square to continuous image pixels."""
-        centre, size, tilt = self.centre[frames], self.size[frames], self.tilt[frames]
-        cos, sin = np.cos(self.angle[frames]), np.sin(self.angle[frames])
-        linear = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
-        matrix = np.empty((len(centre), 3, 3))
-        matrix[:, :2, :2] = linear * size[:, None] + centre[:, :, None] * tilt[:, None]
-        matrix[:, :2, 2] = centre
-        matrix[:, 2, :2] = tilt
+    @cached_property
+    def homographies(self) -> np.ndarray:
+        """``(T, 3, 3)`` maps from the bent unit square to continuous image pixels."""
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        linear = np.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2)
+        matrix = np.empty((len(cos), 3, 3))
+        matrix[:, :2, :2] = linear * self.size[:, None]
+        matrix[:, :2, :2] += self.centre[:, :, None] * self.tilt[:, None]
+        matrix[:, :2, 2] = self.centre
+        matrix[:, 2, :2] = self.tilt
         matrix[:, 2, 2] = 1
         return matrix
 
@@ -219,16 +220,16 @@ class Motion:
         if not self.bend.any():
             return points
         (x, y), (a, b, phase) = points, self._wave(frames)
-        x = x + a * np.sin(self.waves[0] * y + phase)
-        return np.stack([x, y + b * np.sin(self.waves[1] * x + phase)])
+        x = x + a * _sine(self.waves[0] * y + phase)
+        return np.stack([x, y + b * _sine(self.waves[1] * x + phase)])
 
     def unbend_points(self, points: np.ndarray, frames: slice | np.ndarray) -> np.ndarray:
         """The inverse of `bend_points`."""
         if not self.bend.any():
             return points
         (x, y), (a, b, phase) = points, self._wave(frames)
-        y = y - b * np.sin(self.waves[1] * x + phase)
-        return np.stack([x - a * np.sin(self.waves[0] * y + phase), y])
+        y = y - b * _sine(self.waves[1] * x + phase)
+        return np.stack([x - a * _sine(self.waves[0] * y + phase), y])
 
     def _wave(self, frames: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         bend = self.bend[frames]
@@ -284,9 +285,8 @@ class Actor:
 
     def _place(self, points: np.ndarray) -> np.ndarray:
         """Image positions of unit-square points ``(2, T, P)``."""
-        everything = slice(None)
-        bent = self.motion.bend_points(points, everything)
-        return _projected(self.motion.homography(everything), bent)
+        bent = self.motion.bend_points(points, slice(None))
+        return _projected(self.motion.homographies, bent)
 
     @cached_property
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
@@ -313,13 +313,18 @@ class Actor:
 
     def covers(self, points: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Whether the actor, parts at rest, covers image points ``(2, t, P)``: ``(t, P)``."""
-        inverse = np.linalg.inv(self.motion.homography(frames))
+        inverse = np.linalg.inv(self.motion.homographies[frames])
         unit = self.motion.unbend_points(_projected(inverse, points), frames)
         mask = self.shape.mask(_MASK_SIDE)
         cell = np.floor((unit + 0.5 + MARGIN) / (1 + 2 * MARGIN) * _MASK_SIDE).astype(np.int64)
         known = ((cell >= 0) & (cell < _MASK_SIDE)).all(0)
         column, row = np.clip(cell, 0, _MASK_SIDE - 1)
         return known & mask[row, column]
+
+
+def _sine(angle: np.ndarray) -> np.ndarray:
+    # Single precision is several times as fast and exact to a ten-thousandth of a pixel.
+    return np.sin(angle.astype(np.float32))
 
 
 def _rotated(points: np.ndarray, angles: np.ndarray) -> np.ndarray:

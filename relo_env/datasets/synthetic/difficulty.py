@@ -32,7 +32,7 @@ class Difficulty:
         shake: [px] sd of the camera's jitter.
         zoom: sd of the log of the camera's zoom over time.
         roll: [rad] sd of the camera's roll over time.
-        light: sd of the log of the brightness over time; half of it for the colour balance.
+        light: sd of the log of the brightness over time; a third of it for the colours' balance.
         shadow: probability that shadows lie on the scene.
         exposure: motion blur as a share of the movement between two frames.
         defocus: [px] sd of the blur of the whole frame.
@@ -80,10 +80,10 @@ LEVELS = {
         shadow=0.3, exposure=0.3, defocus=0.6, noise=5.0, compression=0.35,
     ),
     "hard": Difficulty(
-        speed=(0.02, 0.25), burst=1.0, size=(8, 0.6), scale=0.45, aspect=0.25, rotation=0.8,
-        tilt=0.35, bend=0.06, fade=0.4, distractors=(2, 7), twins=0.6, camouflage=0.5,
-        occlusions=1.5, exits=0.6, pan=2.5, shake=1.2, zoom=0.12, roll=0.05, light=0.25,
-        shadow=0.5, exposure=0.6, defocus=1.0, noise=9.0, compression=0.5,
+        speed=(0.02, 0.18), burst=0.9, size=(8, 0.6), scale=0.45, aspect=0.25, rotation=0.8,
+        tilt=0.35, bend=0.06, fade=0.4, distractors=(2, 6), twins=0.6, camouflage=0.5,
+        occlusions=1.5, exits=0.6, pan=2.5, shake=1.2, zoom=0.12, roll=0.05, light=0.2,
+        shadow=0.5, exposure=0.6, defocus=1.0, noise=8.0, compression=0.5,
     ),
 }  # fmt: skip
 """The levels by name."""

@@ -16,7 +16,7 @@ _LETTERS = "ABCDEFGHKLMNPRSTUXYZ0123456789"
 def draw_palette(rng: np.random.Generator) -> np.ndarray:
     """Four colours that go together: uint8 ``(4, 3)`` RGB."""
     hue = rng.uniform(0, 180) + rng.normal(0, rng.choice([6, 20, 60]), 4)
-    saturation = 255 * np.clip(rng.beta(1.3, 2.2) + rng.normal(0, 0.12, 4), 0, 1)
+    saturation = 255 * np.clip(rng.beta(1.2, 2.8) + rng.normal(0, 0.1, 4), 0, 1)
     value = 255 * np.clip(rng.uniform(0.25, 0.8) + rng.uniform(-0.4, 0.4, 4), 0.05, 1)
     hsv = np.stack([hue % 180, saturation, value], -1).astype(np.uint8)
     return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
@@ -96,20 +96,20 @@ def _scatter(rng: np.random.Generator, canvas: np.ndarray, palette: np.ndarray, 
         reach = max(int(max(height, width) * 0.3 * rng.uniform(0.05, 1) ** 2), 2)
         dx, dy = (int(d) for d in rng.integers(-reach, reach + 1, 2))
         colour, thick = _colour(rng, palette), int(rng.choice([-1, 1, 1, 2, 4]))
-        kind = rng.integers(5)
-        if kind == 0:
+        kind = rng.integers(9)
+        if kind < 2:
             cv2.line(canvas, (x, y), (x + dx, y + dy), colour, abs(thick), cv2.LINE_AA)
-        elif kind == 1:
+        elif kind < 4:
             cv2.rectangle(canvas, (x, y), (x + dx, y + dy), colour, thick)
-        elif kind == 2:
+        elif kind < 6:
             axes, turn = (abs(dx) + 1, abs(dy) + 1), float(rng.uniform(0, 180))
             cv2.ellipse(canvas, (x, y), axes, turn, 0, 360, colour, thick, cv2.LINE_AA)
-        elif kind == 3:
+        elif kind < 8:
             corners = np.array([x, y]) + rng.integers(-reach, reach + 1, (rng.integers(3, 6), 2))
             cv2.fillPoly(canvas, [corners.astype(np.int32)], colour, cv2.LINE_AA)
         else:
             text = "".join(rng.choice(list(_LETTERS), int(rng.integers(1, 5))))
-            scale = max(reach / 40, 0.25)
+            scale = min(max(reach / 60, 0.25), 1.0)
             cv2.putText(canvas, text, (x, y), _FONT, scale, colour, max(thick, 1), cv2.LINE_AA)
 
 
@@ -139,7 +139,8 @@ def paint_background(rng: np.random.Generator, width: int, height: int) -> np.nd
         corners = np.stack([middle - along, middle + along])
         polygon = np.concatenate([corners, corners[::-1] + across]).astype(np.int32)
         cv2.fillPoly(region, [polygon], 255, cv2.LINE_AA)
-        canvas = cv2.copyTo(paint_texture(rng, colours, height, width), region, canvas)
+        texture = paint_texture(rng, colours, height // 2, width // 2)
+        canvas = cv2.copyTo(cv2.resize(texture, (width, height)), region, canvas)
     for _ in range(rng.integers(0, 3)):
         _grid(rng, canvas, palette)
     clutter = draw_palette(rng) if rng.random() < 0.5 else palette
@@ -161,23 +162,38 @@ def pick_palette(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Sprite:
-    """An actor's paint, on square canvases that show the unit square and a margin.
+class Layer:
+    """One part of an actor, cut from the sprite's canvas with room to swing.
 
     Attributes:
-        layers: a pyramid (finest first) of lists of uint8 RGBA ``(side, side, 4)``,
-            one a part that moves by itself, colours multiplied by alpha.
-        pivots: ``(layers, 2)`` in the unit square.
-        swings: ``(layers,)`` [rad].
+        levels: a pyramid, finest first: uint8 RGBA, colours multiplied by alpha.
+        corner: left and top [px] on the finest canvas, multiples of the pyramid's last step.
+        pivot: ``(2,)`` in the unit square.
+        swing: [rad] amplitude.
     """
 
-    layers: tuple[tuple[np.ndarray, ...], ...]
-    pivots: np.ndarray
-    swings: np.ndarray
+    levels: tuple[np.ndarray, ...]
+    corner: tuple[int, int]
+    pivot: np.ndarray
+    swing: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sprite:
+    """An actor's paint, on a square canvas that shows the unit square and a margin.
+
+    Attributes:
+        side: [px] of the finest canvas.
+        layers: its parts, the rearmost first.
+    """
+
+    side: int
+    layers: tuple[Layer, ...]
 
 
 _SIDES = (64, 128, 192, 256)
-_LEVELS = 4
+LEVELS = 4
+"""Steps of a sprite's pyramid, each half as fine as the one before."""
 
 
 def paint_sprite(
@@ -198,12 +214,13 @@ def paint_sprite(
         alpha = np.zeros((side, side), np.uint8)
         pixels = canvas_pixels(outline, side)
         cv2.fillPoly(alpha, [pixels], 255, cv2.LINE_AA, SUBPIXEL_BITS)
-        colours = coats[part % len(coats)].copy()
+        colours = coats[part % len(coats)]
         if rng.random() < 0.5:
-            edge = tuple(int(c) // 2 for c in _colour(rng, palette))
+            edge = tuple(channel // 2 for channel in _colour(rng, palette))
+            colours = colours.copy()
             cv2.polylines(colours, [pixels], True, edge, 2, cv2.LINE_AA, SUBPIXEL_BITS)
-        layers.append(_premultiplied(colours, alpha))
-    return Sprite(_pyramid(layers), shape.pivots, shape.swings)
+        layers.append(_layer(colours, alpha, shape.pivots[part], float(shape.swings[part])))
+    return Sprite(side, tuple(layers))
 
 
 def cutout_sprite(image: np.ndarray, resolution: float) -> Sprite:
@@ -211,15 +228,15 @@ def cutout_sprite(image: np.ndarray, resolution: float) -> Sprite:
     side = _canvas_side(resolution)
     inner = side / (1 + 2 * MARGIN)
     height, width = image.shape[:2]
-    offset = (side - inner) / 2
     shrunk = max(min(width, round(inner)), 1), max(min(height, round(inner)), 1)
     image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
     scale = inner / np.array(shrunk)
-    matrix = np.array([[scale[0], 0, offset], [0, scale[1], offset]])
-    matrix[:, 2] += scale / 2 - 0.5
-    solid = _premultiplied(np.ascontiguousarray(image[..., :3]), image[..., 3])
-    canvas = cv2.warpAffine(solid, matrix, (side, side), flags=cv2.INTER_LINEAR)
-    return Sprite(_pyramid([canvas]), np.zeros((1, 2)), np.zeros(1))
+    matrix = np.zeros((2, 3))
+    matrix[:, :2] = np.diag(scale)
+    matrix[:, 2] = (side - inner + scale - 1) / 2
+    canvas = cv2.warpAffine(image, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    alpha = cv2.warpAffine(image[..., 3], matrix, (side, side))
+    return Sprite(side, (_layer(canvas[..., :3], alpha, np.zeros(2), 0.0),))
 
 
 def _canvas_side(resolution: float) -> int:
@@ -235,17 +252,22 @@ def _coat(rng: np.random.Generator, palette: np.ndarray, side: int) -> np.ndarra
     return cv2.multiply(coat, cv2.merge([light] * 3), scale=1 / 255)
 
 
-def _premultiplied(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    solid = cv2.multiply(colours, cv2.merge([alpha] * 3), scale=1 / 255)
-    return cv2.merge([*cv2.split(solid), alpha])
-
-
-def _pyramid(layers: list[np.ndarray]) -> tuple[tuple[np.ndarray, ...], ...]:
-    levels = [tuple(layers)]
-    for _ in range(_LEVELS - 1):
-        half = tuple(
-            cv2.resize(layer, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            for layer in levels[-1]
-        )
-        levels.append(half)
-    return tuple(levels)
+def _layer(colours: np.ndarray, alpha: np.ndarray, pivot: np.ndarray, swing: float) -> Layer:
+    """Cut a part out of its canvas, with room to swing, and shrink it again and again."""
+    side, step = len(alpha), 1 << (LEVELS - 1)
+    left, top, width, height = cv2.boundingRect(alpha)
+    at = (pivot + 0.5 + MARGIN) * side / (1 + 2 * MARGIN)
+    corners = np.array([[left, top], [left + width, top], [left, top + height]])
+    farthest = np.linalg.norm([*(corners - at), [left + width, top + height] - at], axis=-1).max()
+    room = 1 + int(np.ceil(farthest * abs(swing)))
+    left, top = (max(low - room, 0) // step * step for low in (left, top))
+    right = min(-(-(left + width + 3 * room) // step) * step, side)
+    bottom = min(-(-(top + height + 3 * room) // step) * step, side)
+    area = slice(top, bottom), slice(left, right)
+    cover = np.ascontiguousarray(alpha[area])
+    solid = cv2.multiply(colours[area], cv2.merge([cover] * 3), scale=1 / 255)
+    levels = [cv2.merge([*cv2.split(solid), cover])]
+    for _ in range(LEVELS - 1):
+        size = levels[-1].shape[1] // 2, levels[-1].shape[0] // 2
+        levels.append(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA))
+    return Layer(tuple(levels), (left, top), pivot, swing)

@@ -12,6 +12,7 @@ import numpy as np
 from relo_env.datasets.synthetic.actors import MARGIN, Actor, Look, Motion
 from relo_env.datasets.synthetic.images import Images
 from relo_env.datasets.synthetic.painting import (
+    LEVELS,
     Sprite,
     cutout_sprite,
     draw_palette,
@@ -23,7 +24,7 @@ from relo_env.datasets.synthetic.painting import (
 from relo_env.datasets.synthetic.scene import Scene
 from relo_env.errors import FrameError
 
-_BACKGROUND_SCALE = 1.4
+_BACKGROUND_SCALE = 1.3
 _NOISE_MARGIN = 64
 _LONGEST_BLUR = 15
 
@@ -166,8 +167,7 @@ class _Set:
         left, top, stamp = found
         stamp = _streaked(stamp, streak)
         region = frame[top : top + stamp.shape[0], left : left + stamp.shape[1]]
-        clear = cv2.merge([255 - stamp[..., 3]] * 3)
-        region[:] = cv2.add(cv2.multiply(region, clear, scale=1 / 255), stamp[..., :3])
+        _lay_over(region, stamp)
 
     def _stamp(self, actor: Actor, index: int, pad: int) -> tuple[int, int, np.ndarray] | None:
         """Left, top and RGBA pixels of an actor's part of the frame; None where it is out."""
@@ -183,7 +183,7 @@ class _Set:
         to_unit = np.array([[1 / unit, 0, 0.5 / unit], [0, 1 / unit, 0.5 / unit], [0, 0, 1]])
         to_unit[:2, 2] -= 0.5 + MARGIN
         to_region = np.array([[1, 0, -left - 0.5], [0, 1, -top - 0.5], [0, 0, 1]])
-        matrix = to_region @ motion.homography(np.array([index]))[0] @ to_unit
+        matrix = to_region @ motion.homographies[index] @ to_unit
         stamp = cv2.warpPerspective(canvas, matrix, (right - left, bottom - top))
         return int(left), int(top), stamp
 
@@ -198,10 +198,10 @@ class _Set:
         return _bent(canvas, actor.motion, index)
 
     def _level(self, actor: Actor, index: int) -> int:
-        layers = self.sprites[actor.look, False].layers
-        unit = layers[0][0].shape[0] / (1 + 2 * MARGIN)
+        """The pyramid's coarsest level that is still as fine as the actor is shown."""
+        unit = self.sprites[actor.look, False].side / (1 + 2 * MARGIN)
         excess = unit / actor.motion.size[index].max()
-        return int(np.clip(np.floor(np.log2(excess)), 0, len(layers) - 1))
+        return int(np.clip(np.floor(np.log2(excess)), 0, LEVELS - 1))
 
     def _develop(self, frame: np.ndarray, rng: np.random.Generator, gain: np.ndarray) -> np.ndarray:
         """Light, lens, sensor and compression."""
@@ -227,22 +227,26 @@ class _Set:
 
 def _assembled(sprite: Sprite, level: int, motion: Motion, index: int) -> np.ndarray:
     """The parts of a sprite, swung and laid over each other."""
-    layers = sprite.layers[level]
-    side = len(layers[0])
-    canvas = None
-    for layer, pivot, swing in zip(layers, sprite.pivots, sprite.swings, strict=True):
-        if swing:
-            angle = swing * np.sin(motion.phase[index])
-            centre = (pivot + 0.5 + MARGIN) * side / (1 + 2 * MARGIN) - 0.5
-            matrix = cv2.getRotationMatrix2D(centre, -np.degrees(angle), 1)
-            layer = cv2.warpAffine(layer, matrix, (side, side))
-        if canvas is None:
-            canvas = layer
-        else:
-            clear = cv2.merge([255 - layer[..., 3]] * 4)
-            canvas = cv2.add(cv2.multiply(canvas, clear, scale=1 / 255), layer)
-    assert canvas is not None
+    side = sprite.side >> level
+    canvas = np.zeros((side, side, 4), np.uint8)
+    for layer in sprite.layers:
+        image = layer.levels[level]
+        height, width = image.shape[:2]
+        left, top = (offset >> level for offset in layer.corner)
+        if layer.swing:
+            angle = layer.swing * np.sin(motion.phase[index])
+            pivot = (layer.pivot + 0.5 + MARGIN) * side / (1 + 2 * MARGIN) - 0.5 - (left, top)
+            turn = cv2.getRotationMatrix2D(pivot.tolist(), -np.degrees(angle), 1)
+            image = cv2.warpAffine(image, turn, (width, height))
+        _lay_over(canvas[top : top + height, left : left + width], image)
     return canvas
+
+
+def _lay_over(region: np.ndarray, image: np.ndarray) -> None:
+    """Blend premultiplied RGBA over an RGB or RGBA region of the same size, in place."""
+    channels = region.shape[2]
+    clear = cv2.merge([255 - image[..., 3]] * channels)
+    region[:] = cv2.add(cv2.multiply(region, clear, scale=1 / 255), image[..., :channels])
 
 
 def _bent(canvas: np.ndarray, motion: Motion, index: int) -> np.ndarray:

@@ -20,6 +20,7 @@ MIN_VISIBLE = 0.1
 """A target counts as absent when less than this share of its area can be seen."""
 _SMALLEST_SIDE = 6.0
 _LARGEST_SIDE = 0.7
+_LARGEST_DISTRACTOR = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +156,7 @@ class _Director:
         centre = self.frame / 2
         offset = centre + pan - ((centre + self.shake)[:, None] * linear).sum(-1)
         brightness = level.light * self._wander(20)
-        balance = level.light / 2 * self._wander(40, 3)
+        balance = level.light / 3 * self._wander(40, 3)
         compressed, lowered = rng.random(2) < level.compression
         return Film(
             camera=np.concatenate([linear, offset[:, :, None]], -1),
@@ -184,12 +185,12 @@ class _Director:
     def distractors(self, target: Actor) -> list[tuple[Actor, bool]]:
         """Actors like the target, some of which meet it, and whether each is in front."""
         rng, level = self.rng, self.level
-        size = np.sqrt(target.motion.size[0].prod())
+        size = min(np.sqrt(target.motion.size[0].prod()), _LARGEST_DISTRACTOR * self.frame.min())
         found = []
         for _ in range(rng.integers(level.distractors[0], level.distractors[1] + 1)):
             look = self._similar_look(target.look)
             shape = self._shape(look)
-            motion = self._motion(shape, size * np.exp(rng.normal(0, 0.25)))
+            motion = self._motion(shape, size * np.exp(rng.normal(-0.1, 0.25)))
             centre = motion.centre
             if rng.random() < 0.4 and self.length > OPENING:
                 meeting = rng.integers(OPENING, self.length)
@@ -253,7 +254,7 @@ class _Director:
     def _actor(self, shape: Shape, motion: Motion, look: Look) -> Actor:
         fade = np.zeros(self.length)
         if look.cutout is None and self.rng.random() < self.level.fade:
-            fade = np.clip(0.5 + 0.7 * self._wander(30)[:, 0], 0, 1)
+            fade = np.clip(0.6 * self._wander(50)[:, 0], 0, 0.9)
         return Actor(shape, motion, look, fade)
 
     def _motion(self, shape: Shape, size: float) -> Motion:
@@ -326,13 +327,11 @@ class _Director:
         return OPENING + np.sort(self.rng.integers(0, max(span, 1), count))
 
     def _wander(self, period: int, dims: int = 1) -> np.ndarray:
-        """Smooth normal noise ``(T, dims)`` that changes over about ``period`` frames."""
-        kernel = np.hanning(2 * period + 1)[1:-1]
-        kernel /= np.sqrt((kernel**2).sum())
-        white = self.rng.standard_normal((self.length + len(kernel) - 1, dims))
-        return cv2.filter2D(
-            white, -1, kernel[:, None], anchor=(0, 0), borderType=cv2.BORDER_CONSTANT
-        )[: self.length]
+        """Smooth noise ``(T, dims)`` of about unit sd, drawn anew every ``period`` frames."""
+        knots = self.rng.standard_normal((self.length // period + 4, dims))
+        dense = cv2.resize(knots, (dims, len(knots) * period), interpolation=cv2.INTER_CUBIC)
+        start = period + int(self.rng.integers(period))
+        return dense.reshape(-1, dims)[start : start + self.length]
 
 
 def _fold(path: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -349,8 +348,9 @@ def _carried(place: np.ndarray, camera: np.ndarray, frame: int) -> np.ndarray:
 
 def _hidden(actor: Actor, target: Actor, interior: np.ndarray) -> np.ndarray:
     """Which of the target's points ``(2, T, P)`` the actor covers: bool ``(T, P)``."""
-    (low, high), (target_low, target_high) = actor.extent, target.extent
-    near = np.flatnonzero(((low < target_high) & (target_low < high)).all(-1))
+    # An actor reaches half its diagonal from its centre, and less than twice that when tilted.
+    reach = np.hypot(*actor.motion.size.T) + np.hypot(*target.motion.size.T)
+    near = np.flatnonzero(np.hypot(*(actor.motion.centre - target.motion.centre).T) < reach)
     hidden = np.zeros(interior.shape[1:], bool)
     hidden[near] = actor.covers(interior[:, near], near)
     return hidden
