@@ -130,8 +130,8 @@ class RELOVecEnv(VecEnv):
         """Everything that ``load_state_dict`` needs to make a resumed run the same run."""
         return {
             "env": self.vector_env.state_dict(),  # type: ignore[attr-defined]
-            "returns": self._returns.copy(),
-            "lengths": self._lengths.copy(),
+            "returns": self._returns.tolist(),
+            "lengths": self._lengths.tolist(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> Any:
