@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Iterable
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import ClassVar
 
-from relo_env.datasets.annotations import read_labels, read_text
+from relo_env.datasets.annotations import read_text
 from relo_env.datasets.base import Dataset, FrameSource
 from relo_env.datasets.frames import VIDEO_SUFFIXES, ImageFrames, VideoFrames, list_images
 from relo_env.errors import DataError
@@ -115,15 +116,17 @@ class DiskDataset(Dataset):
         )
 
 
-def read_table(file: str) -> tuple[tuple[str, ...], ...]:
-    """A table that ships with this package: one row a line, fields between spaces."""
+@cache
+def read_table(file: str) -> dict[str, tuple[str, ...]]:
+    """A table of ``splits/``: the first field of each line and the others, between spaces."""
     text = (resources.files("relo_env.datasets") / "splits" / file).read_text(encoding="utf-8")
-    return tuple(tuple(line.split()) for line in text.splitlines())
+    rows = (line.split() for line in text.splitlines())
+    return {name: tuple(fields) for name, *fields in rows}
 
 
 def read_list(file: str) -> tuple[str, ...]:
-    """A list that ships with this package: the first field of each row of a table."""
-    return tuple(row[0] for row in read_table(file))
+    """The first fields of a table of ``splits/``, such as the names of a split."""
+    return tuple(read_table(file))
 
 
 def read_names(path: Path) -> list[str]:
@@ -140,20 +143,6 @@ def subfolders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def read_attributes(path: Path, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The attributes that a file of 0 and 1, in the order of ``names``, marks; none without it.
-
-    Raises:
-        DataError: the file has another number of entries.
-    """
-    if not path.is_file():
-        return ()
-    marks = read_labels(path)
-    if len(marks) != len(names):
-        raise DataError(f"{path} has {len(marks)} attributes; expected {len(names)}: {names}.")
-    return tuple(name for name, mark in zip(names, marks, strict=True) if mark)
 
 
 def image_frames(folder: Path) -> ImageFrames:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, read_attributes, read_list, subfolders
+from relo_env.datasets.disk import DiskDataset, read_list, read_table, subfolders
 from relo_env.datasets.folder import load_folder
 
 
 class LaSOT(DiskDataset):
     """LaSOT: 1120 training and 280 test sequences of 70 classes, protocol II.
 
-    Both forms of the download are read: a folder a class, or all sequences in one folder.
+    Both forms of the download are read: a folder a class, or all sequences in one folder. Test
+    sequences have their attributes, out of 14.
     """
 
     name = "LaSOT"
@@ -24,8 +25,7 @@ class LaSOT(DiskDataset):
         "    img/00000001.jpg ...\n"
         "    groundtruth.txt        x,y,width,height a line\n"
         "    full_occlusion.txt     one line of 0 and 1\n"
-        "    out_of_view.txt        one line of 0 and 1\n"
-        "  <root>/att/<class>-<k>.txt  optional, of the evaluation toolkit: 14 attributes, 0 or 1"
+        "    out_of_view.txt        one line of 0 and 1"
     )
     _list_prefix: ClassVar[str] = "lasot"
 
@@ -42,8 +42,7 @@ class LaSOT(DiskDataset):
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
-        marks = self.root / "att" / f"{name}.txt"
-        attributes = read_attributes(marks, read_list("lasot_attributes.txt"))
+        attributes = read_table("lasot_attributes.txt").get(name, ())
         return load_folder(name, self.locate(name), attributes=attributes)
 
 

@@ -11,7 +11,6 @@ from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import (
     DiskDataset,
     numbered_frames,
-    read_attributes,
     read_list,
     read_table,
 )
@@ -21,17 +20,17 @@ class UAV123(DiskDataset):
     """UAV123: 123 aerial sequences at 30 fps; test only.
 
     Several sequences are parts of one folder of images: the split list holds each one's folder
-    and the numbers of its first and last image.
+    and the numbers of its first and last image. Each has its attributes, out of 12.
     """
 
     name = "UAV123"
     splits = ("test",)
     layout = (
         "  <root>/data_seq/{UAV123,UAV123_10fps}/<folder>/000001.jpg ...\n"
-        "  <root>/anno/{UAV123,UAV123_10fps,UAV20L}/<sequence>.txt   x,y,width,height a line\n"
-        "  <root>/anno/<as above>/att/<sequence>.txt   optional: 12 attributes, 0 or 1"
+        "  <root>/anno/{UAV123,UAV123_10fps,UAV20L}/<sequence>.txt   x,y,width,height a line"
     )
     _table: ClassVar[str] = "uav123.txt"
+    _attributes: ClassVar[str | None] = "uav123_attributes.txt"
     _images: ClassVar[str] = "UAV123"
     _frame_step: ClassVar[int] = 1
     """Every how many of the 30 fps frames there is one, from the first."""
@@ -49,12 +48,11 @@ class UAV123(DiskDataset):
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
         path = self.locate(name)
-        _, folder, *ends = next(row for row in read_table(self._table) if row[0] == name)
+        folder, *ends = read_table(self._table)[name]
         first, last = ((int(end) - 1) // self._frame_step + 1 for end in ends)
         frames = numbered_frames(self.root / "data_seq" / self._images / folder, first, last)
         boxes = read_boxes(path, len(frames))
-        names = read_list("uav123_attributes.txt")
-        attributes = read_attributes(path.parent / "att" / path.name, names)
+        attributes = read_table(self._attributes)[name] if self._attributes else ()
         return annotate(name, frames, boxes, attributes=attributes)
 
 
@@ -68,8 +66,9 @@ class UAV123At10fps(UAV123):
 
 
 class UAV20L(UAV123):
-    """UAV20L: 20 long sequences, over the images of UAV123; test only."""
+    """UAV20L: 20 long sequences, over the images of UAV123, without attributes; test only."""
 
     name = "UAV20L"
     folder = "UAV123"
     _table = "uav20l.txt"
+    _attributes = None

@@ -141,7 +141,6 @@ def make_uav123(root: Path) -> None:
         write(images / f"{first:06d}.jpg", picture(7))
         rows = ["1,2,3,4", "NaN,NaN,NaN,NaN", *["3,4,5,6"] * (last - first - 1)]
         write(root / "anno" / folder / "bird1_2.txt", "\n".join(rows))
-    write(root / "anno" / "UAV123" / "att" / "bird1_2.txt", "1,0,0,0,0,0,0,0,0,0,0,1\n")
 
 
 def make_otb(root: Path) -> None:
@@ -153,7 +152,6 @@ def make_otb(root: Path) -> None:
     for number in range(298, 773):
         write(root / "David" / "img" / f"{number:04d}.jpg", picture(number))
     write(root / "David" / "groundtruth_rect.txt", "2 3 3 4\n" * 471)
-    write(root / "att" / "Biker.txt", "1,0,0,0,0,0,0,0,0,0,1")
 
 
 def make_vasttrack(root: Path) -> None:

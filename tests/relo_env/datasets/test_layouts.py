@@ -77,9 +77,8 @@ def test_lasot(tmp_path, layout):
     assert len(test) == 280
     assert not test.is_training
     assert levels(test, "zebra-10") == [1, 2, 3]
-    assert test["airplane-1"].attributes == ()
-    write(root / "att" / "airplane-1.txt", "1,0,0,0,0,0,0,0,0,0,0,0,0,1")
-    assert test["airplane-1"].attributes == ("IV", "ARC")
+    assert train[0].attributes == ()
+    assert test["airplane-1"].attributes == ("POC", "ROT", "SV", "LR")
     with pytest.raises(MissingSequenceError, match="no sequence 'airplane-9'"):
         test["airplane-9"]
 
@@ -163,14 +162,14 @@ def test_uav123(tmp_path, name, length):
     assert len(sequence) == length
     assert sequence.visible.tolist() == [True, False] + [True] * (length - 2)
     assert sequence.frames.read(0)[0, 0, 0] == 7
-    assert sequence.attributes == (("SV", "SOB") if name == "UAV123" else ())
+    assert sequence.attributes == ("SV", "ARC", "LR", "FM", "FOC", "POC", "OV")
 
 
 def test_otb(tmp_path):
     dataset = make_dataset("OTB100", root=build(tmp_path, "otb"))
     assert len(dataset) == 100
     assert dataset["Biker"].boxes[0].tolist() == [1, 2, 3, 4]  # 1-based in the file
-    assert dataset["Biker"].attributes == ("IV", "LR")
+    assert dataset["Biker"].attributes == ("SV", "OCC", "MB", "FM", "OPR", "OV", "LR")
     assert dataset["Jogging_1"].boxes[0].tolist() == [1, 2, 3, 4]
     assert dataset["Jogging_2"].boxes[0].tolist() == [8, 8, 3, 4]
     assert levels(dataset, "David") == [number % 256 for number in range(300, 771)]
@@ -284,7 +283,6 @@ FAULTS = [
     ("lasot", "LaSOT", "airplane-2", remove(f"{LASOT}/groundtruth.txt"), r"no file"),
     ("lasot", "LaSOT", "airplane-2", replace(f"{LASOT}/out_of_view.txt", "0,0"), r"2 labels"),
     ("lasot", "LaSOT", "airplane-2", replace(f"{LASOT}/full_occlusion.txt", "?"), r"full_occl"),
-    ("lasot", "LaSOT", "airplane-2", replace("att/airplane-2.txt", "1,0"), r"2 attributes"),
     ("got10k", "GOT10k", GOT, replace(f"train/{GOT}/00000004.jpg", picture(4)), r"3 boxes .* 4"),
     (
         "got10k",
@@ -306,7 +304,6 @@ FAULTS = [
     ("uav123", "UAV123", "bird1_2", remove("data_seq/UAV123/bird1/000800.jpg"), r"703 .* 702"),
     ("otb", "OTB100", "David", remove("David/img/0400.jpg"), r"471 .*470"),
     ("otb", "OTB100", "Jogging_2", remove("Jogging/groundtruth_rect.2.txt"), r"no file .*rect\.2"),
-    ("otb", "OTB100", "Biker", replace("att/Biker.txt", "1"), r"expected 11"),
     (
         "vasttrack",
         "VastTrack",

@@ -41,9 +41,6 @@ def table(monkeypatch):
         ("otb100.txt", 100),
         ("uav123.txt", 123),
         ("uav20l.txt", 20),
-        ("lasot_attributes.txt", 14),
-        ("uav123_attributes.txt", 12),
-        ("otb100_attributes.txt", 11),
     ],
 )
 def test_split_lists(file, count):
@@ -64,9 +61,39 @@ def test_lasot_splits_are_sixteen_and_four_of_twenty_sequences_of_seventy_classe
     assert not set(extension) & set(classes)
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "names", "counts"),
+    [
+        (
+            "lasot",
+            "lasot_test.txt",
+            "IV 47 POC 187 DEF 142 MB 89 CM 86 ROT 175 BC 100 VC 33 SV 273 FOC 118 FM 53 OV 104 "
+            "LR 141 ARC 249",
+        ),
+        (
+            "uav123",
+            "uav123.txt",
+            "SV 109 ARC 68 LR 48 FM 28 FOC 33 POC 73 OV 30 BC 21 IV 31 VC 60 CM 70 SOB 39",
+        ),
+        (
+            "otb100",
+            "otb100.txt",
+            "IV 38 SV 65 OCC 49 DEF 44 MB 31 FM 43 IPR 51 OPR 64 OV 14 BC 32 LR 10",
+        ),
+    ],
+)
+def test_attributes(benchmark, names, counts):
+    table = read_table(f"{benchmark}_attributes.txt")
+    assert tuple(table) == read_list(names)
+    fields = counts.split()
+    expected = dict(zip(fields[::2], map(int, fields[1::2]), strict=True))
+    assert Counter(mark for marks in table.values() for mark in marks) == expected
+
+
 def test_uav123_has_112578_frames():
     """The count that its paper gives is 112578 for 123 sequences."""
-    frames = sum(int(last) - int(first) + 1 for _, _, first, last in read_table("uav123.txt"))
+    rows = read_table("uav123.txt").values()
+    frames = sum(int(last) - int(first) + 1 for _, first, last in rows)
     assert frames == 112578
 
 
