@@ -1,0 +1,298 @@
+import numpy as np
+import pytest
+import torch
+
+from agents.algorithms import GRPO, ActorCritic, ExpectedPolicyGradient, SelfCritical
+from agents.algorithms.losses import actor_critic_loss
+from relo_env.config import RewardConfig
+from relo_env.errors import ConfigError
+from relo_env.rewards import make_reward
+from tests.agents.worlds import CLIP_LENGTH, micro_network, square_world
+
+CASES = {
+    "actor-critic": (ActorCritic, {}, {}),
+    "actor-critic, gae": (ActorCritic, {"credit": "gae"}, {}),
+    "actor-critic, episode": (ActorCritic, {"credit": "episode"}, {}),
+    "grpo": (GRPO, {"batch_size": 8}, {"group_size": 2}),
+    "grpo, per step, kl": (GRPO, {"per_step": True, "kl_coef": 0.1}, {"group_size": 4}),
+    "self-critical, groups": (SelfCritical, {}, {"group_size": 2}),
+    "self-critical, open loop": (
+        SelfCritical,
+        {},
+        {"search_window": "jittered", "candidate_info": True},
+    ),
+    "expected gradient": (ExpectedPolicyGradient, {}, {"candidate_info": True}),
+    "expected gradient, open loop": (
+        ExpectedPolicyGradient,
+        {},
+        {"search_window": "jittered", "candidate_info": True},
+    ),
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+def make(request):
+    """Makes a case's algorithm on a small world; the network is ``model.policy.network``."""
+    algorithm, kwargs, options = request.param
+    worlds = []
+
+    def build(train_encoder: bool = False, **more):
+        network = micro_network()
+        worlds.append(square_world(network, train_encoder=train_encoder, **options))
+        policy_kwargs = {"network": network, **more.pop("policy_kwargs", {})}
+        return algorithm(
+            "RELOPolicy", worlds[-1], policy_kwargs=policy_kwargs, seed=0, **kwargs, **more
+        )
+
+    yield build
+    for world in worlds:
+        world.close()
+
+
+def logged(model) -> dict[str, float]:
+    return dict(model.logger.name_to_value)
+
+
+def test_it_learns_and_logs(make):
+    model = make(ent_coef=0.01)
+    before = [value.clone() for value in model.policy.parameters()]
+    model.learn(48, log_interval=None)
+    assert model.n_steps == CLIP_LENGTH
+    assert model.num_timesteps == 48
+    assert any(
+        not torch.equal(a, b) for a, b in zip(before, model.policy.parameters(), strict=True)
+    )
+    names = logged(model)
+    for name in ("policy_gradient_loss", "entropy_loss", "loss", "grad_norm", "learning_rate"):
+        assert np.isfinite(names[f"train/{name}"]), name
+    assert 0 <= names["rollout/iou_mean"] <= 1
+    assert 0 <= names["rollout/auc_mean"] <= 0.975
+
+
+@pytest.mark.parametrize("train_encoder", [False, True])
+def test_without_learning_the_ratio_is_one(make, train_encoder):
+    scales = {"heads": 1.0, "encoder": 1.0} if train_encoder else {"heads.policy": 1.0}
+    model = make(train_encoder, learning_rate=0.0, policy_kwargs={"lr_scales": scales})
+    model.learn(32)
+    model.policy.set_training_mode(True)
+    for samples in model.rollout_buffer.get(8):
+        _, log_prob, _ = model.policy.evaluate_actions(
+            samples.observations, samples.actions.long().flatten()
+        )
+        ratio = (log_prob - samples.old_log_prob).exp()
+        torch.testing.assert_close(ratio, torch.ones_like(ratio), atol=1e-5, rtol=0)
+
+
+def test_everything_frozen_stays_equal_to_the_bit(make):
+    model = make(learning_rate=0.1)
+    network = model.policy.network
+    kept = {
+        name: value.clone()
+        for name, value in network.state_dict().items()
+        if not name.startswith(("heads.policy", "heads.value"))
+    }
+    model.learn(32)
+    for name, value in kept.items():
+        assert torch.equal(network.state_dict()[name], value), name
+
+
+def test_micro_batches_change_nothing(make):
+    whole = make().learn(32)
+    parts = make(micro_batch_size=3).learn(32)
+    for a, b in zip(whole.policy.parameters(), parts.policy.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_it_saves_loads_and_goes_on(make, tmp_path):
+    model = make()
+    model.learn(32)
+    model.save(tmp_path / "model.zip")
+    loaded = type(model).load(tmp_path / "model.zip", env=model.env)
+    for name, value in model.policy.state_dict().items():
+        assert torch.equal(value, loaded.policy.state_dict()[name]), name
+    observation = model.env.reset()
+    for deterministic in (True, False):
+        torch.manual_seed(0)
+        one, _ = model.predict(observation, deterministic=deterministic)
+        torch.manual_seed(0)
+        other, _ = loaded.predict(observation, deterministic=deterministic)
+        np.testing.assert_array_equal(one, other)
+    loaded.learn(16, reset_num_timesteps=False)
+    assert loaded.num_timesteps == 48
+
+
+def test_the_same_seed_gives_the_same_run(make):
+    one, other = make().learn(48), make().learn(48)
+    for a, b in zip(one.policy.parameters(), other.policy.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_broken_rollout_is_thrown_away(make):
+    model = make()
+    steps = iter(range(100))
+    model.learn(32, callback=lambda *_: next(steps) != CLIP_LENGTH + 1)
+    model.learn(32, reset_num_timesteps=False)
+    assert model.rollout_buffer.full
+
+
+def without_update(model):
+    """Collect a rollout, take its gradient and step nowhere."""
+    model.policy.optimizer.step = lambda: None
+    model.learn(1)
+    return [value.grad.clone() for value in model.policy.parameters()]
+
+
+@pytest.mark.parametrize("absent", [(), (3, 4, 5, 9, 10, 14, 15, 20, 21, 22)])
+def test_actor_critics_gradient_is_that_of_the_papers_loss(absent):
+    network = micro_network()
+    venv = square_world(network, absent=absent, auc_weight=1.5, iou_weight=0.7)
+    model = ActorCritic(
+        "RELOPolicy", venv, policy_kwargs={"network": network}, max_grad_norm=1e9, seed=1
+    )
+    gradient = without_update(model)
+    buffer = model.rollout_buffer
+    (samples,) = buffer.in_order()
+    out = network.heads(samples.observations["features"])
+    shape = buffer.ious.shape
+    loss = actor_critic_loss(
+        out.policy_logits.reshape(*shape, -1),
+        out.value.reshape(shape),
+        samples.actions.long().reshape(shape),
+        torch.from_numpy(buffer.ious),
+        torch.from_numpy(buffer.aucs[-1]),
+        visible=torch.from_numpy(buffer.visible),
+        iou_weight=0.7,
+        auc_weight=1.5,
+    )
+    assert bool(absent) == (not buffer.visible.all())
+    expected = torch.autograd.grad(loss, list(model.policy.parameters()))
+    for got, want in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-4)
+    venv.close()
+
+
+def test_expected_gradient_is_exact_in_the_open_loop():
+    # Enumerated: the gradient of the sum over positions of pi(a) times what a pays alone, where the
+    # clip's AUC is shared between its frames.
+    network = micro_network()
+    venv = square_world(network, search_window="jittered", candidate_info=True, auc_weight=2.0)
+    model = ExpectedPolicyGradient(
+        "RELOPolicy",
+        venv,
+        policy_kwargs={"network": network, "lr_scales": {"heads.policy": 1.0}},
+        max_grad_norm=1e9,
+        vf_coef=0.0,
+        seed=0,
+    )
+    gradient = without_update(model)
+    buffer = model.rollout_buffer
+    (samples,) = buffer.in_order()
+    probabilities = network.heads(samples.observations["features"]).policy_logits.softmax(-1)
+    pay = make_reward(RewardConfig(auc_weight=2.0 / CLIP_LENGTH))
+    alone = [
+        [pay(np.array([iou]), np.array([True]), True) for iou in frame]
+        for frame in buffer.candidate_ious.reshape(-1, 16)
+    ]
+    value = (probabilities * torch.tensor(alone)).sum(1).mean()
+    expected = torch.autograd.grad(-value, list(model.policy.parameters()))
+    for got, want in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-4)
+    venv.close()
+
+
+def test_self_critical_in_groups_trains_on_what_was_sampled():
+    network = micro_network()
+    venv = square_world(network, group_size=2)
+    model = SelfCritical("RELOPolicy", venv, policy_kwargs={"network": network}, seed=0)
+    model.learn(16)
+    buffer = model.rollout_buffer
+    assert not buffer.trainable[:, 0::2].any()
+    assert buffer.trainable[:, 1::2].all()
+    greedy = buffer.returns[:, 0::2]
+    assert buffer.advantages[:, 1::2] == pytest.approx(buffer.returns[:, 1::2] - greedy)
+    venv.close()
+
+
+def test_self_critical_in_the_open_loop_reads_the_greedy_return():
+    network = micro_network()
+    venv = square_world(network, search_window="jittered", candidate_info=True)
+    model = SelfCritical(
+        "RELOPolicy", venv, policy_kwargs={"network": network}, learning_rate=0.0, seed=0
+    )
+    model.learn(16)
+    buffer = model.rollout_buffer
+    (samples,) = buffer.in_order()
+    best = model.policy.get_distribution(samples.observations).mode().reshape(CLIP_LENGTH, 4)
+    pay = make_reward(RewardConfig())
+    for row in range(4):
+        ious = buffer.candidate_ious[np.arange(CLIP_LENGTH), row, best[:, row].numpy()]
+        seen = np.ones(CLIP_LENGTH, dtype=bool)
+        greedy = sum(
+            pay(ious[: t + 1], seen[: t + 1], t == CLIP_LENGTH - 1) for t in range(CLIP_LENGTH)
+        )
+        expected = buffer.returns[:, row] - greedy
+        assert buffer.advantages[:, row] == pytest.approx(expected, abs=1e-5)
+    venv.close()
+
+
+def test_grpo_logs_its_groups_and_keeps_its_reference():
+    network = micro_network()
+    venv = square_world(network, group_size=4)
+    model = GRPO(
+        "RELOPolicy",
+        venv,
+        policy_kwargs={"network": network},
+        learning_rate=0.05,
+        kl_coef=0.1,
+        seed=0,
+    )
+    reference = {name: v.clone() for name, v in model.reference.state_dict().items()}
+    model.learn(32, log_interval=None)
+    names = logged(model)
+    assert names["train/group_spread"] >= 0
+    assert 0 <= names["train/groups_without_spread"] <= 1
+    assert names["train/reference_kl"] > 0
+    for name, value in model.reference.state_dict().items():
+        assert torch.equal(value, reference[name]), name
+    venv.close()
+
+
+def test_a_schedule_of_the_entropy_bonus():
+    network = micro_network()
+    venv = square_world(network)
+    model = ActorCritic(
+        "RELOPolicy",
+        venv,
+        policy_kwargs={"network": network},
+        ent_coef=lambda remaining: 0.5 * remaining,
+    )
+    model.learn(32)
+    assert model.entropy_weight == pytest.approx(0.0)
+    venv.close()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options", "message"),
+    [
+        (GRPO, {}, "group_size"),
+        (SelfCritical, {"candidate_info": True}, "group_size"),
+        (SelfCritical, {"search_window": "jittered"}, "candidate_info"),
+        (ExpectedPolicyGradient, {}, "candidate_info=True"),
+    ],
+)
+def test_what_the_environment_lacks_is_said(algorithm, options, message):
+    network = micro_network()
+    venv = square_world(network, **options)
+    with pytest.raises(ConfigError, match=message):
+        algorithm("RELOPolicy", venv, policy_kwargs={"network": network})
+    venv.close()
+
+
+def test_the_papers_credit_needs_the_papers_reward():
+    network = micro_network()
+    venv = square_world(network, reward=lambda ious, visible, last: float(ious[-1] ** 2))
+    model = ActorCritic("RELOPolicy", venv, policy_kwargs={"network": network})
+    with pytest.raises(ConfigError, match='credit="gae"'):
+        model.learn(16)
+    ActorCritic("RELOPolicy", venv, policy_kwargs={"network": network}, credit="gae").learn(16)
+    venv.close()
