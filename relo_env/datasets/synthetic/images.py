@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from relo_env.datasets.synthetic.actors import Shape, trace
+from relo_env.datasets.synthetic.shapes import Shape, trace
 from relo_env.errors import DataError, FrameError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}

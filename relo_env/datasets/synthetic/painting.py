@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from relo_env.datasets.synthetic.actors import MARGIN, SUBPIXEL_BITS, Shape, canvas_pixels
+from relo_env.datasets.synthetic.shapes import MARGIN, SUBPIXEL_BITS, Shape, canvas_pixels
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _LETTERS = "ABCDEFGHKLMNPRSTUXYZ0123456789"

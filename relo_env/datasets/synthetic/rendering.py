@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from relo_env.datasets.synthetic.actors import MARGIN, Actor, Look, Motion
+from relo_env.datasets.synthetic.actors import Actor, Look, Motion
 from relo_env.datasets.synthetic.images import Images
 from relo_env.datasets.synthetic.painting import (
     LEVELS,
@@ -22,6 +22,7 @@ from relo_env.datasets.synthetic.painting import (
     pick_palette,
 )
 from relo_env.datasets.synthetic.scene import Scene
+from relo_env.datasets.synthetic.shapes import MARGIN
 from relo_env.errors import FrameError
 
 _BACKGROUND_SCALE = 1.3
@@ -52,6 +53,13 @@ class Frames:
 
     def read(self, index: int) -> np.ndarray:
         """Frame ``index`` as uint8 RGB ``(H, W, 3)``, a fresh array."""
+        return self._painted(index).shoot(index)
+
+    def mask(self, index: int) -> np.ndarray:
+        """Coverage of frame ``index`` by the target, whatever hides it: uint8 ``(H, W)``."""
+        return self._painted(index).coverage(self.scene.target, index)
+
+    def _painted(self, index: int) -> _Set:
         if not 0 <= index < len(self):
             raise FrameError(
                 f"There is no frame {index}; the video has frames 0 to {len(self) - 1}."
@@ -59,7 +67,7 @@ class Frames:
         with self._lock:
             if self._set is None:
                 self._set = _Set(self.scene, self._cutouts, self._photos)
-        return self._set.shoot(index)
+            return self._set
 
 
 class _Set:
@@ -127,10 +135,9 @@ class _Set:
             frame = cv2.multiply(frame, cv2.merge([shade] * 3), scale=1 / 255)
         return self._develop(frame, np.random.default_rng([scene.seed, 2, index]), film.gain[index])
 
-    def alpha(self, actor: Actor, index: int) -> np.ndarray:
-        """Coverage of the frame by one actor, unblurred: uint8 ``(H, W)``."""
-        width, height = self.scene.frame_size
-        alpha = np.zeros((height, width), np.uint8)
+    def coverage(self, actor: Actor, index: int) -> np.ndarray:
+        """Alpha of one actor alone in the frame, without blur: uint8 ``(H, W)``."""
+        alpha = np.zeros(self.scene.frame_size[::-1], np.uint8)
         found = self._stamp(actor, index, pad=2)
         if found is not None:
             left, top, stamp = found

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from relo_env.datasets.synthetic.actors import Actor, Look, Motion, Shape, draw_screen, draw_shape
+from relo_env.datasets.synthetic.actors import Actor, Look, Motion
 from relo_env.datasets.synthetic.difficulty import Difficulty
 from relo_env.datasets.synthetic.images import Images
+from relo_env.datasets.synthetic.shapes import Shape, draw_screen, draw_shape
 
 OPENING = 10
 """Frames at the start in which nothing hides the target."""
@@ -175,7 +176,8 @@ class _Director:
         look = self._draw_look()
         shape = self._shape(look)
         side = self.frame.min()
-        size = np.exp(rng.uniform(np.log(level.size[0]), np.log(level.size[1] * side)))
+        largest = max(level.size[1] * side, level.size[0])
+        size = np.exp(rng.uniform(np.log(level.size[0]), np.log(largest)))
         motion = self._motion(shape, size)
         centre = motion.centre
         for start in self._events(level.exits):
