@@ -20,8 +20,10 @@ def read_text(path: Path) -> str:
     """
     try:
         return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"There is no file {path}. Copy the data set's annotations anew.") from None
+    except OSError as error:
+        raise DataError(
+            f"Cannot read {path}: {error.strerror}. Copy the data set's annotations anew."
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file ({error.reason}).") from error
 
@@ -31,7 +33,8 @@ def read_boxes(path: Path, count: int | None = None, *, one_based: bool = False)
 
     Numbers may be separated by commas, semicolons, tabs or spaces. A polygon (6 numbers or more)
     becomes the box around it, VOT's mask (``m`` and four numbers, then its runs) the window it is
-    given in. An empty line, NaN, or a box without area is a frame without target.
+    given in. An empty line, a number that is not finite, or a box without area is a frame without
+    target.
 
     Args:
         path: text file.
@@ -44,14 +47,13 @@ def read_boxes(path: Path, count: int | None = None, *, one_based: bool = False)
     Raises:
         DataError: the file is missing, a line is malformed, or the counts differ.
     """
-    lines = read_text(path).splitlines()
-    while lines and not lines[-1].strip() and len(lines) != count:
-        lines.pop()  # the file's end, not a frame without target
-    rows = [_parse_box(line, path, number) for number, line in enumerate(lines, start=1)]
-    boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    rows = [line.split() for line in read_text(path).translate(_SEPARATORS).splitlines()]
+    while rows and not rows[-1] and len(rows) != count:
+        rows.pop()  # the file's end, not a frame without target
+    boxes = np.array([_parse_box(row, path, k) for k, row in enumerate(rows, 1)], dtype=np.float64)
+    boxes = boxes.reshape(-1, 4)
     require_count(path, len(boxes), count, "boxes")
-    # NaN compares false, so that it counts as absent too.
-    present = (boxes[:, 2] > 0) & (boxes[:, 3] > 0) & np.isfinite(boxes).all(axis=1)
+    present = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
     boxes[:, :2] -= one_based
     return np.where(present[:, None], boxes, 0.0)
 
@@ -64,27 +66,27 @@ def read_first_box(path: Path, count: int) -> np.ndarray:
     Raises:
         DataError: the file is missing or malformed, or does not hold exactly one box.
     """
-    boxes = np.zeros((count, 4))
-    boxes[:1] = read_boxes(path, 1)
-    return boxes
+    given = read_boxes(path)
+    if len(given) != 1:
+        raise DataError(f"{path} has {len(given)} boxes; expected the first frame's only.")
+    return np.concatenate([given, np.zeros((count - 1, 4))])
 
 
-def _parse_box(line: str, path: Path, number: int) -> list[float]:
-    fields = line.translate(_SEPARATORS).split()
+def _parse_box(fields: list[str], path: Path, line: int) -> list[float]:
     if not fields:
         return [0.0] * 4
     if fields[0].startswith("m"):
         fields = [fields[0][1:], *fields[1:4]]
     try:
-        values = [float(field) for field in fields]
+        values = list(map(float, fields))
     except ValueError:
         values = []
-    if len(values) == 4 and float("inf") not in map(abs, values):
+    if len(values) == 4:
         return values
     if len(values) >= 6 and len(values) % 2 == 0:
         return polygon_to_box(np.array(values)).tolist()
     raise DataError(
-        f"{path}, line {number}: found {line.strip()!r}; expected x, y, width, height "
+        f"{path}, line {line}: found {' '.join(fields)!r}; expected x, y, width, height "
         "or the corners of a polygon. Copy the annotation anew."
     )
 

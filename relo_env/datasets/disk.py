@@ -163,7 +163,8 @@ def numbered_frames(folder: Path, first: int, last: int) -> ImageFrames:
     Raises:
         DataError: the folder is missing or has no such image.
     """
-    images = [p for p in list_images(folder) if p.stem.isdigit() and first <= int(p.stem) <= last]
+    numbers = {path: Path(path).stem for path in list_images(folder)}
+    images = [p for p, stem in numbers.items() if stem.isdigit() and first <= int(stem) <= last]
     if not images:
         raise DataError(f"No images numbered {first} to {last} in {folder}.")
     return ImageFrames(images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterable
@@ -13,8 +14,8 @@ import numpy as np
 
 from relo_env.errors import ConfigError, FrameError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"})
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -37,16 +38,20 @@ def read_image(path: Path | str) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def list_images(folder: Path) -> list[Path]:
-    """The image files of a folder, in the natural order of their names (2.jpg before 10.jpg)."""
+def list_images(folder: Path) -> list[str]:
+    """Paths of a folder's images, in the natural order of their names (2.jpg before 10.jpg)."""
     if not folder.is_dir():
         return []
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(paths, key=_natural)
+    # Strings and endswith, since a training clip lists a folder of thousands: with Path objects
+    # that took as long as decoding the clip's frames.
+    names = [name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
+    padded = len({len(name) for name in names}) == 1
+    names.sort(key=None if padded else _natural)
+    return [f"{folder}{os.sep}{name}" for name in names]
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    return [(int(digits or 0), text) for text, digits in re.findall(r"(\D*)(\d*)", path.stem)]
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(digits or 0), text) for text, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
 class ImageFrames:

@@ -9,19 +9,27 @@ import numpy as np
 
 from relo_env.datasets.annotations import annotate, read_boxes, read_first_box, read_labels
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, image_frames, read_names, subfolders
+from relo_env.datasets.disk import (
+    DiskDataset,
+    image_frames,
+    read_names,
+    read_table,
+    subfolders,
+)
 
 
 class GOT10k(DiskDataset):
     """GOT-10k: 9335 training, 180 validation and 180 test sequences.
 
-    The training split's ``list.txt`` names its sequences; without it, the folders do. A frame
-    with ``absence`` 1 or ``cover`` 0 is one without target. Of a test sequence only the first box
-    is public: its later frames are marked absent, and are scored by the benchmark's server.
+    The training split's ``list.txt`` names its sequences; without it, the folders do. "vot-train"
+    leaves out the 1000 of them that are also in VOT's data sets. A frame with ``absence`` 1 or
+    ``cover`` 0 is one without target. Of a test sequence only the first box is public: its later
+    frames are marked absent, and are scored by the benchmark's server.
     """
 
     name = "GOT10k"
-    splits = ("train", "val", "test")
+    splits = ("train", "vot-train", "val", "test")
+    training_splits = ("train", "vot-train")
     layout = (
         "  <root>/{train,val,test}/list.txt\n"
         "  <root>/{train,val,test}/GOT-10k_Train_000001/  with\n"
@@ -39,10 +47,13 @@ class GOT10k(DiskDataset):
 
     def find(self) -> Iterable[tuple[str, Path]]:
         """Sequences that ``list.txt`` names, or whose folders there are."""
-        folder = self.root / self.split
+        folder = self.root / ("train" if self.is_training else self.split)
         if self.is_training and (folder / "list.txt").is_file():
-            return [(name, folder / name) for name in read_names(folder / "list.txt")]
-        return [(sequence.name, sequence) for sequence in subfolders(folder)]
+            names = read_names(folder / "list.txt")
+        else:
+            names = [sequence.name for sequence in subfolders(folder)]
+        overlap = read_table("got10k_vot_overlap.txt") if self.split == "vot-train" else {}
+        return [(name, folder / name) for name in names if name not in overlap]
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""

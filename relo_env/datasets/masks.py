@@ -17,7 +17,7 @@ from relo_env.datasets.frames import ImageFrames, list_images
 from relo_env.errors import DataError
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(path: Path | str) -> np.ndarray:
     """Object numbers uint8 ``(H, W)`` of a mask, 0 where there is no object.
 
     The file is grey, or has the palette of PASCAL VOC, which OpenCV turns into its colours.
@@ -25,7 +25,7 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         DataError: the file is missing or cannot be decoded.
     """
-    data = np.fromfile(path, dtype=np.uint8) if path.is_file() else np.empty(0, np.uint8)
+    data = np.fromfile(path, dtype=np.uint8)
     mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if mask is None:
         raise DataError(f"Cannot decode mask {path}; expected a PNG. Copy the file anew.")
@@ -151,6 +151,6 @@ class YouTubeVOS(MaskDataset):
 
     def frames(self, video: str) -> ImageFrames:
         """Frames of a video that have a mask."""
-        masks = {p.stem for p in list_images(self.root / "train" / "Annotations" / video)}
+        masks = {Path(p).stem for p in list_images(self.root / "train" / "Annotations" / video)}
         frames = image_frames(self.root / "train" / "JPEGImages" / video)
         return ImageFrames(path for path in frames.paths if Path(path).stem in masks)

@@ -120,10 +120,11 @@ def make_dataset(
         raise ConfigError(
             f"Data set {spec.name!r} reads no folder, but root={str(root)!r} was given."
         )
-    accepted = inspect.signature(factory).parameters
-    for option in options:
-        if option not in accepted and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
-            raise ConfigError(unknown(f"option of data set {spec.name!r}", option, accepted))
+    signature = inspect.signature(factory)
+    try:
+        signature.bind(split=split, **options)
+    except TypeError as error:
+        raise ConfigError(f"Data set {spec.name!r}: {error}; it takes {signature}.") from None
     return factory(split=split, **options)
 
 

@@ -31,7 +31,7 @@ def test_separators(tmp_path, line):
 
 
 @pytest.mark.parametrize(
-    "line", ["NaN,NaN,NaN,NaN", "nan 2 3 4", "", "0,0,0,0", "5,5,0,3", "5,5,-1,3"]
+    "line", ["NaN,NaN,NaN,NaN", "nan 2 3 4", "1,2,inf,4", "", "0,0,0,0", "5,5,0,3", "5,5,-1,3"]
 )
 def test_frames_without_target_are_zeros(tmp_path, line):
     assert boxes_of(tmp_path, f"1,2,3,4\n{line}\n1,2,3,4\n")[1] == [0, 0, 0, 0]
@@ -68,9 +68,7 @@ def test_a_polygon_touches_all_sides_of_its_box(polygons):
     assert np.allclose((high - polygons).min(1), 0)
 
 
-@pytest.mark.parametrize(
-    "line", ["1,2,3", "1,2,3,4,5", "1,2,three,4", "1,2,inf,4", "x", "m1,2", "1,,3,4"]
-)
+@pytest.mark.parametrize("line", ["1,2,3", "1,2,3,4,5", "1,2,three,4", "x", "m1,2", "1,,3,4"])
 def test_a_malformed_line_is_named(tmp_path, line):
     with pytest.raises(DataError, match=r"boxes\.txt, line 2: .*expected x, y, width, height"):
         boxes_of(tmp_path, f"1,2,3,4\n{line}\n")
@@ -82,7 +80,7 @@ def test_counts_that_differ_are_both_named_with_the_file(tmp_path):
 
 
 def test_missing_and_binary_files(tmp_path):
-    with pytest.raises(DataError, match=r"no file .*nothing\.txt"):
+    with pytest.raises(DataError, match=r"Cannot read .*nothing\.txt"):
         read_boxes(tmp_path / "nothing.txt")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(DataError, match=r"binary\.txt is not a text file"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ def index_of(frame: np.ndarray) -> int:
 def test_images_are_rgb_in_natural_order(tmp_path):
     write_images(tmp_path, (10, 2, 1), digits=1)
     write(tmp_path / "notes.txt", "no image")
-    assert [path.name for path in list_images(tmp_path)] == ["1.jpg", "2.jpg", "10.jpg"]
+    assert [Path(path).name for path in list_images(tmp_path)] == ["1.jpg", "2.jpg", "10.jpg"]
     blue = np.zeros((4, 6, 3), np.uint8)
     blue[..., 0] = 200
     path = tmp_path / "größe 图.png"

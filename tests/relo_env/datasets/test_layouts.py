@@ -99,6 +99,11 @@ def test_got10k(tmp_path):
     assert train[0].visible.tolist() == [True, False, False]
     (root / "train" / "list.txt").unlink()
     assert make_dataset("GOT10k", root=root).names == train.names
+    write(root / "train" / "list.txt", "GOT-10k_Train_000003\nGOT-10k_Train_000004\n")
+    layouts.write_images(root / "train" / "GOT-10k_Train_000003", (1,))
+    without_vot = make_dataset("GOT10k", root=root, split="vot-train")
+    assert without_vot.names == ("GOT-10k_Train_000003",)  # 000004 is in VOT too
+    assert without_vot.is_training
     assert len(make_dataset("GOT10k", root=root, split="val")) == 180
     test = make_dataset("GOT10k", root=root, split="test")
     assert len(test) == 180
@@ -256,9 +261,9 @@ def remove(path: str) -> Callable[[Path], None]:
 LASOT = "airplane/airplane-2"
 GOT = "GOT-10k_Train_000001"
 FAULTS = [
-    ("folder", "Folder", "a", remove("a/groundtruth.txt"), r"no file .*groundtruth\.txt"),
+    ("folder", "Folder", "a", remove("a/groundtruth.txt"), r"Cannot read .*groundtruth\.txt"),
     ("folder", "Folder", "a", replace("a/groundtruth.txt", ""), r"0 boxes .* 3 frames"),
-    ("folder", "Folder", "a", replace("a/groundtruth.txt", "1,2\n" * 3), r"line 1: found '1,2'"),
+    ("folder", "Folder", "a", replace("a/groundtruth.txt", "1,2\n" * 3), r"line 1: found '1 2'"),
     ("folder", "Folder", "a", replace("a/groundtruth.txt", "x y z w\n" * 3), r"groundtruth\.txt"),
     (
         "folder",
@@ -280,7 +285,7 @@ FAULTS = [
     ("folder", "Folder", "b", replace("b/absent.txt", "1\n1\n1\n"), r"none of its 3 frames"),
     ("folder", "Folder", "b", replace("b/absent.txt", "no\n"), r"absent\.txt.*whole number"),
     ("lasot", "LaSOT", "airplane-2", remove(f"{LASOT}/img"), r"No images in"),
-    ("lasot", "LaSOT", "airplane-2", remove(f"{LASOT}/groundtruth.txt"), r"no file"),
+    ("lasot", "LaSOT", "airplane-2", remove(f"{LASOT}/groundtruth.txt"), r"Cannot read"),
     ("lasot", "LaSOT", "airplane-2", replace(f"{LASOT}/out_of_view.txt", "0,0"), r"2 labels"),
     ("lasot", "LaSOT", "airplane-2", replace(f"{LASOT}/full_occlusion.txt", "?"), r"full_occl"),
     ("got10k", "GOT10k", GOT, replace(f"train/{GOT}/00000004.jpg", picture(4)), r"3 boxes .* 4"),
@@ -295,7 +300,7 @@ FAULTS = [
     ("got10k", "GOT10k", GOT, remove(f"train/{GOT}"), r"no sequence 'GOT-10k_Train_000001'"),
     ("trackingnet", "TrackingNet", "abc_0", remove("TRAIN_0/frames/abc_0"), r"No images in"),
     ("trackingnet", "TrackingNet", "abc_0", replace("TRAIN_0/anno/abc_0.txt", BOXES), r"3 boxes"),
-    ("tnl2k", "TNL2K", "first", remove("train/first/groundtruth.txt"), r"no file"),
+    ("tnl2k", "TNL2K", "first", remove("train/first/groundtruth.txt"), r"Cannot read"),
     ("nfs", "NfS", "bee", replace("bee/30/bee.txt", "0 1 2 3\n"), r"bee\.txt.*expected a track"),
     ("nfs", "NfS", "bee", replace("bee/30/bee.txt", "0 1 2 4 6 0 0\n" * 5), r"5 boxes .* 3 frames"),
     ("nfs", "NfS", "bee", remove("bee/30/bee"), r"No images in"),
@@ -303,7 +308,13 @@ FAULTS = [
     ("uav123", "UAV123", "bird1_2", remove("data_seq/UAV123/bird1"), r"775 to 1477"),
     ("uav123", "UAV123", "bird1_2", remove("data_seq/UAV123/bird1/000800.jpg"), r"703 .* 702"),
     ("otb", "OTB100", "David", remove("David/img/0400.jpg"), r"471 .*470"),
-    ("otb", "OTB100", "Jogging_2", remove("Jogging/groundtruth_rect.2.txt"), r"no file .*rect\.2"),
+    (
+        "otb",
+        "OTB100",
+        "Jogging_2",
+        remove("Jogging/groundtruth_rect.2.txt"),
+        r"Cannot read .*rect\.2",
+    ),
     (
         "vasttrack",
         "VastTrack",
@@ -362,7 +373,7 @@ UNREADABLE = [
     ("davis", "DAVIS", remove("ImageSets"), r"no list of videos"),
     ("youtube_vos", "YouTubeVOS", remove("train/meta.json"), r"no file .*meta\.json"),
     ("youtube_vos", "YouTubeVOS", replace("train/meta.json", '{"videos": 3}'), r"list of objects"),
-    ("vot", "VOT", remove("list.txt"), r"no file .*list\.txt"),
+    ("vot", "VOT", remove("list.txt"), r"Cannot read .*list\.txt"),
     ("trackingnet", "TrackingNet", remove("TRAIN_0"), r""),
     ("lasot", "LaSOT", remove("airplane"), r"no sequence of split 'train'"),
     ("got10k", "GOT10k", remove("train"), r"no sequence of split 'train'"),

@@ -37,6 +37,7 @@ def table(monkeypatch):
         ("lasot_train.txt", 1120),
         ("lasot_test.txt", 280),
         ("lasot_ext_test.txt", 150),
+        ("got10k_vot_overlap.txt", 1000),
         ("nfs.txt", 100),
         ("otb100.txt", 100),
         ("uav123.txt", 123),
@@ -138,8 +139,10 @@ def test_unknown_names_splits_and_options(tmp_path):
         make_dataset("LaSOTT")
     with pytest.raises(ConfigError, match=r"Unknown split of LaSOT 'tset'.*'test'"):
         make_dataset("LaSOT", root=tmp_path, split="tset")
-    with pytest.raises(ConfigError, match=r"Unknown option of data set 'COCO' 'lenght'.*'length'"):
+    with pytest.raises(ConfigError, match=r"'COCO': .*'lenght'; it takes .*length: 'int' = 20"):
         make_dataset("COCO", root=tmp_path, lenght=3)
+    with pytest.raises(ConfigError, match="'Mixture': missing a required argument: 'parts'"):
+        make_dataset("Mixture")
     with pytest.raises(ConfigError, match="Unknown sequence of LaSOT 'airplane-3'"):
         make_dataset("LaSOT", root=tmp_path)["airplane-3"]
 

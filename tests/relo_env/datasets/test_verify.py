@@ -40,7 +40,7 @@ def test_all_faults_are_reported(tmp_path):
     assert len(report.missing) == 278
     assert [name for name, _ in report.malformed] == ["zebra-10"]
     assert "  missing    airplane-9" in report.table
-    assert "  malformed  zebra-10: There is no file" in report.table
+    assert "  malformed  zebra-10: Cannot read" in report.table
     assert "malformed    1 sequences" in report.table
     assert steps[0] == (1, 280)
     assert steps[-1] == (280, 280)
