@@ -24,18 +24,27 @@ def read_image(path: Path | str) -> np.ndarray:
     Raises:
         FrameError: the file is missing, empty or not an image.
     """
-    # Through a buffer, since cv2.imread cannot open every path on every system.
+    image = decode(path, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def decode(path: Path | str, flags: int) -> np.ndarray:
+    """``cv2.imread`` for any path on any system.
+
+    Raises:
+        FrameError: the file is missing, empty or not an image.
+    """
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise FrameError(f"Cannot open image {path}: {error.strerror or error}.") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = cv2.imdecode(data, flags) if data.size else None
     if image is None:
         raise FrameError(
             f"Cannot decode image {path} ({data.size} bytes); expected a JPEG, PNG or another "
             "format that OpenCV reads. Copy the file anew."
         )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return image
 
 
 def list_images(folder: Path) -> list[str]:

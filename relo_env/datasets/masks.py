@@ -13,7 +13,7 @@ import numpy as np
 from relo_env.datasets.annotations import annotate, require_count
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, image_frames, read_names
-from relo_env.datasets.frames import ImageFrames, list_images
+from relo_env.datasets.frames import ImageFrames, decode, list_images
 from relo_env.errors import DataError
 
 
@@ -23,12 +23,9 @@ def read_mask(path: Path | str) -> np.ndarray:
     The file is grey, or has the palette of PASCAL VOC, which OpenCV turns into its colours.
 
     Raises:
-        DataError: the file is missing or cannot be decoded.
+        FrameError: the file is missing or cannot be decoded.
     """
-    data = np.fromfile(path, dtype=np.uint8)
-    mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if mask is None:
-        raise DataError(f"Cannot decode mask {path}; expected a PNG. Copy the file anew.")
+    mask = decode(path, cv2.IMREAD_UNCHANGED)
     if mask.ndim == 2:
         return mask
     # The palette spreads bits 0, 1, 2 of a number over the top bits of red, green, blue, bits

@@ -332,7 +332,7 @@ FAULTS = [
         "DAVIS",
         "bear_1",
         replace("Annotations/480p/bear/00001.png", b"no"),
-        r"Cannot decode mask .*00001\.png",
+        r"Cannot decode image .*00001\.png",
     ),
     (
         "youtube_vos",
