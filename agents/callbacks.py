@@ -94,6 +94,8 @@ class ImageCallback(_EveryFewRollouts):
 class CheckpointCallback(_EveryFewRollouts):
     """Keeps a run's last state, for resuming, and its network, for tracking.
 
+    Both are of a moment between two rollouts: one that is broken off is played again on resuming.
+
     Args:
         folder: gets ``state.pt`` (`agents.algorithms.state`) and ``network.safetensors``.
         every: rollouts from one checkpoint to the next.
@@ -107,9 +109,14 @@ class CheckpointCallback(_EveryFewRollouts):
         super()._on_rollout_start()
         if self.due:
             self._save()
+        self.complete = False
+
+    def _on_rollout_end(self) -> None:
+        self.complete = True
 
     def _on_training_end(self) -> None:
-        self._save()
+        if self.complete:
+            self._save()
 
     def _save(self) -> None:
         save_run_state(self.model, self.folder / "state.pt")  # type: ignore[arg-type]

@@ -146,7 +146,7 @@ class RELOVecEnv(VecEnv):
             "l": int(self._lengths[i]),
             "t": round(time.time() - self._start_time, 6),
         }
-        return {**episode, "auc": info["auc"]} if "auc" in info else episode
+        return {**episode, "auc": float(info["auc"])} if "auc" in info else episode
 
 
 def _make(env: str | VectorEnv, num_envs: int | None, kwargs: dict[str, Any]) -> VectorEnv:

@@ -7,6 +7,7 @@ import os
 import random
 from collections import deque
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def save_run_state(model: OnPolicyAlgorithm, path: str | Path) -> None:
     state = {
         "parameters": model.get_parameters(),
         "counters": {name: getattr(model, name) for name in COUNTERS},
-        "episodes": list(model.ep_info_buffer or []),
+        "episodes": json.dumps(list(model.ep_info_buffer or []), default=float),
         "environment": json.dumps(model.env.state_dict()),  # type: ignore[attr-defined]
         "torch": th.get_rng_state(),
         "cuda": th.cuda.get_rng_state_all() if th.cuda.is_available() else [],
@@ -61,7 +62,7 @@ def load_run_state(model: OnPolicyAlgorithm, path: str | Path) -> None:
     try:
         state: dict[str, Any] = th.load(path, map_location="cpu", weights_only=True)
         model.set_parameters(state["parameters"], device=model.device)
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, UnpicklingError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"{path} is not the state of this run: {error}. Expected a file that save_run_state "
             "wrote for the same algorithm, network and environment."
@@ -69,7 +70,7 @@ def load_run_state(model: OnPolicyAlgorithm, path: str | Path) -> None:
     assert model.env is not None
     for name in COUNTERS:
         setattr(model, name, state["counters"][name])
-    model.ep_info_buffer = deque(state["episodes"], maxlen=model._stats_window_size)
+    model.ep_info_buffer = deque(json.loads(state["episodes"]), maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(maxlen=model._stats_window_size)
     place = json.loads(state["environment"])
     model._last_obs = model.env.load_state_dict(place)  # type: ignore[attr-defined]
