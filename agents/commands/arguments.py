@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -16,6 +19,8 @@ from agents.tracker import RELOTracker
 from relo_env.benchmark.trackers import TrackerFactory, make_tracker_factory
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import make_dataset
+
+Config = TypeVar("Config")
 
 
 def key_value(text: str) -> tuple[str, Any]:
@@ -103,6 +108,56 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="argument of the tracker, e.g. window_exponent=0; may be repeated",
     )
+
+
+def add_config(parser: argparse.ArgumentParser, config: type) -> None:
+    """An option for each field of a configuration dataclass, explained by its docstring."""
+    hints = get_type_hints(config)
+    explained = _attributes(config)
+    group = parser.add_argument_group("settings")
+    for setting in fields(config):
+        default = _default(setting)
+        shown = "" if default in ({}, ()) else f" (default: {default})"
+        group.add_argument(
+            f"--{setting.name.replace('_', '-')}",
+            default=default,
+            help=f"{explained[setting.name].rstrip('.')}{shown}".replace("%", "%%"),
+            **_reading(hints[setting.name]),
+        )
+
+
+def config_from(options: argparse.Namespace, config: type[Config]) -> Config:
+    """The configuration that the options of `add_config` say."""
+    values = {}
+    for setting in fields(config):  # type: ignore[arg-type]
+        value, default = getattr(options, setting.name), _default(setting)
+        # argparse gathers names and pairs in lists.
+        values[setting.name] = type(default)(value) if isinstance(default, tuple | dict) else value
+    return config(**values)
+
+
+def _default(setting: Field[Any]) -> Any:
+    return setting.default if setting.default_factory is MISSING else setting.default_factory()
+
+
+def _reading(hint: Any) -> dict[str, Any]:
+    """How argparse reads a field of this type."""
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint)}
+    if get_origin(hint) is tuple:
+        return {"nargs": "*", "metavar": "NAME"}
+    if get_origin(hint) is Mapping:
+        return {"nargs": "+", "metavar": "NAME=VALUE", "type": key_value}
+    return {"type": hint, "metavar": hint.__name__.upper()}
+
+
+def _attributes(config: type) -> dict[str, str]:
+    """What the ``Attributes`` section of a docstring says of each field, on one line."""
+    section = (inspect.getdoc(config) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()).replace("`", "") for name, text in entries}
 
 
 def tracker_factory(

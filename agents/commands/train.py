@@ -1,0 +1,69 @@
+"""Train a network in RELO's two stages.
+
+`warmup` teaches encoder and box regression, supervised, to read a box off a given position;
+`policy` then teaches policy and value, by reinforcement, where to look. A run lives in the folder
+OUT: checkpoint, state to resume from, TensorBoard logs. Ctrl-C saves; --resume goes on to the same
+numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from agents.commands import arguments
+from agents.network import RELONetwork
+from agents.training import PolicyConfig, train_policy
+from agents.warmup import WarmupConfig, warmup
+
+EXAMPLES = """\
+examples:
+  relo train warmup --dataset LaSOT --network t256 --random-weights --out runs/warmup
+  relo train policy --network runs/warmup/warmup.safetensors --out runs/policy --steps 100000
+  relo train policy --algorithm grpo --algorithm-options kl_coef=0.01 --out runs/grpo
+  (the same command and) --resume                  go on with an interrupted run
+  tensorboard --logdir runs"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``relo train``."""
+    stages = parser.add_subparsers(metavar="STAGE", required=True)
+    for name, config_class, train, line in (
+        ("warmup", WarmupConfig, warmup, "stage 1: encoder and box regression, supervised"),
+        ("policy", PolicyConfig, train_policy, "stage 2: policy and value, by reinforcement"),
+    ):
+        stage = stages.add_parser(name, help=line)
+        _add_common(stage)
+        arguments.add_config(stage, config_class)
+        stage.set_defaults(run=run, config_class=config_class, train=train)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    arguments.add_dataset(parser, required=False)
+    parser.add_argument(
+        "--network",
+        metavar="N",
+        default="nano",
+        help="a checkpoint, or a preset whose weights ship (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--random-weights", action="store_true", help="--network is a preset, its weights random"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the run")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    arguments.add_device(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train a stage to its end."""
+    load = RELONetwork.from_preset if options.random_weights else RELONetwork.from_pretrained
+    checkpoint = options.train(
+        arguments.config_from(options, options.config_class),
+        network=load(options.network),
+        dataset=arguments.dataset_from(options),
+        out=options.out,
+        resume=options.resume,
+        device=options.device,
+    )
+    print(f"wrote {checkpoint}")
+    return 0

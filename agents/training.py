@@ -1,0 +1,322 @@
+"""Stage 2: reinforcement learning of policy and value on frozen features.
+
+Any of the algorithms below, through Stable-Baselines3's ``learn``. A run lives in a folder:
+``config.json``, ``state.pt`` (to go on from), ``network.safetensors`` (to track with) and
+TensorBoard's event file. A run that was killed goes on to the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from tqdm import tqdm
+
+from agents.algorithms import (
+    GRPO,
+    ActorCritic,
+    ExpectedPolicyGradient,
+    RELORolloutBuffer,
+    SelfCritical,
+)
+from agents.algorithms.state import load_run_state
+from agents.callbacks import CheckpointCallback, CreditCallback, ImageCallback
+from agents.network import RELONetwork
+from agents.policies import RELOPolicy
+from agents.proposer import NetworkProposer
+from agents.vec import RELOVecEnv
+from relo_env.benchmark.results import write_atomically
+from relo_env.datasets.base import Dataset
+from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.vector_env import TrackingVectorEnv
+
+ALGORITHMS: Mapping[str, type[OnPolicyAlgorithm]] = {
+    "actor-critic": ActorCritic,
+    "ppo": PPO,
+    "a2c": A2C,
+    "grpo": GRPO,
+    "self-critical": SelfCritical,
+    "expected-gradient": ExpectedPolicyGradient,
+}
+"""By the name that the command line takes."""
+
+SB3 = (A2C, PPO)
+"""Those that know nothing of clips and of what their policy reads, and have to be told."""
+
+GROUPED = ("grpo", "self-critical")
+"""Algorithms that compare rollouts of one clip with each other."""
+
+CONFIG, STATE, NETWORK = "config.json", "state.pt", "network.safetensors"
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """How stage 2 is trained.
+
+    Attributes:
+        algorithm: actor-critic (the paper's), ppo, a2c, grpo, self-critical or expected-gradient.
+        steps: environment steps (frames), of all environments together.
+        num_envs: clips that are played at once.
+        group_size: of them, how many play the same clip, for the algorithms that compare those.
+        clip_length: search frames of a clip.
+        search_window: tracked (a closed loop) or jittered (an open one, as the paper trains).
+        auc_weight: the reward's lambda.
+        learning_rate: of AdamW; a tenth of it over the last fifth of the steps (paper).
+        fresh_heads: draw policy and value anew before the training.
+        algorithm_options: further arguments of the algorithm, e.g. ent_coef=0.01.
+        seed: of clips, heads and sampled actions.
+        checkpoint_every: rollouts from one checkpoint to the next.
+        picture_every: rollouts from one logged picture to the next.
+
+    Raises:
+        ConfigError: an unknown algorithm, or numbers that do not fit together.
+    """
+
+    algorithm: str = "actor-critic"
+    steps: int = 100_000
+    num_envs: int = 16
+    group_size: int = 8
+    clip_length: int = 8
+    search_window: Literal["tracked", "jittered"] = "tracked"
+    auc_weight: float = 1.0
+    learning_rate: float = 1e-3
+    fresh_heads: bool = True
+    algorithm_options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    checkpoint_every: int = 10
+    picture_every: int = 10
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise ConfigError(unknown("algorithm", self.algorithm, ALGORITHMS))
+        for name in ("steps", "num_envs", "group_size", "checkpoint_every", "picture_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1.")
+        if self.algorithm in GROUPED and self.num_envs % self.group_size:
+            raise ConfigError(
+                f"{self.algorithm} plays each clip group_size={self.group_size} times; num_envs="
+                f"{self.num_envs} is not a multiple of that."
+            )
+
+
+def train_policy(
+    config: PolicyConfig,
+    *,
+    network: RELONetwork,
+    dataset: Dataset,
+    out: str | Path,
+    resume: bool = False,
+    device: str | torch.device = "cpu",
+    callbacks: Sequence[BaseCallback] = (),
+) -> Path:
+    """Train stage 2 and write its checkpoint, ``out/network.safetensors``.
+
+    Progress is shown, and logged for TensorBoard in ``out``. An interrupt ends the training after
+    the rollout at hand, with everything saved; a second one ends it at once.
+
+    Args:
+        config: see `PolicyConfig`.
+        network: trained in place, but for encoder and box regression.
+        dataset: training split.
+        out: folder of the run; made if missing.
+        resume: go on from the state in ``out``, to the same numbers as without the interruption.
+        device: where the network runs.
+        callbacks: further ones of SB3's.
+
+    Returns:
+        Path of the checkpoint.
+
+    Raises:
+        ConfigError: ``out`` holds a run and ``resume`` is False, or arguments that do not fit.
+        CheckpointError: nothing to resume from, or a run of another configuration.
+        KeyboardInterrupt: the training was interrupted; the state is saved.
+    """
+    out = Path(out)
+    if config.fresh_heads:
+        network.reset_heads(config.seed)
+    _claim(out, config, network, dataset, resume)
+    env = make_env(config, network.to(device), dataset)
+    model = make_model(config, network, env, device)
+    model.set_logger(configure(str(out), ["tensorboard"]))
+    if resume:
+        load_run_state(model, out / STATE)
+    try:
+        with deferred_interrupt() as interrupted:
+            model.learn(
+                config.steps - model.num_timesteps,
+                callback=[
+                    *([CreditCallback()] if ALGORITHMS[config.algorithm] in SB3 else []),
+                    ImageCallback(config.picture_every),
+                    CheckpointCallback(out, config.checkpoint_every),
+                    _Progress(config.steps, interrupted),
+                    *callbacks,
+                ],
+                reset_num_timesteps=False,
+                log_interval=1,
+            )
+    finally:
+        model.logger.close()
+        env.close()
+    return out / NETWORK
+
+
+def make_env(config: PolicyConfig, network: RELONetwork, dataset: Dataset) -> RELOVecEnv:
+    """The environment that an algorithm needs, with the network as its proposer."""
+    return RELOVecEnv(
+        TrackingVectorEnv(
+            config.num_envs,
+            dataset,
+            group_size=config.group_size if config.algorithm in GROUPED else 1,
+            autoreset_mode=AutoresetMode.SAME_STEP,
+            proposer=NetworkProposer(network),
+            clip_length=config.clip_length,
+            search_window=config.search_window,
+            auc_weight=config.auc_weight,
+            candidate_info=config.algorithm == "expected-gradient",
+        )
+    )
+
+
+def make_model(
+    config: PolicyConfig,
+    network: RELONetwork,
+    env: RELOVecEnv,
+    device: str | torch.device = "cpu",
+) -> OnPolicyAlgorithm:
+    """The algorithm, ready to learn.
+
+    Args:
+        config: see `PolicyConfig`.
+        network: the one that proposes in ``env``.
+        env: see `make_env`.
+        device: where losses are computed.
+    """
+    arguments: dict[str, Any] = {
+        "learning_rate": schedule(config.learning_rate),
+        "policy_kwargs": {"network": network},
+        "seed": config.seed,
+        "device": device,
+    }
+    algorithm = ALGORITHMS[config.algorithm]
+    if algorithm is PPO:
+        arguments["batch_size"] = config.num_envs * config.clip_length
+    if algorithm in SB3:
+        arguments |= {
+            "n_steps": config.clip_length,
+            "gamma": 1.0,
+            "gae_lambda": 1.0,
+            "rollout_buffer_class": RELORolloutBuffer,
+            "rollout_buffer_kwargs": {
+                "credit": "gae",
+                "keys": RELOPolicy.reads(env.observation_space),
+                "clip_length": config.clip_length,
+            },
+        }
+    return algorithm(
+        "RELOPolicy" if "RELOPolicy" in algorithm.policy_aliases else RELOPolicy,
+        env,
+        **{**arguments, **config.algorithm_options},
+    )
+
+
+def schedule(learning_rate: float) -> Any:
+    """SB3 schedule: a tenth of the learning rate over the last fifth of the training (paper)."""
+    return lambda remaining: learning_rate if remaining > 0.2 else 0.1 * learning_rate
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[threading.Event]:
+    """Within, a first Ctrl-C sets the event; a second one raises KeyboardInterrupt as ever."""
+    interrupted = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+        print("\nstopping after this rollout; Ctrl-C again stops at once", file=sys.stderr)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Progress(BaseCallback):
+    """A bar with rate, remaining time and the last clips' AUC; ends an interrupted training."""
+
+    def __init__(self, total: int, interrupted: threading.Event) -> None:
+        super().__init__()
+        self._total = total
+        self._interrupted = interrupted
+
+    def _on_training_start(self) -> None:
+        self._bar = tqdm(
+            total=self._total,
+            initial=self.num_timesteps,
+            unit="frame",
+            desc="policy stage",
+            mininterval=1,
+        )
+
+    def _on_step(self) -> bool:
+        self._bar.update(self.num_timesteps - self._bar.n)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        episodes = self.model.ep_info_buffer
+        if episodes:
+            self._bar.set_postfix_str(f"AUC {np.mean([e['auc'] for e in episodes]):.3f}")
+
+    def _on_rollout_start(self) -> None:
+        # The only place where the state is that of a boundary between two rollouts.
+        if self._interrupted.is_set():
+            self._bar.close()
+            raise KeyboardInterrupt
+
+    def _on_training_end(self) -> None:
+        self._bar.close()
+
+
+def _claim(
+    out: Path, config: PolicyConfig, network: RELONetwork, dataset: Dataset, resume: bool
+) -> None:
+    """Take a folder for a run, or check that it holds the run that is to be resumed."""
+    now = {
+        **asdict(config),
+        "network": [network.preset_name, network.changes],
+        "dataset": [dataset.name, dataset.split],
+    }
+    path = out / CONFIG
+    if not resume:
+        if path.exists():
+            raise ConfigError(f"{out} holds a run already; resume it or choose another folder.")
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(now, indent=1).encode())
+        return
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; there is no run to resume in {out}.")
+    then = json.loads(path.read_text())
+    changed = {key: then.get(key) for key, value in now.items() if value != then.get(key)}
+    if changed:
+        raise CheckpointError(
+            f"{path} was made with other settings: {changed}; resume the run with those."
+        )

@@ -1,0 +1,153 @@
+"""Stage 2 as a run: every algorithm, files, resuming after a kill, what is refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from agents.network import RELONetwork
+from agents.network.checkpoints import read_header
+from agents.training import ALGORITHMS, PolicyConfig, schedule, train_policy
+from relo_env.errors import CheckpointError, ConfigError
+from tests.toys import Squares
+
+TINY = {
+    "steps": 16,
+    "num_envs": 4,
+    "group_size": 2,
+    "clip_length": 2,
+    "checkpoint_every": 1,
+    "picture_every": 1,
+}
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.agents.test_training import train
+try:
+    train(Path(sys.argv[1]), steps=4096)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def train(out: Path, *, resume: bool = False, seed: int = 0, **changes: object) -> Path:
+    """A run on toy videos with a network of random weights."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = RELONetwork.from_preset("micro")
+    config = PolicyConfig(**{**TINY, "seed": seed, **changes})  # type: ignore[arg-type]
+    return train_policy(config, network=network, dataset=Squares(), out=out, resume=resume)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_trains_policy_and_value_only(algorithm: str, tmp_path: Path) -> None:
+    path = train(tmp_path / "run", algorithm=algorithm)
+    torch.manual_seed(0)
+    before = RELONetwork.from_preset("micro")
+    before.reset_heads(0)
+    after = RELONetwork.from_checkpoint(path).state_dict()
+    changed = {
+        ".".join(name.split(".")[:2])
+        for name, value in before.state_dict().items()
+        if not torch.equal(value, after[name])
+    }
+    assert "heads.policy" in changed
+    assert changed <= {"heads.policy", "heads.value"}
+    assert read_header(path)["stage"] == "policy"
+    assert read_header(path)["metrics"]["num_timesteps"] == 16
+
+
+def test_a_run_leaves_its_files_and_logs(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    (events,) = (tmp_path / "run").glob("events.*")
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.json", "state.pt", "network.safetensors", events.name}
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["num_envs"] == 4
+    log = EventAccumulator(str(tmp_path / "run"))
+    log.Reload()
+    assert {"rollout/auc_mean", "rollout/iou_mean", "train/value_loss"} <= set(
+        log.Tags()["scalars"]
+    )
+    assert log.Tags()["images"] == ["images/search"]
+    assert [event.step for event in log.Scalars("rollout/auc_mean")] == [8, 16]
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path: Path) -> None:
+    first, again, other = (
+        train(tmp_path / name, seed=seed).read_bytes()
+        for name, seed in (("first", 3), ("again", 3), ("other", 4))
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_stopped_goes_on_to_the_same_numbers(number: int, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(out)], stderr=subprocess.PIPE)
+    while not _steps_done(out) >= 24:
+        assert process.poll() is None, process.stderr and process.stderr.read().decode()
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+    done = _steps_done(out)
+    assert 24 <= done < 4096
+    # The whole run would take long: both go to twice as far (and no learning rate drops before).
+    config = json.loads((out / "config.json").read_text())
+    total = 2 * int(done)
+    (out / "config.json").write_text(json.dumps({**config, "steps": total}))
+    resumed = train(out, resume=True, steps=total)
+    straight = train(tmp_path / "straight", steps=total)
+    assert resumed.read_bytes() == straight.read_bytes()
+
+
+def _steps_done(out: Path) -> float:
+    path = out / "network.safetensors"
+    return read_header(path)["metrics"]["num_timesteps"] if path.exists() else 0
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
+    before = train(tmp_path / "run").read_bytes()
+    assert train(tmp_path / "run", resume=True).read_bytes() == before
+
+
+def test_learning_rate_drops_in_the_last_fifth() -> None:
+    rate = schedule(2.0)
+    assert [rate(remaining) for remaining in (1.0, 0.21, 0.2, 0.0)] == [2.0, 2.0, 0.2, 0.2]
+
+
+def test_folders_are_not_mixed_up(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no run to resume"):
+        train(tmp_path / "run", resume=True)
+    train(tmp_path / "run")
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="'num_envs': 4"):
+        train(tmp_path / "run", resume=True, num_envs=8)
+
+
+def test_a_truncated_state_is_refused(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    state = tmp_path / "run" / "state.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"state\.pt"):
+        train(tmp_path / "run", resume=True)
+
+
+def test_wrong_settings_are_explained() -> None:
+    with pytest.raises(ConfigError, match="'grpo'"):
+        PolicyConfig(algorithm="gpro")
+    with pytest.raises(ConfigError, match="num_envs is 0"):
+        PolicyConfig(num_envs=0)
+    with pytest.raises(ConfigError, match="multiple"):
+        PolicyConfig(algorithm="grpo", num_envs=6, group_size=4)
