@@ -1,0 +1,166 @@
+"""Which frames count under which protocol; parity with the official code and GOT-10k's toolkit."""
+
+import numpy as np
+import pytest
+
+from relo_env.benchmark.metrics import FIGURES, average_overlap, success_rate
+from relo_env.benchmark.protocols import PROTOCOLS, Protocol, frame_errors, get_protocol
+from relo_env.errors import ConfigError, DataError
+
+BOX = [10.0, 10.0, 20.0, 20.0]
+FAR = [200.0, 200.0, 20.0, 20.0]
+NONE = [0.0, 0.0, 0.0, 0.0]
+
+
+def figures(protocol, predicted, truth, visible=None, **kwargs):
+    truth = np.array(truth, float)
+    visible = (truth[:, 2:] > 0).all(-1) if visible is None else np.array(visible)
+    protocol = get_protocol(protocol)
+    e = frame_errors(protocol, np.array(predicted, float), truth, visible, **kwargs)
+    return {name: FIGURES[name](e) for name in protocol.figures} | {"frames": len(e)}
+
+
+class TestHandWorked:
+    """Four frames: the given one, a hit, a miss and one without target."""
+
+    predicted = (FAR, BOX, FAR, BOX)
+    truth = (BOX, BOX, BOX, NONE)
+
+    def test_clean_counts_the_first_frame_and_fails_absent_ones(self):
+        result = figures("clean", self.predicted, self.truth)
+        assert result["frames"] == 4
+        assert result["success_auc"] == pytest.approx(2 / 4 * 20 / 21)
+        assert result["P"] == result["P_norm"] == result["OP50"] == 2 / 4
+
+    def test_dev_leaves_both_out(self):
+        result = figures("dev", self.predicted, self.truth)
+        assert result["frames"] == 2
+        assert result["success_auc"] == pytest.approx(1 / 2 * 20 / 21)
+        assert result["P"] == result["P_norm"] == 1 / 2
+
+    @pytest.mark.parametrize(
+        ("dataset", "labelled", "p", "p_norm"),
+        [
+            ("LaSOT", True, 2, 2),
+            ("LaSOT", False, 2, 3),
+            ("LaSOText", True, 2, 3),
+            ("UAV123", True, 3, 3),
+            ("NfS", True, 2, 3),
+        ],
+    )
+    def test_official_calls_some_absent_frames_hits(self, dataset, labelled, p, p_norm):
+        visible = [True, True, True, not labelled]
+        result = figures("official", self.predicted, self.truth, visible, dataset=dataset)
+        assert (result["P"], result["P_norm"]) == (p / 4, p_norm / 4)
+        assert result["OP50"] == 2 / 4
+
+    def test_official_holds_the_last_box_with_area(self):
+        predicted, truth = (BOX, BOX, NONE, NONE), (BOX,) * 4
+        assert figures("official", predicted, truth)["OP75"] == 1
+        assert figures("clean", predicted, truth)["OP75"] == 1 / 2
+
+    def test_got10k_leaves_both_out_and_cuts_boxes(self):
+        predicted, truth = (FAR, [10, 10, 90, 20], FAR, BOX), (BOX, BOX, BOX, NONE)
+        result = figures("got10k", predicted, truth, frame_size=(30, 100))
+        assert result["frames"] == 2
+        assert result["AO"] == pytest.approx(1 / 2), "cut at the right edge of the frame"
+        assert result["SR0.5"] == result["SR0.75"] == 1 / 2
+
+    def test_trackingnet_rounds_to_whole_pixels(self):
+        predicted, truth = [BOX, [10.4, 9.6, 20.4, 19.6]], [BOX, BOX]
+        assert figures("trackingnet", predicted, truth)["TN_success"] == pytest.approx(0.975)
+
+
+def test_the_given_box_is_what_counts_in_frame_0():
+    assert figures("clean", [FAR, BOX], [BOX, BOX])["OP75"] == 1
+
+
+def test_inputs_are_not_written_to():
+    predicted, truth = np.array([FAR, NONE]), np.array([BOX, BOX])
+    frame_errors(get_protocol("official"), predicted, truth, np.ones(2, bool))
+    assert predicted.tolist() == [FAR, NONE]
+    assert truth.tolist() == [BOX, BOX]
+
+
+def test_no_protocol_of_that_name():
+    with pytest.raises(ConfigError, match="Did you mean 'official'"):
+        get_protocol("offical")
+
+
+@pytest.mark.parametrize("bad", [[np.nan, 0, 1, 1], [0, 0, -1, 1], [0, 0, np.inf, 1]])
+def test_boxes_that_cannot_be(bad):
+    with pytest.raises(DataError, match="frame 1"):
+        figures("clean", [BOX, bad], [BOX, BOX])
+
+
+def test_counts_that_differ():
+    with pytest.raises(DataError, match=r"\(1, 4\).*\(2, 4\)"):
+        figures("clean", [BOX], [BOX, BOX])
+
+
+def test_cutting_needs_the_frame_size():
+    with pytest.raises(ConfigError, match="frame_size"):
+        figures("got10k", [BOX], [BOX])
+
+
+def test_one_can_bring_a_protocol():
+    mine = Protocol("mine", "Only frames with target.", count_absent=False)
+    e = frame_errors(mine, np.array([BOX, BOX]), np.array([BOX, NONE]), np.array([True, False]))
+    assert len(e) == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda p: p.name)
+def test_every_figure_of_a_protocol_exists(protocol):
+    assert set(protocol.figures) <= set(FIGURES)
+    assert protocol.headline == protocol.figures[0]
+
+
+@pytest.mark.parametrize("dataset", ["lasot", "lasot_extension_subset", "uav", "nfs", "got10k"])
+def test_official_figures_equal_the_goldens(shared, dataset):
+    with np.load(shared / "official" / "golden_misc.npz") as archive:
+        golden = {k: archive[k] for k in archive.files if k.startswith("met/")}
+    labelled = dataset.startswith("lasot")
+    visible = golden["met/visible"].astype(bool) if labelled else np.ones(60, bool)
+    official = get_protocol("official")
+    e = frame_errors(official, golden["met/pred"], golden["met/anno"], visible, dataset=dataset)
+
+    valid = golden[f"met/{dataset}/valid"]
+    np.testing.assert_allclose(
+        np.where(valid, e.overlap, -1), golden[f"met/{dataset}/overlap"], rtol=0, atol=1e-9
+    )
+    np.testing.assert_allclose(e.centre, golden[f"met/{dataset}/center"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        e.centre_norm, golden[f"met/{dataset}/center_norm"], rtol=0, atol=1e-9
+    )
+    scores = [100 * FIGURES[name](e) for name in ("success_auc", "OP50", "OP75", "P", "P_norm")]
+    assert np.float32(scores) == pytest.approx(golden[f"met/{dataset}/scores"], rel=1e-6)
+
+
+def got10k_toolkit_overlaps(predicted, truth, bound):
+    """What the toolkit (0.1.3) computes, box by box in plain Python."""
+
+    def cut(box):
+        x, y = min(max(box[0], 0), bound[0]), min(max(box[1], 0), bound[1])
+        return x, y, min(max(box[2], 0), bound[0] - x), min(max(box[3], 0), bound[1] - y)
+
+    values = []
+    for a, b in zip(map(cut, predicted), map(cut, truth), strict=True):
+        w = max(min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]), 0)
+        h = max(min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]), 0)
+        union = a[2] * a[3] + b[2] * b[3] - w * h
+        values.append(min(w * h / (union + np.finfo(float).eps), 1))
+    return np.array(values)
+
+
+def test_got10k_figures_equal_the_toolkits():
+    rng = np.random.default_rng(1)
+    truth = np.concatenate([rng.uniform(-10, 80, (300, 2)), rng.uniform(5, 60, (300, 2))], axis=1)
+    predicted = truth + rng.normal(0, 8, truth.shape)
+    predicted[:, 2:] = np.abs(predicted[:, 2:])
+    visible = rng.random(300) > 0.2
+    protocol = get_protocol("got10k")
+    e = frame_errors(protocol, predicted, truth, visible, frame_size=(100, 90))
+    expected = got10k_toolkit_overlaps(predicted[1:], truth[1:], (100, 90))[visible[1:]]
+    assert e.overlap == pytest.approx(expected, abs=1e-9)
+    assert average_overlap(e) == pytest.approx(expected.mean(), abs=1e-9)
+    assert success_rate(e, 0.75) == (expected > 0.75).mean()
