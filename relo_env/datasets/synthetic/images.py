@@ -166,10 +166,13 @@ def _shrunk(image: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _opened(image: np.ndarray) -> np.ndarray:
-    """The cut-out without threads and specks, which would set its box but vanish when small."""
+    """The cut-out without threads and specks, which would set its box but vanish when small.
+
+    A cut-out that is all threads stays as it is.
+    """
     side = max(image.shape) // 32 | 1
     alpha = cv2.morphologyEx(image[..., 3], cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
-    return np.dstack([image[..., :3], alpha])
+    return np.dstack([image[..., :3], alpha]) if (alpha > 127).any() else image
 
 
 def _trimmed(image: np.ndarray, file: Path) -> np.ndarray:

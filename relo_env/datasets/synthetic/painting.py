@@ -11,6 +11,7 @@ from relo_env.datasets.synthetic.shapes import MARGIN, SUBPIXEL_BITS, Shape, can
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _LETTERS = "ABCDEFGHKLMNPRSTUXYZ0123456789"
+_THICKNESSES = (-1, 1, 1, 2, 4)
 
 
 def draw_palette(rng: np.random.Generator) -> np.ndarray:
@@ -95,7 +96,7 @@ def _scatter(rng: np.random.Generator, canvas: np.ndarray, palette: np.ndarray, 
         x, y = int(rng.integers(width)), int(rng.integers(height))
         reach = max(int(max(height, width) * 0.3 * rng.uniform(0.05, 1) ** 2), 2)
         dx, dy = (int(d) for d in rng.integers(-reach, reach + 1, 2))
-        colour, thick = _colour(rng, palette), int(rng.choice([-1, 1, 1, 2, 4]))
+        colour, thick = _colour(rng, palette), _THICKNESSES[rng.integers(len(_THICKNESSES))]
         kind = rng.integers(9)
         if kind < 2:
             cv2.line(canvas, (x, y), (x + dx, y + dy), colour, abs(thick), cv2.LINE_AA)
@@ -108,7 +109,9 @@ def _scatter(rng: np.random.Generator, canvas: np.ndarray, palette: np.ndarray, 
             corners = np.array([x, y]) + rng.integers(-reach, reach + 1, (rng.integers(3, 6), 2))
             cv2.fillPoly(canvas, [corners.astype(np.int32)], colour, cv2.LINE_AA)
         else:
-            text = "".join(rng.choice(list(_LETTERS), int(rng.integers(1, 5))))
+            text = "".join(
+                _LETTERS[i] for i in rng.integers(len(_LETTERS), size=rng.integers(1, 5))
+            )
             scale = min(max(reach / 60, 0.25), 1.0)
             cv2.putText(canvas, text, (x, y), _FONT, scale, colour, max(thick, 1), cv2.LINE_AA)
 

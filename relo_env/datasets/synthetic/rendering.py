@@ -33,8 +33,8 @@ _LONGEST_BLUR = 15
 class Frames:
     """The frames of one scene, painted when asked for.
 
-    What does not change (background, sprites, noise) is painted once, at the first frame. The
-    same scene gives the same bytes in every process and order.
+    What does not change (background, sprites, noise) is painted once, when it is first seen. The
+    same scene gives the same bytes in every process, thread and order.
     """
 
     def __init__(self, scene: Scene, cutouts: Images | None, photos: Images | None) -> None:
@@ -86,23 +86,24 @@ class _Set:
         self.shadow = self._paint_shadow(rng) if scene.film.shadow else None
         self.noise = self._paint_noise(rng)
         self.actors = (*scene.behind, scene.target, *scene.front)
-        self.sprites = self._paint_sprites()
-
-    def _paint_sprites(self) -> dict[tuple[Look, bool], Sprite]:
-        """Sprites by look and coat, fine enough for the largest actor of the look."""
-        resolution: dict[Look, float] = defaultdict(float)
+        self.resolution: dict[Look, float] = defaultdict(float)
         for actor in self.actors:
-            resolution[actor.look] = max(resolution[actor.look], actor.motion.size.max())
-        sprites: dict[tuple[Look, bool], Sprite] = {}
-        for actor in self.actors:
-            for second in (False, True) if actor.fade.any() else (False,):
-                key = actor.look, second
-                if key not in sprites:
-                    sprites[key] = self._paint(actor, second, resolution[actor.look])
-        return sprites
+            size = float(actor.motion.size.max())
+            self.resolution[actor.look] = max(self.resolution[actor.look], size)
+        self.sprites: dict[tuple[Look, bool], Sprite] = {}
 
-    def _paint(self, actor: Actor, second: bool, resolution: float) -> Sprite:
-        look = actor.look
+    def _sprite(self, actor: Actor, second: bool = False) -> Sprite:
+        """The sprite of an actor in its first or second coat, painted when first seen.
+
+        Two threads may both paint it: they paint the same.
+        """
+        key = actor.look, second
+        if key not in self.sprites:
+            self.sprites[key] = self._paint(actor, second)
+        return self.sprites[key]
+
+    def _paint(self, actor: Actor, second: bool) -> Sprite:
+        look, resolution = actor.look, self.resolution[actor.look]
         if look.cutout is not None and self.cutouts is not None:
             return cutout_sprite(self.cutouts.cutout(look.cutout), resolution)
         rng = np.random.default_rng([look.texture_seed, int(second)])
@@ -196,19 +197,15 @@ class _Set:
 
     def _canvas(self, actor: Actor, index: int) -> np.ndarray:
         """The actor on its canvas: parts swung, textures faded, bent."""
-        fade = actor.fade[index]
-        level = self._level(actor, index)
-        canvas = _assembled(self.sprites[actor.look, False], level, actor.motion, index)
+        fade, sprite = actor.fade[index], self._sprite(actor)
+        # The coarsest level of the pyramid that is still as fine as the actor is shown.
+        excess = sprite.side / (1 + 2 * MARGIN) / actor.motion.size[index].max()
+        level = min(max(int(np.log2(excess)), 0), LEVELS - 1)
+        canvas = _assembled(sprite, level, actor.motion, index)
         if fade > 0:
-            other = _assembled(self.sprites[actor.look, True], level, actor.motion, index)
+            other = _assembled(self._sprite(actor, second=True), level, actor.motion, index)
             canvas = cv2.addWeighted(canvas, 1 - fade, other, fade, 0)
         return _bent(canvas, actor.motion, index)
-
-    def _level(self, actor: Actor, index: int) -> int:
-        """The pyramid's coarsest level that is still as fine as the actor is shown."""
-        unit = self.sprites[actor.look, False].side / (1 + 2 * MARGIN)
-        excess = unit / actor.motion.size[index].max()
-        return int(np.clip(np.floor(np.log2(excess)), 0, LEVELS - 1))
 
     def _develop(self, frame: np.ndarray, rng: np.random.Generator, gain: np.ndarray) -> np.ndarray:
         """Light, lens, sensor and compression."""
