@@ -50,20 +50,15 @@ class TokenState:
 
     @classmethod
     def join(cls, states: Sequence[TokenState | None]) -> TokenState | None:
-        """One state for several sequences; None stands for one sequence at its first frame."""
+        """One state for N sequences from the state of each; None for one at its first frame."""
         known = [state for state in states if state is not None]
         if not known:
             return None
-        if len(known) == len(states) and all(state.valid is None for state in known):
-            return cls(torch.cat([state.rows for state in known]))
-        rows = [torch.zeros_like(known[0].rows[:1]) if s is None else s.rows for s in states]
-        valid = [
-            torch.full((len(part),), state is not None, device=part.device)
-            if state is None or state.valid is None
-            else state.valid
-            for part, state in zip(rows, states, strict=True)
-        ]
-        return cls(torch.cat(rows), torch.cat(valid))
+        missing = torch.zeros_like(known[0].rows)
+        rows = torch.cat([missing if state is None else state.rows for state in states])
+        if len(known) == len(states):
+            return cls(rows)
+        return cls(rows, torch.tensor([state is not None for state in states], device=rows.device))
 
 
 class TemporalTokens(nn.Module):
