@@ -128,7 +128,7 @@ class ClipSampler:
         jitter = None
         if self.config.search_window == "jittered":
             size, place = rng.standard_normal((len(searches), 2)), rng.random((len(searches), 2))
-            jitter = np.concatenate([size, place - 0.5], axis=-1)
+            jitter = self.config.jitter * np.concatenate([size, place - 0.5], axis=-1)
         return Clip(video, templates, searches, augmentation, jitter)
 
     def _whole(self, video: Sequence, start: int) -> tuple[np.ndarray, np.ndarray]:

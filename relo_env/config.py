@@ -84,6 +84,7 @@ class ClipConfig:
             tracked and ordered for jittered windows.
         max_stride: consecutive frames are drawn at a random stride up to this many frames.
         max_interval: ordered and causal frames lie within this many frames of a base frame.
+        jitter: how far jittered windows lie from the truth; 1 is the official distance.
     """
 
     mode: Literal["clip", "sequence"] = "clip"
@@ -92,6 +93,7 @@ class ClipConfig:
     frame_sampling: Literal["consecutive", "ordered", "causal"] | None = None
     max_stride: int = 4
     max_interval: int = 400
+    jitter: float = 1.0
 
     def __post_init__(self) -> None:
         _choose("mode", self.mode, ("clip", "sequence"))
@@ -103,6 +105,7 @@ class ClipConfig:
             _require(
                 isinstance(value, int) and value > 0, f"{name} is {value!r}; expected an int > 0."
             )
+        _require(self.jitter >= 0, f"jitter is {self.jitter!r}; expected a number >= 0.")
         _require(
             not (self.mode == "sequence" and self.search_window == "jittered"),
             'search_window="jittered" draws windows around the ground truth of a clip; '

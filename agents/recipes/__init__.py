@@ -1,0 +1,1 @@
+"""Named training recipes: data and settings with which anyone can train the networks again."""

@@ -1,0 +1,493 @@
+"""Stage 1: encoder and box regression learn to read a good box off a given position.
+
+The paper says nothing about *where* to look in this stage: a box is supervised at the position of
+the true centre only (METHOD section 2). Beside it, on detached features, the heat-map prior is
+trained, which is the baseline that the policy stage has to beat.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from agents.network import HeadOutputs, RELONetwork, normalize_crops
+from agents.network.checkpoints import save_checkpoint
+from agents.warmup_loss import SUPERVISION, WarmupLosses, overlaps, true_cells, warmup_loss
+from relo_env.batch import EpisodeBatch
+from relo_env.boxes import cxcywh_to_xywh
+from relo_env.config import CropConfig
+from relo_env.datasets.base import Dataset
+from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.rendering import draw
+
+CHECKPOINT = "warmup.safetensors"
+STATE = "warmup.state.pt"
+
+
+@dataclass(frozen=True)
+class WarmupConfig:
+    """How stage 1 is trained.
+
+    Attributes:
+        steps: gradient steps.
+        clips: clips a step.
+        clip_length: search frames of a clip; temporal tokens pass from one to the next.
+        max_interval: frames of a clip lie within this many frames of a base frame.
+        jitter: distance of the search windows from the truth; 1 is the paper's.
+        learning_rate: of heads, temporal tokens and type embeddings.
+        encoder_learning_rate: of the rest of the encoder, which usually comes pretrained.
+        frozen: prefixes of parameter names that are not trained.
+        weight_decay: AdamW's.
+        max_gradient_norm: gradients are scaled down to this norm.
+        supervision: where boxes are supervised, see `agents.warmup_loss.warmup_loss`.
+        shared_prior: let the prior's loss train the encoder too, as the public code does.
+        amp: bfloat16 autocast.
+        seed: every clip follows from it and from the step's number.
+        num_workers: processes that make clips; 0 makes them in this one.
+        save_every: steps between two checkpoints.
+        log_every: steps between two rows of scalars.
+        picture_every: steps between two pictures.
+    """
+
+    steps: int = 10_000
+    clips: int = 8
+    clip_length: int = 2
+    max_interval: int = 100
+    jitter: float = 1.0
+    learning_rate: float = 1e-3
+    encoder_learning_rate: float = 6e-5
+    frozen: tuple[str, ...] = ()
+    weight_decay: float = 1e-4
+    max_gradient_norm: float = 1.0
+    supervision: str = "centre"
+    shared_prior: bool = False
+    amp: bool = False
+    seed: int = 0
+    num_workers: int = 0
+    save_every: int = 200
+    log_every: int = 10
+    picture_every: int = 100
+
+    def __post_init__(self) -> None:
+        if self.supervision not in SUPERVISION:
+            raise ConfigError(unknown("supervision", self.supervision, SUPERVISION))
+        for name in ("steps", "clips", "clip_length", "save_every", "log_every", "picture_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1.")
+
+
+class ClipBatch(NamedTuple):
+    """Clips of one step: N clips of T search frames.
+
+    Attributes:
+        templates: uint8 ``(N, K, 3, Hz, Wz)``.
+        template_boxes: float32 ``(N, K, 4)``, xywh as fractions of the crop.
+        searches: uint8 ``(T, N, 3, Hx, Wx)``.
+        targets: float32 ``(T, N, 4)``, cxcywh01 of the search crop.
+    """
+
+    templates: Tensor
+    template_boxes: Tensor
+    searches: Tensor
+    targets: Tensor
+
+
+class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
+    """Batch i of an endless row of batches; the same i gives the same clips in any process.
+
+    Clips and crops are those of the environment with ``search_window="jittered"``.
+
+    Args:
+        dataset: where clips come from.
+        crop: sizes of the crops.
+        clips: clips a batch.
+        clip_length: search frames a clip.
+        max_interval: reach of a clip's frames.
+        jitter: distance of the search windows from the truth; 1 is the paper's.
+        seed: first number of every clip's seed.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        crop: CropConfig,
+        *,
+        clips: int,
+        clip_length: int,
+        max_interval: int = 100,
+        jitter: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.seed = seed
+        self.clip_length = clip_length
+        self.batch = EpisodeBatch(
+            clips,
+            dataset=dataset,
+            search_window="jittered",
+            clip_length=clip_length,
+            max_interval=max_interval,
+            jitter=jitter,
+            action_mode="box",
+            **asdict(crop),
+        )
+
+    def __getitem__(self, index: int) -> ClipBatch:
+        rows = range(self.batch.num_rows)
+        seeds = np.random.SeedSequence([self.seed, index]).generate_state(len(rows), np.uint64)
+        self.batch.start(rows, seeds.tolist(), {})
+        episodes = self.batch.episodes
+        templates = np.stack([episode.templates for episode in episodes])
+        template_boxes = np.stack([episode.template_boxes for episode in episodes])
+        searches, targets = [], []
+        for _ in range(self.clip_length):
+            searches.append(np.stack([e.crop_image.transpose(2, 0, 1) for e in episodes]))
+            targets.append(np.stack([e.target_box01 for e in episodes]))
+            self.batch.act(rows, targets[-1])
+        return ClipBatch(
+            torch.from_numpy(templates),
+            torch.from_numpy(template_boxes),
+            torch.from_numpy(np.stack(searches)),
+            torch.from_numpy(np.stack(targets)).float(),
+        )
+
+
+def read_clips(
+    network: RELONetwork, batch: ClipBatch, *, shared_prior: bool = False
+) -> HeadOutputs:
+    """Candidates and prior of all frames, ``(T * N, ...)``: first those of all clips' first frame.
+
+    Temporal tokens pass from frame to frame without gradient.
+
+    Args:
+        network: in training or evaluation mode.
+        batch: on the network's device.
+        shared_prior: do not detach the prior from the encoder.
+    """
+    cache = network.encode_templates(normalize_crops(batch.templates), batch.template_boxes)
+    tokens, frames = None, []
+    for search in normalize_crops(batch.searches):
+        features, tokens = network.encode(cache, None, search, tokens)
+        frames.append(features)
+    features = torch.cat(frames)
+    boxes = network.heads(features, only=("boxes",))
+    prior = network.heads(features if shared_prior else features.detach(), only=("prior",))
+    return HeadOutputs(candidates=boxes.candidates, prior=prior.prior)
+
+
+def warmup(
+    config: WarmupConfig,
+    *,
+    network: RELONetwork,
+    dataset: Dataset,
+    out: str | Path,
+    resume: bool = False,
+    device: str | torch.device = "cpu",
+) -> Path:
+    """Train stage 1 and write its checkpoint, ``out/warmup.safetensors``.
+
+    Progress is shown and logged for TensorBoard in ``out``. An interrupt saves before it passes on.
+
+    Args:
+        config: see `WarmupConfig`.
+        network: trained in place; load pretrained weights into it before.
+        dataset: training split.
+        out: folder of checkpoint, state and logs; made if missing.
+        resume: go on from the state in ``out``, to the same numbers as without the interruption.
+        device: where the network runs.
+
+    Returns:
+        Path of the checkpoint.
+
+    Raises:
+        ConfigError: ``out`` holds a run and ``resume`` is False, or frozen names nothing.
+        CheckpointError: nothing to resume from, or a run of another configuration.
+    """
+    return Warmup(config, network, dataset, Path(out), resume, torch.device(device)).run()
+
+
+class Warmup:
+    """One run of `warmup`.
+
+    Attributes:
+        step: gradient steps done.
+    """
+
+    def __init__(
+        self,
+        config: WarmupConfig,
+        network: RELONetwork,
+        dataset: Dataset,
+        out: Path,
+        resume: bool,
+        device: torch.device,
+    ) -> None:
+        self.config, self.out, self.device = config, out, device
+        self.network = network.to(device)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(network, config), weight_decay=config.weight_decay
+        )
+        self.batches = ClipBatches(
+            dataset,
+            network.crop,
+            clips=config.clips,
+            clip_length=config.clip_length,
+            max_interval=config.max_interval,
+            jitter=config.jitter,
+            seed=config.seed,
+        )
+        self.step = 0
+        if resume:
+            self._load()
+        elif (out / STATE).exists():
+            raise ConfigError(f"{out} holds a run already; resume it or choose another folder.")
+        out.mkdir(parents=True, exist_ok=True)
+
+    def run(self) -> Path:
+        """Train to the end."""
+        self.network.train()
+        with SummaryWriter(str(self.out), purge_step=self.step) as self.writer:
+            try:
+                for batch in self._progress():
+                    with HeldInterrupt():
+                        self._step(batch)
+            except KeyboardInterrupt:
+                self.save()
+                raise
+        self.save()
+        self.network.eval()
+        return self.out / CHECKPOINT
+
+    def save(self) -> None:
+        """Write checkpoint and state; each is replaced whole."""
+        state = {
+            "config": asdict(self.config),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "torch_rng": torch.get_rng_state(),
+        }
+        temporary = self.out / f".{STATE}.{os.getpid()}"
+        torch.save(state, temporary)
+        os.replace(temporary, self.out / STATE)
+        metrics = {"step": self.step, "frames": self.step * self._frames}
+        save_checkpoint(self.network, self.out / CHECKPOINT, stage="warmup", metrics=metrics)
+
+    def _load(self) -> None:
+        path = self.out / STATE
+        if not path.exists():
+            raise CheckpointError(f"{path} does not exist; there is no run to resume.")
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        now = asdict(self.config)
+        changed = [name for name, value in state["config"].items() if now[name] != value]
+        if changed:
+            raise CheckpointError(
+                f"{path} was made with other settings of {changed}: "
+                f"{ {name: state['config'][name] for name in changed} }; resume with those."
+            )
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["torch_rng"].cpu())
+
+    @property
+    def _frames(self) -> int:
+        return self.config.clips * self.config.clip_length
+
+    def _progress(self) -> Iterator[ClipBatch]:
+        """The batches that are left, with a bar that shows rate and remaining time."""
+        steps = range(self.step, self.config.steps)
+        loader = DataLoader(
+            self.batches, batch_size=None, sampler=steps, num_workers=self.config.num_workers
+        )
+        self._bar = tqdm(loader, "warm-up", self.config.steps, initial=self.step, unit="step")
+        self._since = (self.step, time.perf_counter())
+        return iter(self._bar)
+
+    def _step(self, batch: ClipBatch) -> None:
+        losses = self._update(ClipBatch(*(part.to(self.device) for part in batch)))
+        self.step += 1
+        if self.step % self.config.log_every == 0:
+            self._log(losses)
+        if self.step % self.config.picture_every == 0:
+            self._log_picture(batch)
+        if self.step % self.config.save_every == 0:
+            self.save()
+
+    def _update(self, batch: ClipBatch) -> WarmupLosses:
+        factor = schedule(self.step, self.config.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.amp):
+            outputs = read_clips(self.network, batch, shared_prior=self.config.shared_prior)
+        losses = warmup_loss(
+            outputs.candidates,
+            outputs.prior,
+            batch.targets.flatten(0, 1),
+            grid=self.network.crop.grid,
+            supervision=self.config.supervision,
+        )
+        self.optimizer.zero_grad()
+        losses.total.backward()
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        clip_grad_norm_(trained, self.config.max_gradient_norm, error_if_nonfinite=True)
+        self.optimizer.step()
+        return WarmupLosses(*(value.detach() for value in losses))
+
+    def _log(self, losses: WarmupLosses) -> None:
+        step, now = self.step, time.perf_counter()
+        rate = (step - self._since[0]) * self._frames / (now - self._since[1])
+        self._since = (step, now)
+        for name, value in losses._asdict().items():
+            self.writer.add_scalar(f"warmup/{name}", float(value), step)
+        self.writer.add_scalar("warmup/frames_per_second", rate, step)
+        learning_rate = self.optimizer.param_groups[0]["lr"]
+        self.writer.add_scalar("warmup/learning_rate", learning_rate, step)
+        self._bar.set_postfix(
+            loss=f"{float(losses.total):.3f}", iou=f"{float(losses.iou):.3f}", fps=f"{rate:.0f}"
+        )
+
+    @torch.no_grad()
+    def _log_picture(self, batch: ClipBatch) -> None:
+        """First crop of a batch: score map, the prior's candidate (red), the true box (green)."""
+        first = ClipBatch(*(part[:1] for part in batch[:2]), *(part[:1, :1] for part in batch[2:]))
+        first = ClipBatch(*(part.to(self.device) for part in first))
+        self.network.eval()
+        outputs = read_clips(self.network, first)
+        self.network.train()
+        size = self.network.crop.search_size
+        chosen = outputs.candidates[0, outputs.prior[0].argmax()].cpu().numpy()
+        picture = draw(
+            first.searches[0, 0].permute(1, 2, 0).cpu().numpy(),
+            box=cxcywh_to_xywh(chosen) * size,
+            target_box=cxcywh_to_xywh(first.targets[0, 0].cpu().numpy()) * size,
+            scores=outputs.prior[0].unflatten(0, self.network.crop.grid).cpu().numpy(),
+        )
+        self.writer.add_image("warmup/search", picture, self.step, dataformats="HWC")
+
+
+class HeldInterrupt:
+    """Holds Ctrl-C back until the block is done, so that a step is done whole or not at all."""
+
+    def __enter__(self) -> None:
+        self._came = False
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._before = signal.signal(signal.SIGINT, self._hold)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGINT, self._before)
+        if self._came:
+            raise KeyboardInterrupt
+
+    def _hold(self, *signal_and_frame: object) -> None:
+        self._came = True
+
+
+def parameter_groups(network: RELONetwork, config: WarmupConfig) -> list[dict[str, Any]]:
+    """Optimiser groups of what is trained: new parts first, then the encoder's body.
+
+    Frozen parameters need no gradient from here on; policy and value belong to stage 2.
+
+    Raises:
+        ConfigError: a prefix of ``config.frozen`` names no parameter.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    for prefix in config.frozen:
+        if not any(name.startswith(prefix) for name in names):
+            raise ConfigError(unknown("frozen parameter", prefix, names))
+    new: list[nn.Parameter] = []
+    body: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        if name.startswith(("heads.policy.", "heads.value.")):
+            continue
+        if name.startswith(config.frozen):
+            parameter.requires_grad_(False)
+        elif name.startswith("encoder.") and not name.startswith(_NEW_IN_ENCODER):
+            body.append(parameter)
+        else:
+            new.append(parameter)
+    return [
+        {"params": new, "initial_lr": config.learning_rate},
+        {"params": body, "initial_lr": config.encoder_learning_rate},
+    ]
+
+
+_NEW_IN_ENCODER = ("encoder.temporal.", "encoder.search_token", "encoder.template_")
+
+RAMP = 50
+"""Steps over which the learning rate rises from 0."""
+
+
+def schedule(step: int, steps: int) -> float:
+    """Factor on the learning rate: a short ramp, then 1, falling to 0 over the second half."""
+    return min(1.0, (step + 1) / RAMP, 2 * (1 - step / steps))
+
+
+class WarmupFigures(NamedTuple):
+    """Mean IoU of one choice of position over held-back frames.
+
+    Attributes:
+        true_cell: the position of the true centre, which stage 1 trains.
+        prior: the prior's best position, which is the baseline.
+        oracle: the best position, which bounds every policy.
+        random: a uniformly random position, in expectation.
+    """
+
+    true_cell: float
+    prior: float
+    oracle: float
+    random: float
+
+
+@torch.no_grad()
+def evaluate_warmup(
+    network: RELONetwork,
+    batches: Iterable[ClipBatch],
+    *,
+    amp: bool = False,
+) -> WarmupFigures:
+    """What boxes can be had from a network, and which of them the prior takes.
+
+    Args:
+        network: on any device.
+        batches: of held-back clips, e.g. ``ClipBatches(...)`` indexed from 0 on.
+        amp: bfloat16 autocast.
+    """
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    figures = []
+    for batch in batches:
+        batch = ClipBatch(*(part.to(device) for part in batch))
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            outputs = read_clips(network, batch)
+        targets = batch.targets.flatten(0, 1)
+        ious = overlaps(outputs.candidates, targets[:, None])
+        rows = torch.arange(len(ious), device=device)
+        figures.append(
+            torch.stack(
+                [
+                    ious[rows, true_cells(targets, network.crop.grid)],
+                    ious[rows, outputs.prior.argmax(1)],
+                    ious.amax(1),
+                    ious.mean(1),
+                ]
+            )
+        )
+    network.train(was_training)
+    return WarmupFigures(*torch.cat(figures, dim=1).mean(1).tolist())
