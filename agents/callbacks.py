@@ -104,6 +104,7 @@ class CheckpointCallback(_EveryFewRollouts):
     def __init__(self, folder: str | Path, every: int = 10):
         super().__init__(every)
         self.folder = Path(folder)
+        self.complete = False
 
     def _on_rollout_start(self) -> None:
         super()._on_rollout_start()
