@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -78,7 +77,7 @@ def make_tracker_factory(
             f"Tracker {spec!r} is neither 'static', 'opencv:<algorithm>' nor 'module:factory'."
         )
     _resolve(spec)
-    return TrackerFactory(name, spec, MappingProxyType(kwargs), bool(fresh_process))
+    return TrackerFactory(name, spec, kwargs, bool(fresh_process))
 
 
 def _resolve(target: str) -> Any:

@@ -1,0 +1,238 @@
+"""Running trackers: resume, failures, processes, progress."""
+
+import multiprocessing
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from relo_env.benchmark.evaluation import evaluate, summary_table
+from relo_env.benchmark.results import read_boxes, read_score_maps, read_seconds, read_speed
+from relo_env.benchmark.runner import run, track_sequence
+from relo_env.benchmark.trackers import make_tracker_factory
+from relo_env.errors import ConfigError, DataError, ReloError
+from tests.toys import Squares, square_video
+
+TOYS = "tests.benchmark.toy_trackers"
+BRIGHTEST = make_tracker_factory(f"{TOYS}:Brightest", name="brightest")
+
+
+def files(folder):
+    """Bytes of the box files of a folder."""
+    return {p.name: p.read_bytes() for p in folder.glob("*.txt") if "_time" not in p.name}
+
+
+def test_an_exact_tracker_gets_full_marks(tmp_path):
+    dataset = Squares()
+    result = run(BRIGHTEST, dataset, tmp_path, progress=False)
+    assert result.folder == tmp_path / "brightest" / "Squares"
+    assert result.finished == tuple(dataset.names)
+    assert result.frames == 4 * 30
+    assert not result.failed
+    assert result.describe_failures() == ""
+    for name in dataset.names:
+        assert (read_boxes(result.folder, name) == dataset[name].boxes).all()
+
+    evaluation = evaluate(result.folder, dataset)
+    assert evaluation.tracker == "brightest"
+    assert evaluation.mean("success_auc") == pytest.approx(20 / 21)
+    assert evaluation.interval("P") == (1.0, 1.0)
+    assert "95.2" in summary_table([evaluation])
+
+
+def test_speeds_are_told_apart(tmp_path):
+    result = run(BRIGHTEST, Squares(count=1), tmp_path, progress=False)
+    assert len(read_seconds(result.folder, "square-0")) == 30
+    speed = read_speed(result.folder, ["square-0"])
+    assert speed.model == pytest.approx(1000)
+    assert speed.end_to_end < speed.tracker
+
+
+def test_score_maps_are_kept_on_demand(tmp_path):
+    run(BRIGHTEST, Squares(count=1), tmp_path / "without", progress=False)
+    assert read_score_maps(tmp_path / "without/brightest/Squares", "square-0") is None
+    run(BRIGHTEST, Squares(count=1), tmp_path / "with", keep_score_maps=True, progress=False)
+    maps = read_score_maps(tmp_path / "with/brightest/Squares", "square-0")
+    assert maps.shape == (30, 9, 12)
+    assert maps[0].max() == 0, "the first frame has none"
+    assert (maps[1:].reshape(29, -1).max(1) == 255).all()
+
+
+def test_a_second_run_skips_what_is_finished(tmp_path):
+    run(BRIGHTEST, Squares(), tmp_path, sequences=["square-1"], progress=False)
+    again = run(BRIGHTEST, Squares(), tmp_path, progress=False)
+    assert again.skipped == ("square-1",)
+    assert again.finished == ("square-0", "square-2", "square-3")
+
+
+def test_half_a_file_is_tracked_again(tmp_path):
+    folder = run(BRIGHTEST, Squares(), tmp_path, progress=False).folder
+    before = files(folder)
+    half = folder / "square-2.txt"
+    half.write_bytes(half.read_bytes()[:200])
+    assert run(BRIGHTEST, Squares(), tmp_path, progress=False).finished == ("square-2",)
+    assert files(folder) == before
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
+    script = tmp_path / "track.py"
+    script.write_text(
+        "from relo_env.benchmark.runner import run\n"
+        "from relo_env.benchmark.trackers import make_tracker_factory\n"
+        "from tests.toys import Squares\n"
+        f"tracker = make_tracker_factory('{TOYS}:KilledOnce', name='t', "
+        f"marker={str(tmp_path / 'marker')!r})\n"
+        f"run(tracker, Squares(), {str(tmp_path / 'out')!r}, progress=False)\n"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path), "PATH": ""}
+    killed = subprocess.run([sys.executable, script], env=environment)
+    assert killed.returncode == -9
+    folder = tmp_path / "out" / "t" / "Squares"
+    assert set(files(folder)) == {"square-0.txt", "square-1.txt"}
+
+    subprocess.run([sys.executable, script], env=environment, check=True)
+    whole = run(BRIGHTEST, Squares(), tmp_path / "whole", progress=False).folder
+    assert files(folder) == files(whole)
+
+
+def test_boxes_do_not_depend_on_the_number_of_workers(tmp_path):
+    one = run(BRIGHTEST, Squares(), tmp_path / "1", progress=False).folder
+    result = run(BRIGHTEST, Squares(), tmp_path / "2", workers=2, progress=False)
+    assert sorted(result.finished) == list(Squares().names)
+    assert files(result.folder) == files(one)
+
+
+def test_a_fresh_process_a_sequence(tmp_path):
+    counting = make_tracker_factory(f"{TOYS}:Counting", name="counting")
+    dataset = Squares(count=2)
+    same = run(counting, dataset, tmp_path / "same", progress=False).folder
+    assert [read_boxes(same, name)[1, 0] for name in dataset.names] == [1, 2]
+    fresh = run(counting, dataset, tmp_path / "fresh", fresh_process=True, progress=False).folder
+    assert [read_boxes(fresh, name)[1, 0] for name in dataset.names] == [1, 1]
+
+
+class TestFailures:
+    def test_a_broken_frame_costs_its_sequence_only(self, tmp_path):
+        dataset = Squares()
+        dataset.videos["square-1"] = square_video("square-1", broken=(7,))
+        result = run(BRIGHTEST, dataset, tmp_path, progress=False)
+        assert set(result.failed) == {"square-1"}
+        assert "frame 7 of a toy video is broken" in result.failed["square-1"]
+        assert len(result.finished) == 3
+        assert "1 of 4 sequences failed" in result.describe_failures()
+        assert not list(result.folder.glob("square-1*"))
+
+    def test_a_sequence_that_cannot_be_loaded(self, tmp_path):
+        class Partly(Squares):
+            def load(self, name):
+                if name == "square-2":
+                    raise DataError("groundtruth.txt is missing")
+                return super().load(name)
+
+        result = run(BRIGHTEST, Partly(), tmp_path, progress=False)
+        assert "groundtruth.txt is missing" in result.failed["square-2"]
+        assert len(result.finished) == 3
+
+    def test_a_box_that_is_none(self, tmp_path):
+        tracker = make_tracker_factory(f"{TOYS}:NotANumber")
+        result = run(tracker, Squares(count=1), tmp_path, progress=False)
+        assert "box for frame 1 of 'square-0'" in result.failed["square-0"]
+
+    def test_no_target_in_the_first_frame(self):
+        with pytest.raises(DataError, match="absent in frame 0"):
+            list(track_sequence(BRIGHTEST(), square_video(absent=(0,))))
+
+    def test_a_process_that_dies_costs_its_sequence_only(self, tmp_path):
+        dataset = Squares(count=3)
+        dataset.videos["square-0"] = square_video("square-0", size=(120, 72))
+        tracker = make_tracker_factory(f"{TOYS}:DiesOnBigFrames")
+        result = run(tracker, dataset, tmp_path, workers=2, progress=False)
+        assert set(result.failed) == {"square-0"}
+        assert "exit code -9" in result.failed["square-0"]
+        assert sorted(result.finished) == ["square-1", "square-2"]
+        assert not multiprocessing.active_children()
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_tracker_that_cannot_be_built_ends_the_run(self, tmp_path, workers):
+        tracker = make_tracker_factory(f"{TOYS}:cannot_be_built")
+        with pytest.raises((RuntimeError, ReloError), match="no weights today"):
+            run(tracker, Squares(count=2), tmp_path, workers=workers, progress=False)
+        assert not multiprocessing.active_children()
+
+    def test_an_unknown_sequence(self, tmp_path):
+        with pytest.raises(ConfigError, match="square-9"):
+            run(BRIGHTEST, Squares(), tmp_path, sequences=["square-9"], progress=False)
+
+
+def test_progress_is_shown_or_not(tmp_path, capsys):
+    run(BRIGHTEST, Squares(count=2), tmp_path / "a", progress=False)
+    assert capsys.readouterr().err == ""
+    run(BRIGHTEST, Squares(count=2), tmp_path / "b")
+    bar = capsys.readouterr().err
+    assert "60/60" in bar
+    assert "frame/s" in bar
+    assert "2/2 sequences, 0 failed" in bar
+
+
+def test_progress_comes_before_the_end_of_a_long_sequence():
+    class Slow:
+        def init(self, frame, box): ...
+
+        def update(self, frame):
+            time.sleep(0.03)
+            return (0.0, 0.0, 1.0, 1.0), 1.0
+
+    steps = [event.frames for event in track_sequence(Slow(), square_video())]
+    assert len(steps) > 2
+    assert sum(steps) == 30
+
+
+class TestEvaluation:
+    def test_missing_results_are_an_error_unless_allowed(self, tmp_path):
+        dataset = Squares()
+        folder = run(BRIGHTEST, dataset, tmp_path, sequences=["square-0"], progress=False).folder
+        with pytest.raises(DataError, match=r"1 of 4 sequences.*square-1"):
+            evaluate(folder, dataset)
+        partly = evaluate(folder, dataset, allow_missing=True)
+        assert partly.missing == ("square-1", "square-2", "square-3")
+        assert "1/4" in summary_table([partly])
+
+    def test_another_length_is_an_error(self, tmp_path):
+        (tmp_path / "square-0.txt").write_text("1,2,3,4\n")
+        with pytest.raises(DataError, match="has 1 boxes, expected 30"):
+            evaluate(tmp_path, Squares(count=1))
+
+    def test_pooled_means_weigh_sequences_by_frames(self, tmp_path):
+        dataset = Squares(count=2)
+        dataset.videos["square-1"] = square_video("square-1", length=11)
+        for name in dataset.names:
+            length = len(dataset[name])
+            boxes = dataset[name].boxes if name == "square-1" else np.ones((length, 4))
+            np.savetxt(tmp_path / f"{name}.txt", boxes, delimiter="\t")
+        pooled = evaluate(tmp_path, dataset, protocol="got10k")
+        assert pooled.mean("AO") == pytest.approx(10 / 39)
+        assert evaluate(tmp_path, dataset, protocol="dev").mean("AO") == pytest.approx(1 / 2)
+
+    def test_a_sequence_without_counting_frames_is_in_no_mean(self, tmp_path):
+        dataset = Squares(count=2)
+        dataset.videos["square-1"] = square_video("square-1", absent=tuple(range(1, 30)))
+        folder = run(BRIGHTEST, dataset, tmp_path, progress=False).folder
+        assert evaluate(folder, dataset, protocol="dev").mean("AO") == 1.0
+
+    def test_only_like_is_compared(self, tmp_path):
+        folder = run(BRIGHTEST, Squares(), tmp_path, progress=False).folder
+        both = [evaluate(folder, Squares(), protocol=name) for name in ("clean", "dev")]
+        with pytest.raises(DataError, match=r"clean, .*dev"):
+            summary_table(both)
+
+
+def test_opencv_mil_on_a_real_sequence(dev_root, tmp_path):
+    from relo_env.datasets.registry import make_dataset
+
+    dataset = make_dataset("Folder", root=dev_root)
+    mil = make_tracker_factory("opencv:MIL")
+    result = run(mil, dataset, tmp_path, sequences=["Crossing"], progress=False)
+    evaluation = evaluate(result.folder, dataset, protocol="dev", sequences=["Crossing"])
+    assert evaluation.mean("success_auc") == pytest.approx(0.180, abs=0.02)
