@@ -1,4 +1,4 @@
-"""A user's own cut-outs and photographs, read lazily and kept in a small cache."""
+"""A user's own cut-outs and photographs, read when needed; cut-outs stay in a small cache."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from relo_env.errors import DataError, FrameError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 _CACHED = 256
+"""Cut-outs and shapes that are kept, a few ten MB at most."""
 _CUTOUT_SIDE = 192
 _PHOTO_SIDE = 640
 
 
 class Images:
-    """Images by index, each a file, with one cache of bounded size. Safe to share by threads.
+    """Images by index. Safe to share by threads.
 
     Attributes:
         files: an image and, for a cut-out of two files, its mask.
@@ -80,8 +81,13 @@ class Images:
         self.__init__(state["files"])  # type: ignore[misc]
 
     def photo(self, index: int) -> np.ndarray:
-        """Photograph as uint8 RGB ``(h, w, 3)``, its longer side at most 640 px."""
-        return self._cached("photo", index, self._read_photo)
+        """Photograph as uint8 RGB ``(h, w, 3)``, its longer side at most 640 px.
+
+        Raises:
+            FrameError: the file cannot be decoded.
+        """
+        image = _shrunk(_decode(self.files[index][0], cv2.IMREAD_COLOR), _PHOTO_SIDE)
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
     def cutout(self, index: int) -> np.ndarray:
         """Cut-out as uint8 RGBA ``(h, w, 4)``, trimmed, its longer side at most 192 px.
@@ -109,10 +115,6 @@ class Images:
                 self._cache.popitem(last=False)
         return value
 
-    def _read_photo(self, index: int) -> np.ndarray:
-        image = _decode(self.files[index][0], cv2.IMREAD_COLOR)
-        return cv2.cvtColor(_shrunk(image, _PHOTO_SIDE), cv2.COLOR_BGR2RGB)
-
     def _read_cutout(self, index: int) -> np.ndarray:
         file, mask_file = self.files[index]
         if mask_file is None:
@@ -136,6 +138,8 @@ class Images:
 
 def _folders(folders: str | Path | Iterable[str | Path]) -> list[Path]:
     paths = [folders] if isinstance(folders, (str, Path)) else list(folders)
+    if not paths:
+        raise DataError("The list of image folders is empty; name a folder, or pass None.")
     return [Path(path) for path in paths]
 
 
@@ -149,7 +153,12 @@ def _listed(folder: Path, suffixes: set[str], what: str) -> list[Path]:
 
 
 def _decode(file: Path, flags: int) -> np.ndarray:
-    data = np.frombuffer(file.read_bytes(), np.uint8)
+    try:
+        data = np.frombuffer(file.read_bytes(), np.uint8)
+    except OSError as error:
+        raise FrameError(
+            f"{file} cannot be read: {error}. Restore it, or make the data set anew."
+        ) from error
     image = cv2.imdecode(data, flags) if data.size else None
     if image is None:
         raise FrameError(f"{file} cannot be decoded as an image; replace or remove it.")

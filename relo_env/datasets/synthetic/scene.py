@@ -91,10 +91,7 @@ def plan(
     director = _Director(np.random.default_rng(seed), level, length, frame_size, cutouts)
     film = director.film()
     target = director.target()
-    extras = [
-        *director.distractors(target),
-        *director.occluders(target, film.camera),
-    ]
+    extras = director.distractors(target) + director.occluders(target, film.camera)
     boxes = target.boxes(frame_size)
     interior = target.interior()
     x, y = interior
@@ -110,11 +107,10 @@ def plan(
     share = seen.mean(-1)
     visible = (share >= MIN_VISIBLE) & (boxes[:, 2:] >= 1).all(-1)
     boxes[~visible] = 0
-    photo = director.draw_photo(photos)
     return Scene(
         seed=seed,
         frame_size=frame_size,
-        photo=photo,
+        photo=director.draw_photo(photos),
         behind=tuple(behind),
         target=target,
         front=tuple(front),
@@ -146,14 +142,8 @@ class _Director:
         zoom = np.exp(level.zoom * self._wander(60)[:, 0])
         roll = level.roll * self._wander(60)[:, 0]
         pan = np.cumsum(level.pan * rng.exponential() * self._wander(30, 2), axis=0)
-        linear = np.stack(
-            [
-                np.stack([np.cos(roll), -np.sin(roll)], -1),
-                np.stack([np.sin(roll), np.cos(roll)], -1),
-            ],
-            -2,
-        )
-        linear /= zoom[:, None, None]
+        cos, sin = np.cos(roll) / zoom, np.sin(roll) / zoom
+        linear = np.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2)
         centre = self.frame / 2
         offset = centre + pan - ((centre + self.shake)[:, None] * linear).sum(-1)
         brightness = level.light * self._wander(20)
@@ -172,12 +162,12 @@ class _Director:
 
     def target(self) -> Actor:
         """The actor to track, in view at first."""
-        rng, level = self.rng, self.level
+        level = self.level
         look = self._draw_look()
         shape = self._shape(look)
-        side = self.frame.min()
-        largest = max(level.size[1] * side, level.size[0])
-        size = np.exp(rng.uniform(np.log(level.size[0]), np.log(largest)))
+        smallest, share = level.size
+        largest = max(share * self.frame.min(), smallest)
+        size = np.exp(self.rng.uniform(np.log(smallest), np.log(largest)))
         motion = self._motion(shape, size)
         centre = motion.centre
         for start in self._events(level.exits):
@@ -238,6 +228,7 @@ class _Director:
         return Look(shape_seed, texture_seed, cutout, screen, camouflage)
 
     def _similar_look(self, look: Look) -> Look:
+        """The look's double, or its texture on another shape, or its shape in another texture."""
         other = self._draw_look()
         kind = self.rng.random()
         if kind < self.level.twins:
@@ -282,6 +273,7 @@ class _Director:
         )
 
     def _still(self, shape: Shape, size: float) -> Motion:
+        """No movement at all, in the middle of the frame."""
         proportion = np.sqrt(shape.aspect)
         zeros = np.zeros((self.length, 2))
         return Motion(

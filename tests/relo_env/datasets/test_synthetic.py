@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relo_env.datasets.base import Sequence
@@ -222,6 +222,7 @@ class TestBoxes:
                 found = extent(video.frames.mask(int(index)))
                 assert np.abs(found - corners(video.boxes[index])).max() < 2
 
+    @settings(deadline=None)
     @given(seed=st.integers(0, 2**31 - 1), level=st.sampled_from(sorted(LEVELS)))
     def test_rules(self, seed: int, level: str) -> None:
         video = Synthetic("train", difficulty=level, length=60)[seed]
@@ -334,6 +335,14 @@ class TestOwnImages:
             Synthetic(**{option: tmp_path / "nowhere"})
         with pytest.raises(DataError, match="expected some"):
             Synthetic(**{option: [tmp_path]})
+        with pytest.raises(DataError, match="list of image folders is empty"):
+            Synthetic(**{option: []})
+
+    def test_file_that_went_away(self, cutouts: Path) -> None:
+        data = Synthetic(cutouts=cutouts)
+        (cutouts / "disc.png").unlink()
+        with pytest.raises(FrameError, match=r"disc\.png cannot be read"):
+            [data[i] for i in range(20)]
 
     def test_image_without_mask(self, tmp_path: Path) -> None:
         for name in ("img/a.png", "img/b.png", "mask/a.png"):
