@@ -115,9 +115,10 @@ def evaluate(
             f"{dataset.name}; missing: {some}. Run the tracker on them, or allow missing ones to "
             "evaluate the rest."
         )
+    same = folder.name.lower() == dataset.name.lower()
     rows = [_evaluate_sequence(protocol, folder, dataset[name], dataset.name) for name in present]
     return Evaluation(
-        tracker=tracker or (folder.parent if folder.name == dataset.name else folder).name,
+        tracker=tracker or (folder.parent if same else folder).name,
         dataset=dataset.name,
         protocol=protocol,
         folder=folder,

@@ -1,0 +1,187 @@
+"""The report: what is in the page, and that it works in a browser."""
+
+import re
+import shutil
+import socket
+import time
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from relo_env.benchmark.evaluation import evaluate
+from relo_env.benchmark.plots import attribute_radar, curve_plot, learning_curves, save, to_svg
+from relo_env.benchmark.report import write_report
+from relo_env.benchmark.runner import run
+from relo_env.benchmark.trackers import make_tracker_factory
+from relo_env.datasets.base import Sequence
+from relo_env.errors import DataError
+from tests.benchmark.webdriver import Browser
+from tests.toys import Squares, square_video
+
+ATTRIBUTES = ("fast_motion", "occlusion", "scale_variation", "blur")
+
+
+class Marked(Squares):
+    """Seven videos; each lacks one of the attributes."""
+
+    name = "Marked"
+
+    def __init__(self) -> None:
+        super().__init__(count=0)
+        for i in range(7):
+            video = square_video(f"square-{i}", length=40 + i, seed=i, absent=(12,))
+            marks = tuple(name for j, name in enumerate(ATTRIBUTES) if (i + j) % 4)
+            self.videos[video.name] = Sequence(
+                video.name, video.frames, video.boxes, video.visible, marks
+            )
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return Marked()
+
+
+@pytest.fixture(scope="module")
+def evaluations(dataset, tmp_path_factory):
+    """An exact tracker, a static one and one that is lost from frame 10 to frame 24."""
+    out = tmp_path_factory.mktemp("results")
+    exact = make_tracker_factory("tests.benchmark.toy_trackers:Brightest", name="exact <b>")
+    folders = [
+        run(factory, dataset, out, keep_score_maps=True, progress=False).folder
+        for factory in (exact, make_tracker_factory("static"))
+    ]
+    lost = out / "lost" / "Marked"
+    lost.mkdir(parents=True)
+    for name in dataset.names:
+        boxes = dataset[name].boxes.copy()
+        boxes[10:25] += 500
+        np.savetxt(lost / f"{name}.txt", boxes, delimiter="\t")
+    return [evaluate(folder, dataset) for folder in (*folders, lost)]
+
+
+@pytest.fixture(scope="module")
+def page(evaluations, dataset, tmp_path_factory):
+    return write_report(evaluations, dataset, tmp_path_factory.mktemp("report"))
+
+
+class TestPlots:
+    def test_curves_name_the_trackers_and_their_figures(self, evaluations):
+        svg = to_svg(curve_plot(evaluations, "success"))
+        assert svg.startswith("<svg")
+        assert "static [" in svg
+        assert "currentColor" in svg
+
+    def test_the_radar_needs_three_attributes(self, evaluations, tmp_path):
+        svg = to_svg(attribute_radar(evaluations, "success_auc"))
+        assert all(name.replace("_", " ") in svg for name in ATTRIBUTES)
+        folder = run(make_tracker_factory("static"), Squares(), tmp_path, progress=False).folder
+        assert attribute_radar([evaluate(folder, Squares())], "success_auc") is None
+
+    def test_learning_curves(self, tmp_path):
+        steps = np.arange(5)
+        runs = {
+            "one": (steps, steps / 5),
+            "three": (steps, np.random.default_rng(0).random((3, 5))),
+        }
+        figure = learning_curves(runs, x_label="steps", y_label="clip_auc")
+        assert isinstance(figure, Figure)
+        save(figure, tmp_path / "curves.png")
+        assert (tmp_path / "curves.png").stat().st_size > 1000
+
+    def test_equal_figures_give_equal_pictures(self, evaluations):
+        one, two = (to_svg(curve_plot(evaluations, "precision")) for _ in range(2))
+        assert one == two
+
+
+def test_means_by_attribute(evaluations):
+    exact, static, _ = evaluations
+    figures = dict(zip(static.sequences, static.figures["AO"], strict=True))
+    without_first = [figures[f"square-{i}"] for i in (1, 2, 3, 5, 6)]
+    assert static.by_attribute("AO")["fast_motion"] == pytest.approx(np.mean(without_first))
+    assert list(exact.by_attribute("AO")) == sorted(ATTRIBUTES)
+
+
+def test_the_page_stands_alone(page):
+    text = page.read_text()
+    assert list(page.parent.iterdir()) == [page]
+    links = re.findall(r'(?:src|href)="([^"#][^"]{0,40})', text)
+    assert links
+    assert all(link.startswith("data:") for link in links)
+    assert text.count("data:image/jpeg") == 9
+
+
+def test_names_are_escaped(page):
+    text = page.read_text()
+    assert "exact &lt;b&gt;" in text
+    assert "exact <b>" not in text
+
+
+def test_the_same_results_give_the_same_page(page, evaluations, dataset, tmp_path):
+    assert write_report(evaluations, dataset, tmp_path).read_bytes() == page.read_bytes()
+
+
+def test_only_like_is_compared(evaluations, dataset, tmp_path):
+    other = evaluate(evaluations[0].folder, dataset, protocol="dev")
+    with pytest.raises(DataError, match="one data set and one protocol"):
+        write_report([evaluations[0], other], dataset, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    driver = shutil.which("chromedriver")
+    if driver is None:
+        pytest.skip("needs chromedriver and chromium (apt-get install chromium-driver)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with Browser(driver, port) as browser:
+        yield browser
+
+
+class TestInABrowser:
+    @pytest.fixture(autouse=True)
+    def _open(self, browser, page):
+        browser.open(page)
+
+    def test_it_opens_without_complaints_and_fits_a_phone(self, browser):
+        assert browser.console() == []
+        assert browser.run("return document.querySelectorAll('#plots svg').length") == 4
+        assert browser.run(
+            "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        )
+
+    def test_tables_sort_both_ways(self, browser):
+        column = """
+            const table = document.querySelector('#sequences table');
+            const read = () => [...table.tBodies[0].rows].map(row => row.cells[1].textContent);
+            const button = table.tHead.querySelectorAll('button')[1];
+            button.click(); const down = read();
+            button.click(); return [down, read()];
+        """
+        down, up = browser.run(column)
+        assert up == [str(40 + i) for i in range(7)]
+        assert down == up[::-1]
+
+    def test_clips_play(self, browser):
+        state = """
+            const clip = document.querySelector('.clip'), canvas = clip.querySelector('canvas');
+            const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+            return [clip.querySelector('output').textContent, pixels.data.join().length,
+                    pixels.data.some((value, i) => i % 4 < 3 && value > 0)];
+        """
+        time.sleep(0.5)
+        before = browser.run(state)
+        assert before[2], "a picture is shown before anything is clicked"
+        assert re.match(r"frame \d+: (exact <b> 1.00, static \d\.\d\d|target absent)", before[0])
+        browser.run("document.querySelector('.clip button').click()")
+        time.sleep(1)
+        assert browser.run(state)[0] != before[0]
+
+    def test_failures_are_found(self, browser):
+        rows = browser.run(
+            "return [...document.querySelectorAll('#failures tbody tr')].map(r => r.textContent)"
+        )
+        recovered = [row.split() for row in rows if row.split()[0] == "lost"]
+        assert sorted(row[1] for row in recovered) == [f"square-{i}" for i in range(7)]
+        assert all(row[2:] == ["10", "15", "at", "frame", "25"] for row in recovered)

@@ -1,0 +1,112 @@
+"""Zips for the evaluation servers."""
+
+import zipfile
+
+import pytest
+
+from relo_env.benchmark.runner import run
+from relo_env.benchmark.submissions import pack, validate
+from relo_env.benchmark.trackers import make_tracker_factory
+from relo_env.errors import ConfigError, DataError
+from tests.toys import Squares
+
+DATASET = Squares(count=2)
+
+
+@pytest.fixture
+def results(tmp_path):
+    return run(make_tracker_factory("static"), DATASET, tmp_path, progress=False).folder
+
+
+def rewrite(source, target, change):
+    """Copy a zip, passing its {path: text} through ``change``."""
+    with zipfile.ZipFile(source) as archive:
+        files = {name: archive.read(name).decode() for name in archive.namelist()}
+    change(files)
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return target
+
+
+def test_trackingnet_wants_flat_text_files(results, tmp_path):
+    path = pack("trackingnet", results, DATASET, tmp_path / "t.zip")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["square-0.txt", "square-1.txt"]
+        lines = archive.read("square-0.txt").decode().splitlines()
+    assert len(lines) == 30
+    assert all(len(line.split(",")) == 4 for line in lines)
+
+
+def test_got10k_wants_a_folder_a_sequence_with_times(results, tmp_path):
+    path = pack("got10k", results, DATASET, tmp_path / "g.zip")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == [
+            "square-0/square-0_001.txt",
+            "square-0/square-0_time.txt",
+            "square-1/square-1_001.txt",
+            "square-1/square-1_time.txt",
+        ]
+        assert len(archive.read("square-0/square-0_time.txt").splitlines()) == 30
+
+
+@pytest.mark.parametrize("server", ["got10k", "trackingnet"])
+def test_equal_results_give_equal_zips(results, tmp_path, server):
+    one = pack(server, results, DATASET, tmp_path / "1.zip").read_bytes()
+    assert pack(server, results, DATASET, tmp_path / "2.zip").read_bytes() == one
+
+
+def without_one(files):
+    del files["square-1.txt"]
+
+
+def with_a_stranger(files):
+    files["notes.md"] = "hello"
+
+
+def inside_a_folder(files):
+    for name in list(files):
+        files[f"mine/{name}"] = files.pop(name)
+
+
+def with_a_line_less(files):
+    files["square-0.txt"] = files["square-0.txt"].split("\n", 1)[1]
+
+
+def with_tabs(files):
+    files["square-0.txt"] = files["square-0.txt"].replace(",", "\t")
+
+
+def with_nan(files):
+    files["square-0.txt"] = "nan,0,1,1\n" + files["square-0.txt"].split("\n", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (without_one, "square-1.txt: missing"),
+        (with_a_stranger, "notes.md: not expected"),
+        (inside_a_folder, "mine/square-0.txt: inside another folder"),
+        (with_a_line_less, "square-0.txt: 29 lines, expected 30"),
+        (with_tabs, "line 1 has 1 comma-separated columns, expected 4"),
+        (with_nan, "line 1 is 'nan,0,1,1', expected finite numbers"),
+    ],
+)
+def test_faults_are_found(results, tmp_path, change, fault):
+    good = pack("trackingnet", results, DATASET, tmp_path / "good.zip")
+    assert validate("trackingnet", good, DATASET) == []
+    bad = rewrite(good, tmp_path / "bad.zip", change)
+    assert any(fault in found for found in validate("trackingnet", bad, DATASET))
+
+
+def test_nothing_is_left_of_a_submission_with_faults(results, tmp_path):
+    (results / "square-0.txt").unlink()
+    (results / "square-1_time.txt").unlink()
+    with pytest.raises(DataError, match=r"2 faults:\n.*square-0.*\n.*square-1_time"):
+        pack("got10k", results, DATASET, tmp_path / "g.zip")
+    assert not list(tmp_path.glob("g.zip*"))
+
+
+def test_unknown_server(results, tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean 'got10k'"):
+        pack("got-10k", results, DATASET, tmp_path / "g.zip")
