@@ -39,6 +39,8 @@ class NetworkProposer:
         ConfigError: ``dtype`` together with ``train_encoder``.
     """
 
+    crops_only = True
+
     def __init__(
         self,
         network: RELONetwork,

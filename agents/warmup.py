@@ -154,7 +154,7 @@ class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
         template_boxes = np.stack([episode.template_boxes for episode in episodes])
         searches, targets = [], []
         for _ in range(self.clip_length):
-            searches.append(np.stack([e.crop_image.transpose(2, 0, 1) for e in episodes]))
+            searches.append(np.stack([e.search for e in episodes]))
             targets.append(np.stack([e.target_box01 for e in episodes]))
             self.batch.act(rows, targets[-1])
         return ClipBatch(

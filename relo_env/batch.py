@@ -21,7 +21,8 @@ from relo_env.config import ClipConfig, EnvConfig, RewardConfig
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import make_dataset
 from relo_env.episode import MOVES, Episode, Outcome, check_action, check_box
-from relo_env.errors import ConfigError, FrameError, unknown
+from relo_env.errors import ConfigError, DataError, FrameError, unknown
+from relo_env.footage import LOOKAHEAD, Footage
 from relo_env.loading import FrameLoader
 from relo_env.proposers import BoxProposer, make_proposer
 
@@ -40,8 +41,20 @@ class _Row:
     actions: list[Any] = field(default_factory=list)
 
 
+@dataclass
+class _Draw:
+    """A clip drawn from an episode seed; ``rng`` draws the next one if it cannot be read."""
+
+    seed: int
+    rng: np.random.Generator
+    footage: Footage
+
+
 class EpisodeBatch:
     """``num_rows`` episodes in step; see `TrackingEnv` for the keyword arguments.
+
+    Rows that start from equal seeds share their clip's pixels. In an open loop, where no action
+    changes a crop, rows of a group also share what a proposer gives that looks at crops only.
 
     Attributes:
         config, dataset, proposer: what the episodes are made of.
@@ -65,6 +78,8 @@ class EpisodeBatch:
         proposer: str | BoxProposer = "previous-size",
         proposer_kwargs: Mapping[str, Any] | None = None,
         loader: FrameLoader | None = None,
+        group_size: int = 1,
+        reduced_decoding: bool = False,
         **options: Any,
     ) -> None:
         self.config, dataset_options = _sort_options(options)
@@ -97,15 +112,22 @@ class EpisodeBatch:
         self.action_space = self._action_space()
         self.episodes: list[Episode] = [None] * num_rows  # type: ignore[list-item]
         self._rows: list[_Row | None] = [None] * num_rows
-        positions = self.crop.num_positions
-        self.candidates01 = np.zeros((num_rows, positions, 4))
-        self._extras = {
+        self._next: list[_Draw | None] = [None] * num_rows
+        self._reduced_decoding = reduced_decoding
+        shares = self.config.clip.open_loop and getattr(self.proposer, "crops_only", False)
+        self._proposed_group = group_size if shares else 1
+        self.candidates01 = np.zeros((num_rows, self.crop.num_positions, 4))
+        self._seen = {
             name: np.zeros((num_rows, *space.shape), space.dtype)  # type: ignore[misc]
-            for name, space in self.proposer.extra_spaces.items()
+            for name, space in self.observation_space.items()
         }
 
     def start(
-        self, rows: SequenceOf[int], seeds: SequenceOf[int], pins: Mapping[str, Any]
+        self,
+        rows: SequenceOf[int],
+        seeds: SequenceOf[int],
+        pins: Mapping[str, Any],
+        next_seeds: SequenceOf[int] = (),
     ) -> list[dict[str, Any]]:
         """Begin an episode on each row.
 
@@ -113,22 +135,25 @@ class EpisodeBatch:
             rows: which rows.
             seeds: the episode seed of each.
             pins: ``sequence`` and ``start`` of the clips, or nothing.
+            next_seeds: what each will probably start from next, unpinned: these clips are decoded
+                ahead, a frame coming in for each frame of the current clip that goes out.
 
         Returns:
             The info of each row.
         """
         _check_pins(pins)
-        opened = {}
+        draws = self._draws(rows, seeds, pins)
+        self._prepare(rows, next_seeds)
+        for draw in draws.values():
+            self._make_readable(draw, pins)
         for row, seed in zip(rows, seeds, strict=True):
-            rng = np.random.default_rng(seed)
-            opened[row] = (rng, self._open(rng, pins))  # all rows decode while the first waits
-        for row, seed in zip(rows, seeds, strict=True):
-            self.episodes[row] = self._begin(*opened[row], pins)
+            self._begin(row, draws[seed].footage)
             self._rows[row] = _Row(seed, dict(pins))
+        proposed, _ = self._proposed(rows)
         self.proposer.reset(
-            np.asarray(rows),
-            np.stack([self.episodes[row].templates for row in rows]),
-            np.stack([self.episodes[row].template_boxes for row in rows]),
+            np.asarray(proposed),
+            np.stack([self.episodes[row].templates for row in proposed]),
+            np.stack([self.episodes[row].template_boxes for row in proposed]),
         )
         return [self.episodes[row].first_info() for row in rows]
 
@@ -141,30 +166,29 @@ class EpisodeBatch:
         """Run the proposer on the new frames of ``rows``, once for all of them."""
         if not len(rows) or self.config.action_mode == "move":
             return
-        episodes = [self.episodes[row] for row in rows]
+        proposed, source = self._proposed(rows)
+        episodes = [self.episodes[row] for row in proposed]
         proposals = self.proposer.propose(
-            np.asarray(rows),
-            np.stack([episode.crop_image.transpose(2, 0, 1) for episode in episodes]),
+            np.asarray(proposed),
+            self._seen["search"][proposed],
             np.stack([episode.previous_box01 for episode in episodes]),
             np.stack([episode.target_box01 for episode in episodes]),
         )
-        self.candidates01[rows] = proposals.boxes
+        self.candidates01[rows] = proposals.boxes[source]
         for name, values in proposals.extras.items():
-            self._extras[name][rows] = values
+            self._seen[name][rows] = values[source]
 
-    def observation(self) -> dict[str, np.ndarray]:
-        """What all rows see, ``(num_rows, ...)`` each, fresh."""
-        crop = self.crop
-        n, k = self.num_rows, crop.num_templates
-        templates = np.empty((n, 3 * k, crop.template_size, crop.template_size), np.uint8)
-        boxes = np.empty((n, 4 * k), np.float32)
-        searches = np.empty((n, 3, crop.search_size, crop.search_size), np.uint8)
-        for row, episode in enumerate(self.episodes):
-            templates[row] = episode.templates.reshape(templates.shape[1:])
-            boxes[row] = episode.template_boxes.reshape(-1)
-            searches[row] = episode.crop_image.transpose(2, 0, 1)
-        extras = {name: values.copy() for name, values in self._extras.items()}
-        return {"template": templates, "template_box": boxes, "search": searches, **extras}
+    def observation(self, copy: bool = True) -> dict[str, np.ndarray]:
+        """What all rows see, ``(num_rows, ...)`` each.
+
+        Args:
+            copy: return fresh arrays; else those that the next step writes to.
+        """
+        return {n: values.copy() if copy else values for n, values in self._seen.items()}
+
+    def observation_of(self, row: int) -> dict[str, np.ndarray]:
+        """What one row sees, in fresh arrays."""
+        return {name: values[row].copy() for name, values in self._seen.items()}
 
     def candidates(self, row: int) -> np.ndarray:
         """Candidate boxes ``(A, 4)`` of a row's current frame, xywh pixels, not clipped."""
@@ -197,33 +221,84 @@ class EpisodeBatch:
         record.actions.append(action)
         mode = self.config.action_mode
         if mode == "move":
-            return episode.move(action)
-        candidates = self.candidates01[row]
-        return episode.act(candidates[action] if mode == "grid" else action, candidates)
+            outcome = episode.move(action)
+        else:
+            candidates = self.candidates01[row]
+            outcome = episode.act(candidates[action] if mode == "grid" else action, candidates)
+        following = self._next[row]
+        if following is not None:
+            following.footage.fetch(episode.turn)
+        return outcome
+
+    def _proposed(self, rows: SequenceOf[int]) -> tuple[list[int], np.ndarray]:
+        """The rows that the proposer sees, and which of these each of ``rows`` takes after."""
+        leaders = [row - row % self._proposed_group for row in rows]
+        order = {row: i for i, row in enumerate(dict.fromkeys(leaders))}
+        return list(order), np.array([order[row] for row in leaders])
 
     def _checked(self, action: Any) -> Any:
         if self.config.action_mode == "box":
             return check_box(action)
         return check_action(action, int(self.action_space.n))  # type: ignore[attr-defined]
 
-    def _open(self, rng: np.random.Generator, pins: Mapping[str, Any]) -> Any:
-        clip = self.sampler.sample(rng, pins.get("sequence"), pins.get("start"))
-        return clip, self.loader.open(clip, whole=self.config.clip.mode == "clip")
+    def _draws(
+        self, rows: SequenceOf[int], seeds: SequenceOf[int], pins: Mapping[str, Any]
+    ) -> dict[int, _Draw]:
+        """The clips of some seeds, all being decoded; those that were prepared mostly are."""
+        draws: dict[int, _Draw] = {}
+        for row, seed in zip(rows, seeds, strict=True):
+            prepared, self._next[row] = self._next[row], None
+            if seed not in draws:
+                known = prepared is not None and prepared.seed == seed and not pins
+                draws[seed] = prepared if known else self._draw(seed, pins)  # type: ignore[assignment]
+                draws[seed].footage.fetch(None if self.config.clip.mode == "clip" else LOOKAHEAD)
+        return draws
 
-    def _begin(self, rng: np.random.Generator, opened: Any, pins: Mapping[str, Any]) -> Episode:
-        """The episode of a clip, or of another if one of its frames cannot be read."""
+    def _prepare(self, rows: SequenceOf[int], seeds: SequenceOf[int]) -> None:
+        if not self.loader.decodes_ahead or self.config.clip.mode == "sequence":
+            return
+        draws: dict[int, _Draw] = {}
+        for row, seed in zip(rows, seeds, strict=False):
+            if seed not in draws:
+                try:
+                    draws[seed] = self._draw(seed, {})
+                except DataError:  # told when the episode is started, if it is
+                    continue
+            self._next[row] = draws[seed]
+
+    def _draw(self, seed: int, pins: Mapping[str, Any]) -> _Draw:
+        rng = np.random.default_rng(seed)
+        return _Draw(seed, rng, self._footage(rng, pins))
+
+    def _footage(self, rng: np.random.Generator, pins: Mapping[str, Any]) -> Footage:
+        """The pixels of a clip, its templates being decoded from now on."""
+        clip = self.sampler.sample(rng, pins.get("sequence"), pins.get("start"))
+        official, reduced = self.config.official, self._reduced_decoding
+        footage = Footage(clip, self.loader, self.crop, official, reduced)
+        footage.fetch(0)
+        return footage
+
+    def _make_readable(self, draw: _Draw, pins: Mapping[str, Any]) -> None:
+        """Replace a clip, in clip mode, as long as one of its frames cannot be read."""
+        if self.config.clip.mode == "sequence":
+            return
         for attempt in range(MAX_REDRAWS + 1):
-            clip, frames = opened if attempt == 0 else self._open(rng, pins)
             try:
-                if self.config.clip.mode == "clip":
-                    frames.wait()
-                return Episode(clip, frames, self.config, self.crop)
+                return draw.footage.wait()
             except FrameError as error:
-                if self.config.clip.mode == "sequence" or attempt == MAX_REDRAWS:
+                if attempt == MAX_REDRAWS:
                     raise
                 self.redraws += 1
                 logger.warning("Clip %d redrawn: %s", self.redraws, error)
-        raise AssertionError("unreachable")
+            draw.footage = self._footage(draw.rng, pins)
+            draw.footage.fetch()
+
+    def _begin(self, row: int, footage: Footage) -> None:
+        seen = self._seen
+        episode = Episode(footage, self.config, self.crop, seen["search"][row])
+        seen["template"][row] = episode.templates.reshape(seen["template"].shape[1:])
+        seen["template_box"][row] = episode.template_boxes.reshape(-1)
+        self.episodes[row] = episode
 
     def _observation_space(self) -> gym.spaces.Dict:
         crop = self.crop

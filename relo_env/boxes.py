@@ -71,3 +71,10 @@ def clip(boxes: np.ndarray, frame_size: tuple[int, int], margin: float = MARGIN)
     low = np.minimum(np.maximum(low, 0.0), size - margin)
     high = np.minimum(np.maximum(high, margin), size)
     return np.concatenate([low, np.maximum(high - low, margin)], axis=-1)
+
+
+def clip_to_unit(boxes: np.ndarray) -> np.ndarray:
+    """Clip xywh boxes ``(..., 4)`` to the unit square: fractions of a crop to the crop."""
+    low, high = _corners(boxes)
+    low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    return np.concatenate([low, high - low], axis=-1)

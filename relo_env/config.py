@@ -113,6 +113,11 @@ class ClipConfig:
         )
 
     @property
+    def open_loop(self) -> bool:
+        """Whether no action changes a later crop: windows and frames all follow the truth."""
+        return self.search_window == "jittered" and self.sampling != "consecutive"
+
+    @property
     def sampling(self) -> str:
         """The frame sampling in force."""
         return self.frame_sampling or (

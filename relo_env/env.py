@@ -21,6 +21,14 @@ def draw_episode_seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**63))
 
 
+def peek_episode_seed(rng: np.random.Generator) -> int:
+    """What `draw_episode_seed` will give next."""
+    state = rng.bit_generator.state
+    seed = draw_episode_seed(rng)
+    rng.bit_generator.state = state
+    return seed
+
+
 class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
     """Follow one object through a clip by choosing, in each frame, where it is.
 
@@ -96,6 +104,7 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
     | `augment` | in training clips | grey, mirror, brightness, once a clip |
     | `candidate_info` | False | tell `candidate_ious` |
     | `official` | False | official crop geometry and crop-clamped IoU |
+    | `reduced_decoding` | False | decode large frames at 1/2 or 1/4: faster, other pixels |
     | `render_mode` | None | `"rgb_array"`, `"human"` |
 
     Anything else goes to the data set, e.g. `difficulty="hard"` to `RELO-Synthetic-v0`.
@@ -188,7 +197,7 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
         self.batch.loader.close()
 
     def _observation(self) -> dict[str, np.ndarray]:
-        return {name: values[0] for name, values in self.batch.observation().items()}
+        return self.batch.observation_of(0)
 
     def _refresh(self) -> None:
         if self.render_mode == "human":

@@ -6,16 +6,15 @@ left. What is paid and told about it is an `Outcome`. Everything random was draw
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from relo_env import boxes as bx
-from relo_env.clips import Clip, jittered_box
 from relo_env.config import CropConfig, EnvConfig
 from relo_env.crops import SearchWindow
 from relo_env.errors import ConfigError
+from relo_env.footage import Footage
 from relo_env.rewards import clip_auc, make_reward
 
 MOVES = np.array(
@@ -68,15 +67,16 @@ class Episode:
     """A clip being tracked. Boxes are xywh pixels of the clip's augmented video.
 
     Args:
-        clip: its frames and what was drawn with them.
-        read: decoded frame by frame index, uint8 RGB ``(H, W, 3)``.
+        footage: the clip and its pixels.
         config: the environment's configuration.
         crop: sizes of the crops.
+        search: where the search crop is written; None makes an array of its own.
 
     Attributes:
+        clip: its frames and what was drawn with them.
         templates: uint8 ``(K, 3, Hz, Wz)``.
         template_boxes: float32 ``(K, 4)`` xywh as fractions of each template crop, clipped to it.
-        crop_image: uint8 ``(Hx, Wx, 3)``, the search crop of the current frame.
+        search: uint8 ``(3, Hx, Wx)``, the search crop of the current frame.
         window: where that crop lies in the frame.
         box: the box chosen last; before the first action the last template's.
         target_box: the true box of the current frame; zeros where the target is absent.
@@ -84,23 +84,34 @@ class Episode:
     """
 
     def __init__(
-        self, clip: Clip, read: Callable[[int], np.ndarray], config: EnvConfig, crop: CropConfig
+        self,
+        footage: Footage,
+        config: EnvConfig,
+        crop: CropConfig,
+        search: np.ndarray | None = None,
     ) -> None:
-        self.clip, self.config, self.crop = clip, config, crop
-        self._read = read
+        self.clip, self.config, self.crop = footage.clip, config, crop
+        self._footage = footage
         self._reward = make_reward(config.reward)
         self._t = 0
         self._moves = 0
         self._ious: list[float] = []
         self._visible: list[bool] = []
-        self.templates, self.template_boxes = self._cut_templates()
-        self._shown = self._show("template")
+        self.templates, self.template_boxes = footage.templates
+        size = crop.search_size
+        self.search = np.empty((3, size, size), np.uint8) if search is None else search
+        self._start()
         self._enter()
+
+    @property
+    def turn(self) -> int:
+        """Search frames settled so far."""
+        return len(self._ious)
 
     @property
     def frame(self) -> np.ndarray:
         """The current frame as the agent's world has it, uint8 RGB ``(H, W, 3)``."""
-        return self._augmented(self._image)
+        return self._footage.image(self._t)
 
     @property
     def previous_box01(self) -> np.ndarray:
@@ -156,59 +167,32 @@ class Episode:
 
     def shown(self) -> Shown:
         """The frame acted on last, or the last template's, for rendering."""
-        return self._shown._replace(frame=self._augmented(self._shown.frame))
+        turn, *seen = self._seen
+        return Shown(self._footage.image(turn), *seen)
 
-    @property
-    def _frame_size(self) -> tuple[int, int]:
-        return self._image.shape[1], self._image.shape[0]
-
-    def _augmented(self, image: np.ndarray) -> np.ndarray:
-        if self.clip.augmentation.mirror:
-            image = np.ascontiguousarray(image[:, ::-1])
-        return self.clip.augmentation.colour(image)
-
-    def _cut(self, image: np.ndarray, window: SearchWindow) -> np.ndarray:
-        augmentation = self.clip.augmentation
-        return augmentation.colour(window.extract(image, augmentation.mirror))
-
-    def _true_box(self, index: int, image: np.ndarray) -> np.ndarray:
-        return self.clip.augmentation.boxes(self.clip.sequence.boxes[index], image.shape[1])
-
-    def _cut_templates(self) -> tuple[np.ndarray, np.ndarray]:
-        size, official = self.crop.template_size, self.config.official
-        count = len(self.clip.template_frames)
-        crops = np.empty((count, 3, size, size), np.uint8)
-        corners = np.empty((count, 4), np.float32)
-        for k, index in enumerate(self.clip.template_frames):
-            self._image = self._read(int(index))
-            self.box = self._true_box(index, self._image)
-            self.window = SearchWindow.around(self.box, self.crop.template_factor, size, official)
-            crops[k] = self._cut(self._image, self.window).transpose(2, 0, 1)
-            low = bx.cxcywh_to_xywh(self.window.to_crop(self.box))
-            high = np.clip(low[:2] + low[2:], 0.0, 1.0)
-            low = np.clip(low[:2], 0.0, 1.0)
-            corners[k] = np.concatenate([low, high - low])
-        self.target_box, self.visible = self.box, True
-        return crops, corners
+    def _start(self) -> None:
+        """Stand in the last template's frame."""
+        shot = self._footage.shot(-1)
+        assert shot.window is not None
+        self.window, self.visible = shot.window, True
+        self.box = self.target_box = self._footage.true_box(-1, shot.size)
+        self._seen = self._see(-1, "template")
 
     def _enter(self) -> None:
         """Go to the current search frame."""
-        index = int(self.clip.search_frames[self._t])
-        self._image = self._read(index)
-        self.visible = bool(self.clip.sequence.visible[index])
-        self.target_box = self._true_box(index, self._image) if self.visible else np.zeros(4)
+        shot = self._footage.enter(self._t)
+        self._frame_size, self._planned_window = shot.size, shot.window
+        self.target_box = self._footage.true_box(self._t, shot.size)
+        self.visible = bool(self.clip.sequence.visible[self.clip.search_frames[self._t]])
         self._moves = 0
         self._look()
 
     def _look(self) -> None:
         """Place the search window and cut its crop."""
-        anchor = self.box
-        if self.clip.jitter is not None and self.visible:
-            anchor = jittered_box(self.target_box, self.clip.jitter[self._t])
-        self.window = SearchWindow.around(
-            anchor, self.crop.search_factor, self.crop.search_size, self.config.official
+        self.window = self._planned_window or SearchWindow.around(
+            self.box, self.crop.search_factor, self.crop.search_size, self.config.official
         )
-        self.crop_image = self._cut(self._image, self.window)
+        self._footage.cut(self._t, self.window, self.search)
 
     def _to_frame(self, boxes01: np.ndarray) -> np.ndarray:
         return bx.clip(self.window.to_image(boxes01), self._frame_size)
@@ -220,9 +204,8 @@ class Episode:
         if not self.config.official:
             return bx.iou(self._to_frame(boxes01), self.target_box)
         # The official reward compares inside the crop, with the target's corners clamped to it.
-        target = bx.cxcywh_to_xywh(self.target_box01)
-        low, high = np.clip(target[:2], 0, 1), np.clip(target[:2] + target[2:], 0, 1)
-        return bx.iou(bx.cxcywh_to_xywh(boxes01), np.concatenate([low, high - low]))
+        target = bx.clip_to_unit(bx.cxcywh_to_xywh(self.target_box01))
+        return bx.iou(bx.cxcywh_to_xywh(boxes01), target)
 
     def _settle(self, overlap: float, extra: dict[str, Any]) -> Outcome:
         """Pay for the current frame and enter the next one, if there is one."""
@@ -234,7 +217,7 @@ class Episode:
         if done:
             info |= {"auc": clip_auc(ious[visible]), "ious": ious}
         reward = float(self._reward(ious, visible, done))
-        self._shown = self._show(f"IoU {overlap:.2f}" if self.visible else "absent")
+        self._seen = self._see(self._t, f"IoU {overlap:.2f}" if self.visible else "absent")
         if not done:
             self._t += 1
             self._enter()
@@ -250,9 +233,10 @@ class Episode:
             "visible": self.visible,
         }
 
-    def _show(self, caption: str) -> Shown:
-        frame = f"{self.clip.sequence.name}  {self._t}/{len(self.clip.search_frames)}  {caption}"
-        return Shown(self._image, self.window, self.box, self.target_box, self.visible, frame)
+    def _see(self, turn: int, caption: str) -> tuple[Any, ...]:
+        """What `shown` tells, but for the frame, which is fetched when somebody asks for it."""
+        caption = f"{self.clip.sequence.name}  {self._t}/{len(self.clip.search_frames)}  {caption}"
+        return turn, self.window, self.box, self.target_box, self.visible, caption
 
 
 def check_action(action: Any, num_actions: int) -> int:

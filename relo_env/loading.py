@@ -2,118 +2,122 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from threading import RLock
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from relo_env.clips import Clip
-from relo_env.datasets.base import FrameSource
+from relo_env.datasets.base import Sequence
 
-LOOKAHEAD = 4
-"""Frames of a whole sequence that are decoded before they are asked for."""
+DEFAULT_CACHE_BYTES = 1 << 30
+
+
+FrameKey = tuple[str, int, int]
+"""What tells decoded frames apart: sequence name, frame index, reduction."""
+
+
+class Frame:
+    """A decoded frame.
+
+    Attributes:
+        image: uint8 RGB ``(H, W, 3)``, perhaps of a fraction of the frame's size.
+        size: [px] width and height of the frame itself.
+        reduction: pixels of the frame to a pixel of the image, along each side.
+        kept: whether the loader counts it among the frames in memory.
+    """
+
+    def __init__(self, image: np.ndarray, size: tuple[int, int], reduction: int) -> None:
+        self.image, self.size, self.reduction = image, size, reduction
+        self.kept = False
 
 
 class FrameLoader:
     """Decodes frames for all rows of an environment.
 
+    A frame is decoded once for all who ask for it, as long as one of them still has it. Whoever
+    wants to have it for later asks `keep`, which bounds the memory.
+
     Args:
         num_threads: decoding threads; 0 decodes in the caller's.
-        cache_bytes: decoded frames kept for rows that ask for the same ones.
+        cache_bytes: bound on the decoded frames that are kept for their turn.
     """
 
-    def __init__(self, num_threads: int = 0, cache_bytes: int = 0) -> None:
+    def __init__(self, num_threads: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self.decodes_ahead = num_threads > 0
         self._pool = ThreadPoolExecutor(num_threads, "relo-decode") if num_threads else None
-        self._cache: OrderedDict[tuple[str, int], Future[np.ndarray]] = OrderedDict()
         self._cache_bytes = cache_bytes
-        self._cached_bytes = 0
-        self._lock = Lock()
+        self._kept_bytes = 0
+        self._pending: dict[FrameKey, Future[Frame]] = {}
+        self._frames: WeakValueDictionary[FrameKey, Frame] = WeakValueDictionary()
+        self._lock = RLock()  # collecting garbage may call _forget within a locked region
 
-    def open(self, clip: Clip, whole: bool) -> ClipFrames:
-        """The frames of a clip, being decoded from now on.
+    def decode(self, sequence: Sequence, index: int, reduction: int = 1) -> Future[Frame]:
+        """A frame that is decoded, being decoded, or waiting for a thread.
 
         Args:
-            clip: whose frames.
-            whole: request all of them now; else each is requested shortly before its turn.
+            sequence: whose frame.
+            index: which.
+            reduction: 2 or 4: decode at a fraction of the size, where the source can.
         """
-        return ClipFrames(self, clip, whole)
-
-    def request(self, name: str, source: FrameSource, index: int) -> Future[np.ndarray]:
-        """A frame that is decoded, being decoded, or waiting for a thread."""
+        key = sequence.name, index, reduction
         with self._lock:
-            future = self._cache.get((name, index))
-            if future is not None:
-                self._cache.move_to_end((name, index))
+            if key in self._pending:
+                return self._pending[key]
+            future: Future[Frame] = Future()
+            frame = self._frames.get(key)
+            if frame is not None:
+                future.set_result(frame)
                 return future
-            future = self._submit(source, index)
-            if self._cache_bytes:
-                self._cache[name, index] = future
-        if self._cache_bytes:
-            future.add_done_callback(lambda done: self._account((name, index), done))
+            self._pending[key] = future
+        if self._pool is None:
+            self._run(sequence, index, reduction, future)
+        else:
+            self._pool.submit(self._run, sequence, index, reduction, future)
         return future
+
+    def keep(self, frame: Frame, always: bool = False) -> bool:
+        """Whether there is room to keep a frame; it counts for as long as it lives.
+
+        Args:
+            frame: what would be kept.
+            always: keep and count it even if there is no room.
+        """
+        with self._lock:
+            size = frame.image.nbytes
+            if not frame.kept and (always or self._kept_bytes + size <= self._cache_bytes):
+                frame.kept = True
+                self._kept_bytes += size
+                weakref.finalize(frame, self._forget, size)
+            return frame.kept
 
     def close(self) -> None:
         """Stop the threads."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def _submit(self, source: FrameSource, index: int) -> Future[np.ndarray]:
-        if self._pool is not None:
-            return self._pool.submit(source.read, index)
-        future: Future[np.ndarray] = Future()
+    def _run(self, sequence: Sequence, index: int, reduction: int, future: Future[Frame]) -> None:
+        key = sequence.name, index, reduction
         try:
-            future.set_result(source.read(index))
-        except Exception as error:  # handed to whoever asks for the result, as a pool does
+            frame = _read(sequence, index, reduction)
+        except Exception as error:  # handed to whoever asks for the result
+            with self._lock:
+                del self._pending[key]
             future.set_exception(error)
-        return future
-
-    def _account(self, key: tuple[str, int], done: Future[np.ndarray]) -> None:
-        """Count a decoded frame and drop the oldest ones that no longer fit."""
-        failed = done.cancelled() or done.exception() is not None
+            return
         with self._lock:
-            if failed:
-                self._cache.pop(key, None)
-                return
-            self._cached_bytes += done.result().nbytes
-            while self._cached_bytes > self._cache_bytes and self._cache:
-                oldest, future = next(iter(self._cache.items()))
-                if not future.done():
-                    break
-                del self._cache[oldest]
-                self._cached_bytes -= future.result().nbytes
+            self._frames[key] = frame
+            del self._pending[key]
+        future.set_result(frame)
+
+    def _forget(self, size: int) -> None:
+        with self._lock:
+            self._kept_bytes -= size
 
 
-class ClipFrames:
-    """Frames of one clip by frame index: call it with an index to have the decoded frame."""
-
-    def __init__(self, loader: FrameLoader, clip: Clip, whole: bool) -> None:
-        self._loader, self._clip, self._whole = loader, clip, whole
-        self._futures: dict[int, Future[np.ndarray]] = {}
-        self._request(clip.template_frames)
-        self._request(clip.search_frames if whole else clip.search_frames[:LOOKAHEAD])
-
-    def wait(self) -> None:
-        """Wait for all frames requested so far.
-
-        Raises:
-            FrameError: one of them cannot be read.
-        """
-        for future in self._futures.values():
-            future.result()
-
-    def __call__(self, index: int) -> np.ndarray:
-        """Frame ``index``, uint8 RGB ``(H, W, 3)``; not to be written to."""
-        if not self._whole:
-            turn = int(np.searchsorted(self._clip.search_frames, index))
-            self._futures = {i: f for i, f in self._futures.items() if i >= index}
-            self._request(self._clip.search_frames[turn : turn + LOOKAHEAD])
-        if index not in self._futures:
-            self._request(np.array([index]))
-        return self._futures[index].result()
-
-    def _request(self, indices: np.ndarray) -> None:
-        sequence = self._clip.sequence
-        for index in map(int, indices):
-            if index not in self._futures:
-                self._futures[index] = self._loader.request(sequence.name, sequence.frames, index)
+def _read(sequence: Sequence, index: int, reduction: int) -> Frame:
+    if reduction > 1 and hasattr(sequence.frames, "read_reduced"):
+        return Frame(*sequence.frames.read_reduced(index, reduction))
+    image = sequence.frames.read(index)
+    return Frame(image, (image.shape[1], image.shape[0]), 1)

@@ -29,6 +29,11 @@ class Proposals(NamedTuple):
 class BoxProposer(Protocol):
     """Gives a candidate box for every position, for all rows of the environment that owns it.
 
+    A proposer whose answers follow from the crops alone, not from the boxes, may have a further
+    attribute ``crops_only = True``. In an open loop (``search_window="jittered"``), where the rows
+    of a group see the same crops, `reset` and `propose` are then called for the first row of each
+    group only, and the others share what comes back.
+
     Attributes:
         extra_spaces: what it adds to an environment's observation, unbatched.
         crop: the crops that it wants.

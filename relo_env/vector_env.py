@@ -14,9 +14,9 @@ from gymnasium.vector.utils import batch_space
 from relo_env import rendering
 from relo_env.batch import EpisodeBatch
 from relo_env.datasets.base import Dataset
-from relo_env.env import TrackingEnv, draw_episode_seed
+from relo_env.env import TrackingEnv, draw_episode_seed, peek_episode_seed
 from relo_env.errors import ConfigError
-from relo_env.loading import FrameLoader
+from relo_env.loading import DEFAULT_CACHE_BYTES, FrameLoader
 
 
 class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPickle):
@@ -31,7 +31,9 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         group_size: rows G that live through the same clips.
         autoreset_mode: Gymnasium's ``NEXT_STEP``, ``SAME_STEP`` or ``DISABLED``.
         num_threads: decoding threads; 0 decodes between the steps.
-        cache_bytes: decoded frames kept for rows that need the same ones.
+        cache_bytes: bound on the decoded frames in memory. All rows' clips, ``num_envs * (K + T)``
+            frames, should fit; frames that do not are decoded twice.
+        copy: return fresh observations; False: the same arrays, overwritten by the next step.
         render_mode: ``"rgb_array"`` or None.
         **options: those of `TrackingEnv`.
 
@@ -54,7 +56,8 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         group_size: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         num_threads: int = 2,
-        cache_bytes: int = 1 << 28,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        copy: bool = True,
         render_mode: str | None = None,
         **options: Any,
     ) -> None:
@@ -66,6 +69,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
             autoreset_mode=autoreset_mode,
             num_threads=num_threads,
             cache_bytes=cache_bytes,
+            copy=copy,
             render_mode=render_mode,
             **options,
         )
@@ -73,9 +77,13 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
-        self.num_envs, self.group_size = num_envs, group_size
+        self.num_envs, self.group_size, self.copy = num_envs, group_size, copy
         self.batch = EpisodeBatch(
-            num_envs, dataset=dataset, loader=FrameLoader(num_threads, cache_bytes), **options
+            num_envs,
+            dataset=dataset,
+            loader=FrameLoader(num_threads, cache_bytes),
+            group_size=group_size,
+            **options,
         )
         self.single_observation_space = self.batch.observation_space
         self.single_action_space = self.batch.action_space
@@ -102,7 +110,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         self._seed_rows(rows, seed)
         infos = self._begin(rows, pins)
         self.batch.look(rows)
-        return self.batch.observation(), self._batched(dict(zip(rows, infos, strict=True)))
+        return self.batch.observation(self.copy), self._batched(dict(zip(rows, infos, strict=True)))
 
     def step(
         self, actions: Any
@@ -129,7 +137,13 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         restarted = np.flatnonzero(terminated & ~self._done).tolist()
         self.batch.look(sorted(stale + fresh + restarted))
         info = self._batched(infos) | final
-        return self.batch.observation(), rewards, terminated, np.zeros_like(terminated), info
+        return (
+            self.batch.observation(self.copy),
+            rewards,
+            terminated,
+            np.zeros_like(terminated),
+            info,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The place of all rows in their run, as plain JSON values."""
@@ -157,7 +171,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
             self._rngs.append(rng)
         self.batch.restore(state["rows"])
         self._done = np.array(state["done"])
-        return self.batch.observation()
+        return self.batch.observation(self.copy)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """One picture a row, see `TrackingEnv.render`."""
@@ -178,6 +192,12 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
                 f"reset_mask of shape {mask.shape} and type {mask.dtype}; expected "
                 f"({self.num_envs},) booleans, at least one of them True."
             )
+        groups = mask.reshape(-1, self.group_size)
+        if (groups.any(1) != groups.all(1)).any():
+            raise ConfigError(
+                f"reset_mask takes some rows of a group but not all of its {self.group_size}, "
+                "which are to stay in step. Reset whole groups."
+            )
         return np.flatnonzero(mask).tolist()
 
     def _seed_rows(self, rows: list[int], seed: int | list[int | None] | None) -> None:
@@ -197,9 +217,10 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
             self._rngs[row], entropy[group] = seeding.np_random(shared)
 
     def _begin(self, rows: list[int], pins: dict[str, Any]) -> list[dict[str, Any]]:
-        rngs = [self._rngs[row] for row in rows]
-        seeds = [draw_episode_seed(rng) for rng in rngs if rng is not None]
-        infos = self.batch.start(rows, seeds, pins)
+        rngs = [rng for row in rows if (rng := self._rngs[row]) is not None]
+        seeds = [draw_episode_seed(rng) for rng in rngs]
+        following = [peek_episode_seed(rng) for rng in rngs]
+        infos = self.batch.start(rows, seeds, pins, following)
         self._done[rows] = False
         return infos
 
@@ -208,10 +229,9 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         if self.autoreset_mode is not AutoresetMode.SAME_STEP:
             return {}
         rows = np.flatnonzero(self._done).tolist()
-        seen = self.batch.observation()
         final_obs = np.full(self.num_envs, None, dtype=object)
         for row in rows:
-            final_obs[row] = {name: values[row].copy() for name, values in seen.items()}
+            final_obs[row] = self.batch.observation_of(row)
         final_info = self._batched({row: infos[row] for row in rows})
         infos.update(zip(rows, self._begin(rows, {}), strict=True))
         mask = np.zeros(self.num_envs, dtype=bool)
