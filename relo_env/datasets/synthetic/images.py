@@ -18,6 +18,8 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 _CACHED = 256
 """Cut-outs and shapes that are kept, a few ten MB at most."""
 _CUTOUT_SIDE = 192
+_SMALLEST_PIECE = 0.03
+"""Share of a cut-out's area below which a piece apart is dropped."""
 _PHOTO_SIDE = 640
 
 
@@ -179,9 +181,15 @@ def _opened(image: np.ndarray) -> np.ndarray:
 
     A cut-out that is all threads stays as it is.
     """
-    side = max(image.shape) // 32 | 1
+    side = max(image.shape) // 24 | 1
     alpha = cv2.morphologyEx(image[..., 3], cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
-    return np.dstack([image[..., :3], alpha]) if (alpha > 127).any() else image
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > 127).astype(np.uint8))
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    if not areas.any():
+        return image
+    kept = areas >= _SMALLEST_PIECE * areas.sum()
+    return np.dstack([image[..., :3], np.where(kept[labels], alpha, 0)])
 
 
 def _trimmed(image: np.ndarray, file: Path) -> np.ndarray:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.synthetic import LEVELS, Synthetic
 from relo_env.datasets.synthetic.actors import Actor, Look, Motion
+from relo_env.datasets.synthetic.images import Images
 from relo_env.datasets.synthetic.scene import MIN_VISIBLE, OPENING
 from relo_env.datasets.synthetic.shapes import Shape
 from relo_env.errors import ConfigError, DataError, FrameError
@@ -320,6 +321,16 @@ class TestOwnImages:
         proportions = [float(np.divide(*data[i].boxes[0, 2:])) for i in range(10)]
         # 20 wide and 40 high; the drawn proportion varies by some 15 %, the angle by 0.1 rad.
         assert sum(0.35 < p < 0.75 for p in proportions) >= 4
+
+    def test_threads_and_specks_do_not_set_the_box(self, tmp_path: Path) -> None:
+        image = np.zeros((100, 100, 4), np.uint8)
+        image[50:90, 30:70] = 255
+        image[2:50, 50] = 255
+        image[20:26, 90:96] = 255
+        cv2.imwrite(str(tmp_path / "kite.png"), image)
+        images = Images.cutouts(tmp_path)
+        assert images.cutout(0).shape == (40, 40, 4)
+        assert images.shape(0).aspect == 1.0
 
     def test_photographs_appear(self, photos: Path) -> None:
         data = Synthetic("val", difficulty=QUIET, photos=photos)
