@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ class Mixture(Dataset):
     """Training sequences of several data sets, drawn with given probabilities.
 
     Args:
-        parts: weight of each data set by a short name, which goes before its sequences' names.
+        parts: each data set and its weight, by a short name that goes before its sequences' names.
     """
 
     name = "Mixture"
@@ -27,22 +28,44 @@ class Mixture(Dataset):
         self._parts = {name: dataset for name, (dataset, _) in parts.items()}
         weights = np.array([weight for _, weight in parts.values()])
         self._probabilities = weights / weights.sum()
+        self._names = _Names(self._parts)
 
     @property
     def names(self) -> SequenceOf[str]:
-        """Not listed: a part may be endless."""
-        return ["(drawn)"]
+        """``"<part>/<its name>"``; a lazy sequence, as a part may be endless."""
+        return self._names
 
     def draw(self, rng: np.random.Generator) -> Sequence:
         """A sequence of a part drawn by weight."""
-        name = list(self._parts)[rng.choice(len(self._parts), p=self._probabilities)]
-        sequence = self._parts[name].draw(rng)
-        return replace(sequence, name=f"{name}/{sequence.name}")
+        part = list(self._parts)[rng.choice(len(self._parts), p=self._probabilities)]
+        sequence = self._parts[part].draw(rng)
+        return replace(sequence, name=f"{part}/{sequence.name}")
 
     def load(self, name: str) -> Sequence:
-        """The sequence ``<part>/<its name>``."""
+        """One of `names`."""
         part, _, own = name.partition("/")
         return replace(self._parts[part][own], name=name)
+
+
+class _Names(SequenceOf[str]):
+    """The names of all parts, one part after the other, without a list."""
+
+    def __init__(self, parts: Mapping[str, Dataset]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts.values())
+
+    def __getitem__(self, index: Any) -> Any:
+        for name, part in self._parts.items():
+            if index < len(part):
+                return f"{name}/{part.names[index]}"
+            index -= len(part)
+        raise IndexError(index)
+
+    def __contains__(self, name: object) -> bool:
+        part, _, own = str(name).partition("/")
+        return part in self._parts and own in self._parts[part].names
 
 
 class Sizeable(Dataset):

@@ -1,16 +1,21 @@
 """How the shipped ``nano`` weights were trained; anyone with images can run it again.
 
-    python -m agents.recipes.nano warmup --out runs/nano --cutouts DIR ... --photos DIR \\
-        --videos DIR --backbone vits14.safetensors [--resume]
+Training data are synthetic videos composited of given cut-outs and photographs, and real annotated
+videos in LaSOT's layout; `agents.recipes.dinov2_from_onnx` makes the backbone's file::
 
-Training data are synthetic videos composited of the given cut-outs and photographs, and real
-annotated videos in LaSOT's layout. `agents.recipes.dinov2_from_onnx` makes the backbone's file.
-Every long step can be interrupted and resumed. docs/training-log.md has the figures.
+    DATA="--cutouts objects people --photos photos --videos sequences"
+    python -m agents.recipes.nano warmup $DATA --out runs/warmup --backbone vits14.safetensors
+    python -m agents.recipes.nano policy $DATA --out runs/policy --network STAGE_1_CHECKPOINT
+    python -m agents.recipes.nano ship runs/policy/network.safetensors nano.safetensors
+
+Either stage can be interrupted; the same command and ``--resume`` goes on with it. Figures and what
+else was tried are in docs/training-log.md.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,18 +23,22 @@ import torch
 from safetensors.torch import load_file
 
 from agents.network import RELONetwork
+from agents.network.checkpoints import read_header
 from agents.recipes.mixture import Mixture, Sizeable
+from agents.training import PolicyConfig, train_policy
 from agents.warmup import WarmupConfig, warmup
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.folder import Folder
 from relo_env.datasets.synthetic import LEVELS, Synthetic
 
 WARMUP = WarmupConfig(
-    steps=2_000,
+    steps=800,
     clips=8,
     clip_length=2,
     max_interval=60,
     jitter=0.6,
+    encoder_learning_rate=1e-4,
+    # The two blocks that read each crop apart stay as they came.
     frozen=(
         "encoder.vit.cls_token",
         "encoder.vit.pos_embed",
@@ -37,15 +46,27 @@ WARMUP = WarmupConfig(
         "encoder.vit.blocks.0.",
         "encoder.vit.blocks.1.",
     ),
+    supervision="neighbours",
     amp=True,
 )
-"""Stage 1: the two blocks that read each crop apart stay as they came."""
+"""Stage 1."""
+
+POLICY = PolicyConfig(
+    algorithm="expected-gradient",
+    steps=8_192,
+    num_envs=16,
+    clip_length=8,
+    search_window="tracked",
+    learning_rate=1e-3,
+    fresh_heads=False,
+)
+"""Stage 2, in the closed loop; the policy starts as a copy of the prior."""
 
 LEAST_REAL_TARGET = 8.0
 """[px] real targets below this teach only blur."""
 
 
-def training_data(cutouts: list[Path], photos: Path, videos: Path) -> Dataset:
+def training_data(cutouts: Sequence[Path], photos: Path, videos: Path) -> Dataset:
     """Synthetic videos of two levels and real ones, in the proportion 65 : 15 : 20.
 
     Targets are at most a third of the frame, so that a search window holds more than black border.
@@ -57,41 +78,70 @@ def training_data(cutouts: list[Path], photos: Path, videos: Path) -> Dataset:
         return Synthetic("train", difficulty=difficulty, cutouts=cutouts, photos=photos)
 
     real = Sizeable(Folder(videos), least=LEAST_REAL_TARGET)
-    return Mixture(
-        {"medium": (synthetic("medium"), 0.65), "hard": (synthetic("hard"), 0.15),
-         "real": (real, 0.2)}
-    )  # fmt: skip
+    parts = {
+        "medium": (synthetic("medium"), 0.65),
+        "hard": (synthetic("hard"), 0.15),
+        "real": (real, 0.20),
+    }
+    return Mixture(parts)
+
+
+def run_warmup(options: argparse.Namespace) -> Path:
+    """Stage 1 from the pretrained backbone, or from a checkpoint."""
+    torch.manual_seed(options.seed)
+    if options.network:
+        network = RELONetwork.from_checkpoint(options.network)
+    else:
+        network = RELONetwork.from_preset("nano")
+        network.encoder.load_pretrained(load_file(options.backbone))
+    config = replace(WARMUP, steps=options.steps or WARMUP.steps, seed=options.seed)
+    data = training_data(options.cutouts, options.photos, options.videos)
+    return warmup(config, network=network, dataset=data, out=options.out, resume=options.resume)
+
+
+def run_policy(options: argparse.Namespace) -> Path:
+    """Stage 2 from a warmed-up checkpoint."""
+    network = RELONetwork.from_checkpoint(options.network)
+    network.heads.policy.load_state_dict(network.heads.prior.state_dict())
+    config = replace(POLICY, steps=options.steps or POLICY.steps, seed=options.seed)
+    data = training_data(options.cutouts, options.photos, options.videos)
+    return train_policy(
+        config, network=network, dataset=data, out=options.out, resume=options.resume
+    )
+
+
+def run_ship(options: argparse.Namespace) -> Path:
+    """A checkpoint as it is shipped: in half precision."""
+    header = read_header(options.checkpoint)
+    network = RELONetwork.from_checkpoint(options.checkpoint)
+    return network.save_checkpoint(
+        options.out, stage=header["stage"], metrics=header["metrics"], dtype=torch.float16
+    )
 
 
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and logs")
-    parser.add_argument("--cutouts", type=Path, nargs="+", required=True, help="see Synthetic")
-    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs")
-    parser.add_argument("--videos", type=Path, required=True, help="folder of real sequences")
-    parser.add_argument("--backbone", type=Path, help="ViT-S/14 of dinov2_from_onnx")
-    parser.add_argument("--init", type=Path, help="checkpoint to start from instead")
-    parser.add_argument("--steps", type=int, default=WARMUP.steps)
-    parser.add_argument("--seed", type=int, default=WARMUP.seed)
-    parser.add_argument("--clip-length", type=int, default=WARMUP.clip_length)
-    parser.add_argument("--threads", type=int, help="of torch")
-    parser.add_argument("--resume", action="store_true")
+    stages = parser.add_subparsers(required=True)
+    for name, run in (("warmup", run_warmup), ("policy", run_policy)):
+        stage = stages.add_parser(name)
+        stage.set_defaults(run=run)
+        stage.add_argument("--cutouts", type=Path, nargs="+", required=True, help="see Synthetic")
+        stage.add_argument("--photos", type=Path, required=True, help="folder of photographs")
+        stage.add_argument("--videos", type=Path, required=True, help="folder of real sequences")
+        stage.add_argument("--network", type=Path, help="checkpoint to start from")
+        stage.add_argument("--out", type=Path, required=True, help="folder of the run")
+        stage.add_argument("--steps", type=int, help="instead of the recipe's")
+        stage.add_argument("--seed", type=int, default=0)
+        stage.add_argument("--resume", action="store_true")
+        if name == "warmup":
+            stage.add_argument("--backbone", type=Path, help="ViT-S/14 of dinov2_from_onnx")
+    ship = stages.add_parser("ship")
+    ship.set_defaults(run=run_ship)
+    ship.add_argument("checkpoint", type=Path)
+    ship.add_argument("out", type=Path)
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    network = RELONetwork.from_preset("nano")
-    if options.backbone:
-        network.encoder.load_pretrained(load_file(options.backbone))
-    if options.init:
-        network = RELONetwork.from_checkpoint(options.init)
-    config = replace(
-        WARMUP, steps=options.steps, seed=options.seed, clip_length=options.clip_length,
-        clips=max(1, WARMUP.clips * WARMUP.clip_length // options.clip_length),
-    )  # fmt: skip
-    data = training_data(options.cutouts, options.photos, options.videos)
-    warmup(config, network=network, dataset=data, out=options.out, resume=options.resume)
+    print(f"wrote {options.run(options)}")
 
 
 if __name__ == "__main__":

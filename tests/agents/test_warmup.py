@@ -37,14 +37,14 @@ from agents.warmup_loss import (
     warmup_loss,
 )
 from relo_env import boxes as bx
-from relo_env.datasets.synthetic import Synthetic
 from relo_env.errors import CheckpointError, ConfigError
+from tests.toys import Squares
 
 CONFIG = WarmupConfig(steps=4, clips=2, clip_length=2, log_every=1, picture_every=2, save_every=2)
 
 
-def small_data() -> Synthetic:
-    return Synthetic("train", difficulty="easy", length=20, frame_size=(96, 72))
+def small_data() -> Squares:
+    return Squares("train")
 
 
 def small_network() -> RELONetwork:
@@ -289,7 +289,8 @@ class TestResume:
                 signal.raise_signal(signal.SIGINT)
                 done.append("all of it")
 
-        pytest.raises(KeyboardInterrupt, interrupted_work)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted_work()
         assert done == ["all of it"]
 
     def test_a_folder_in_use_is_not_overwritten(self, tmp_path):
