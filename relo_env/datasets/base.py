@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -121,7 +122,8 @@ class Dataset(ABC):
     def __getitem__(self, key: int | str) -> Sequence:
         if isinstance(key, str):
             if key not in self.names:
-                raise ConfigError(unknown(f"sequence of {self.name}", key, self.names))
+                some = islice(self.names, 10_000)  # names may be endless
+                raise ConfigError(unknown(f"sequence of {self.name}", key, some))
             return self.load(key)
         return self.load(self.names[key])
 
