@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
+from agents.network.vit import ViTEncoder
 from agents.recipes.mixture import Mixture, Sizeable
 from agents.training import PolicyConfig, train_policy
 from agents.warmup import WarmupConfig, warmup
@@ -93,6 +94,7 @@ def run_warmup(options: argparse.Namespace) -> Path:
         network = RELONetwork.from_checkpoint(options.network)
     else:
         network = RELONetwork.from_preset("nano")
+        assert isinstance(network.encoder, ViTEncoder)
         network.encoder.load_pretrained(load_file(options.backbone))
     config = replace(WARMUP, steps=options.steps or WARMUP.steps, seed=options.seed)
     data = training_data(options.cutouts, options.photos, options.videos)

@@ -19,16 +19,13 @@ from hypothesis import strategies as st
 from agents.network import RELONetwork
 from agents.warmup import (
     ClipBatches,
-    HeldInterrupt,
     Warmup,
     WarmupConfig,
     evaluate_warmup,
-    parameter_groups,
     read_clips,
-    schedule,
     warmup,
 )
-from agents.warmup_loss import (
+from agents.warmup.losses import (
     focal_loss,
     heat_maps,
     neighbour_cells,
@@ -36,6 +33,7 @@ from agents.warmup_loss import (
     true_cells,
     warmup_loss,
 )
+from agents.warmup.trainer import HeldInterrupt, parameter_groups, schedule
 from relo_env import boxes as bx
 from relo_env.errors import CheckpointError, ConfigError
 from tests.toys import Squares

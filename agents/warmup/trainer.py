@@ -1,9 +1,4 @@
-"""Stage 1: encoder and box regression learn to read a good box off a given position.
-
-The paper says nothing about *where* to look in this stage: a box is supervised at the position of
-the true centre only (METHOD section 2). Beside it, on detached features, the heat-map prior is
-trained, which is the baseline that the policy stage has to beat.
-"""
+"""The trainer of stage 1."""
 
 from __future__ import annotations
 
@@ -11,25 +6,23 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from agents.network import HeadOutputs, RELONetwork, normalize_crops
+from agents.network import RELONetwork
 from agents.network.checkpoints import save_checkpoint
-from agents.warmup_loss import SUPERVISION, WarmupLosses, overlaps, true_cells, warmup_loss
-from relo_env.batch import EpisodeBatch
+from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
+from agents.warmup.losses import SUPERVISION, WarmupLosses, warmup_loss
 from relo_env.boxes import cxcywh_to_xywh
-from relo_env.config import CropConfig
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, unknown
 from relo_env.rendering import draw
@@ -53,7 +46,7 @@ class WarmupConfig:
         frozen: prefixes of parameter names that are not trained.
         weight_decay: AdamW's.
         max_gradient_norm: gradients are scaled down to this norm.
-        supervision: where boxes are supervised, see `agents.warmup_loss.warmup_loss`.
+        supervision: where boxes are supervised, see `agents.warmup.losses.warmup_loss`.
         shared_prior: let the prior's loss train the encoder too, as the public code does.
         amp: bfloat16 autocast.
         seed: every clip follows from it and from the step's number.
@@ -88,104 +81,6 @@ class WarmupConfig:
         for name in ("steps", "clips", "clip_length", "save_every", "log_every", "picture_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1.")
-
-
-class ClipBatch(NamedTuple):
-    """Clips of one step: N clips of T search frames.
-
-    Attributes:
-        templates: uint8 ``(N, K, 3, Hz, Wz)``.
-        template_boxes: float32 ``(N, K, 4)``, xywh as fractions of the crop.
-        searches: uint8 ``(T, N, 3, Hx, Wx)``.
-        targets: float32 ``(T, N, 4)``, cxcywh01 of the search crop.
-    """
-
-    templates: Tensor
-    template_boxes: Tensor
-    searches: Tensor
-    targets: Tensor
-
-
-class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
-    """Batch i of an endless row of batches; the same i gives the same clips in any process.
-
-    Clips and crops are those of the environment with ``search_window="jittered"``.
-
-    Args:
-        dataset: where clips come from.
-        crop: sizes of the crops.
-        clips: clips a batch.
-        clip_length: search frames a clip.
-        max_interval: reach of a clip's frames.
-        jitter: distance of the search windows from the truth; 1 is the paper's.
-        seed: first number of every clip's seed.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        crop: CropConfig,
-        *,
-        clips: int,
-        clip_length: int,
-        max_interval: int = 100,
-        jitter: float = 1.0,
-        seed: int = 0,
-    ) -> None:
-        self.seed = seed
-        self.clip_length = clip_length
-        self.batch = EpisodeBatch(
-            clips,
-            dataset=dataset,
-            search_window="jittered",
-            clip_length=clip_length,
-            max_interval=max_interval,
-            jitter=jitter,
-            action_mode="box",
-            **asdict(crop),
-        )
-
-    def __getitem__(self, index: int) -> ClipBatch:
-        rows = range(self.batch.num_rows)
-        seeds = np.random.SeedSequence([self.seed, index]).generate_state(len(rows), np.uint64)
-        self.batch.start(rows, seeds.tolist(), {})
-        episodes = self.batch.episodes
-        templates = np.stack([episode.templates for episode in episodes])
-        template_boxes = np.stack([episode.template_boxes for episode in episodes])
-        searches, targets = [], []
-        for _ in range(self.clip_length):
-            searches.append(np.stack([e.search for e in episodes]))
-            targets.append(np.stack([e.target_box01 for e in episodes]))
-            self.batch.act(rows, targets[-1])
-        return ClipBatch(
-            torch.from_numpy(templates),
-            torch.from_numpy(template_boxes),
-            torch.from_numpy(np.stack(searches)),
-            torch.from_numpy(np.stack(targets)).float(),
-        )
-
-
-def read_clips(
-    network: RELONetwork, batch: ClipBatch, *, shared_prior: bool = False
-) -> HeadOutputs:
-    """Candidates and prior of all frames, ``(T * N, ...)``: first those of all clips' first frame.
-
-    Temporal tokens pass from frame to frame without gradient.
-
-    Args:
-        network: in training or evaluation mode.
-        batch: on the network's device.
-        shared_prior: do not detach the prior from the encoder.
-    """
-    cache = network.encode_templates(normalize_crops(batch.templates), batch.template_boxes)
-    tokens, frames = None, []
-    for search in normalize_crops(batch.searches):
-        features, tokens = network.encode(cache, None, search, tokens)
-        frames.append(features)
-    features = torch.cat(frames)
-    boxes = network.heads(features, only=("boxes",))
-    prior = network.heads(features if shared_prior else features.detach(), only=("prior",))
-    return HeadOutputs(candidates=boxes.candidates, prior=prior.prior)
 
 
 def warmup(
@@ -283,7 +178,7 @@ class Warmup:
         temporary = self.out / f".{STATE}.{os.getpid()}"
         torch.save(state, temporary)
         os.replace(temporary, self.out / STATE)
-        metrics = {"step": self.step, "frames": self.step * self._frames}
+        metrics = {"step": float(self.step), "frames": float(self.step * self._frames)}
         save_checkpoint(self.network, self.out / CHECKPOINT, stage="warmup", metrics=metrics)
 
     def _load(self) -> None:
@@ -332,10 +227,10 @@ class Warmup:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.amp):
-            outputs = read_clips(self.network, batch, shared_prior=self.config.shared_prior)
+            seen = read_clips(self.network, batch, shared_prior=self.config.shared_prior)
         losses = warmup_loss(
-            outputs.candidates,
-            outputs.prior,
+            seen.candidates,
+            seen.prior,
             batch.targets.flatten(0, 1),
             grid=self.network.crop.grid,
             supervision=self.config.supervision,
@@ -366,15 +261,15 @@ class Warmup:
         first = ClipBatch(*(part[:1] for part in batch[:2]), *(part[:1, :1] for part in batch[2:]))
         first = ClipBatch(*(part.to(self.device) for part in first))
         self.network.eval()
-        outputs = read_clips(self.network, first)
+        seen = read_clips(self.network, first)
         self.network.train()
         size = self.network.crop.search_size
-        chosen = outputs.candidates[0, outputs.prior[0].argmax()].cpu().numpy()
+        chosen = seen.candidates[0, seen.prior[0].argmax()].cpu().numpy()
         picture = draw(
             first.searches[0, 0].permute(1, 2, 0).cpu().numpy(),
             box=cxcywh_to_xywh(chosen) * size,
             target_box=cxcywh_to_xywh(first.targets[0, 0].cpu().numpy()) * size,
-            scores=outputs.prior[0].unflatten(0, self.network.crop.grid).cpu().numpy(),
+            scores=seen.prior[0].unflatten(0, self.network.crop.grid).cpu().numpy(),
         )
         self.writer.add_image("warmup/search", picture, self.step, dataformats="HWC")
 
@@ -436,58 +331,3 @@ RAMP = 50
 def schedule(step: int, steps: int) -> float:
     """Factor on the learning rate: a short ramp, then 1, falling to 0 over the second half."""
     return min(1.0, (step + 1) / RAMP, 2 * (1 - step / steps))
-
-
-class WarmupFigures(NamedTuple):
-    """Mean IoU of one choice of position over held-back frames.
-
-    Attributes:
-        true_cell: the position of the true centre, which stage 1 trains.
-        prior: the prior's best position, which is the baseline.
-        oracle: the best position, which bounds every policy.
-        random: a uniformly random position, in expectation.
-    """
-
-    true_cell: float
-    prior: float
-    oracle: float
-    random: float
-
-
-@torch.no_grad()
-def evaluate_warmup(
-    network: RELONetwork,
-    batches: Iterable[ClipBatch],
-    *,
-    amp: bool = False,
-) -> WarmupFigures:
-    """What boxes can be had from a network, and which of them the prior takes.
-
-    Args:
-        network: on any device.
-        batches: of held-back clips, e.g. ``ClipBatches(...)`` indexed from 0 on.
-        amp: bfloat16 autocast.
-    """
-    device = next(network.parameters()).device
-    was_training = network.training
-    network.eval()
-    figures = []
-    for batch in batches:
-        batch = ClipBatch(*(part.to(device) for part in batch))
-        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            outputs = read_clips(network, batch)
-        targets = batch.targets.flatten(0, 1)
-        ious = overlaps(outputs.candidates, targets[:, None])
-        rows = torch.arange(len(ious), device=device)
-        figures.append(
-            torch.stack(
-                [
-                    ious[rows, true_cells(targets, network.crop.grid)],
-                    ious[rows, outputs.prior.argmax(1)],
-                    ious.amax(1),
-                    ious.mean(1),
-                ]
-            )
-        )
-    network.train(was_training)
-    return WarmupFigures(*torch.cat(figures, dim=1).mean(1).tolist())

@@ -1,0 +1,26 @@
+"""Stage 1: encoder and box regression learn to read a good box off a given position.
+
+The paper says nothing about *where* to look in this stage: a box is supervised at the position of
+the true centre only (METHOD section 2). Beside it, on detached features, the heat-map prior is
+trained, which is the baseline that the policy stage has to beat.
+"""
+
+from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
+from agents.warmup.evaluation import WarmupFigures, evaluate_warmup
+from agents.warmup.losses import WarmupLosses, warmup_loss
+from agents.warmup.trainer import CHECKPOINT, STATE, Warmup, WarmupConfig, warmup
+
+__all__ = [
+    "CHECKPOINT",
+    "STATE",
+    "ClipBatch",
+    "ClipBatches",
+    "Warmup",
+    "WarmupConfig",
+    "WarmupFigures",
+    "WarmupLosses",
+    "evaluate_warmup",
+    "read_clips",
+    "warmup",
+    "warmup_loss",
+]

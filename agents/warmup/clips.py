@@ -1,0 +1,123 @@
+"""What stage 1 sees: batches of clips, and what a network makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.network import RELONetwork, normalize_crops
+from relo_env.batch import EpisodeBatch
+from relo_env.config import CropConfig
+from relo_env.datasets.base import Dataset
+
+
+class ClipBatch(NamedTuple):
+    """Clips of one step: N clips of T search frames.
+
+    Attributes:
+        templates: uint8 ``(N, K, 3, Hz, Wz)``.
+        template_boxes: float32 ``(N, K, 4)``, xywh as fractions of the crop.
+        searches: uint8 ``(T, N, 3, Hx, Wx)``.
+        targets: float32 ``(T, N, 4)``, cxcywh01 of the search crop.
+    """
+
+    templates: Tensor
+    template_boxes: Tensor
+    searches: Tensor
+    targets: Tensor
+
+
+class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
+    """Batch i of an endless row of batches; the same i gives the same clips in any process.
+
+    Clips and crops are those of the environment with ``search_window="jittered"``.
+
+    Args:
+        dataset: where clips come from.
+        crop: sizes of the crops.
+        clips: clips a batch.
+        clip_length: search frames a clip.
+        max_interval: reach of a clip's frames.
+        jitter: distance of the search windows from the truth; 1 is the paper's.
+        seed: first number of every clip's seed.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        crop: CropConfig,
+        *,
+        clips: int,
+        clip_length: int,
+        max_interval: int = 100,
+        jitter: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.seed = seed
+        self.clip_length = clip_length
+        self.batch = EpisodeBatch(
+            clips,
+            dataset=dataset,
+            search_window="jittered",
+            clip_length=clip_length,
+            max_interval=max_interval,
+            jitter=jitter,
+            action_mode="box",
+            **asdict(crop),
+        )
+
+    def __getitem__(self, index: int) -> ClipBatch:
+        rows = range(self.batch.num_rows)
+        seeds = np.random.SeedSequence([self.seed, index]).generate_state(len(rows), np.uint64)
+        self.batch.start(rows, seeds.tolist(), {})
+        episodes = self.batch.episodes
+        templates = np.stack([episode.templates for episode in episodes])
+        template_boxes = np.stack([episode.template_boxes for episode in episodes])
+        searches, targets = [], []
+        for _ in range(self.clip_length):
+            searches.append(np.stack([e.search for e in episodes]))
+            targets.append(np.stack([e.target_box01 for e in episodes]))
+            self.batch.act(rows, list(targets[-1]))
+        return ClipBatch(
+            torch.from_numpy(templates),
+            torch.from_numpy(template_boxes),
+            torch.from_numpy(np.stack(searches)),
+            torch.from_numpy(np.stack(targets)).float(),
+        )
+
+
+class Seen(NamedTuple):
+    """What a network makes of a batch's frames, those of all clips' first frame first.
+
+    Attributes:
+        candidates: ``(T * N, H * W, 4)`` cxcywh01.
+        prior: ``(T * N, H * W)`` heat map.
+    """
+
+    candidates: Tensor
+    prior: Tensor
+
+
+def read_clips(network: RELONetwork, batch: ClipBatch, *, shared_prior: bool = False) -> Seen:
+    """Run a network over clips; temporal tokens pass from frame to frame without gradient.
+
+    Args:
+        network: in training or evaluation mode.
+        batch: on the network's device.
+        shared_prior: do not detach the prior from the encoder.
+    """
+    cache = network.encode_templates(normalize_crops(batch.templates), batch.template_boxes)
+    tokens, frames = None, []
+    for search in normalize_crops(batch.searches):
+        features, tokens = network.encode(cache, None, search, tokens)
+        frames.append(features)
+    features = torch.cat(frames)
+    candidates = network.heads(features, only=("boxes",)).candidates
+    prior = network.heads(features if shared_prior else features.detach(), only=("prior",)).prior
+    assert candidates is not None
+    assert prior is not None
+    return Seen(candidates, prior)

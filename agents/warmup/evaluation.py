@@ -1,0 +1,67 @@
+"""What a warmed-up network is worth, before anybody decides where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+
+from agents.network import RELONetwork
+from agents.warmup.clips import ClipBatch, read_clips
+from agents.warmup.losses import overlaps, true_cells
+
+
+class WarmupFigures(NamedTuple):
+    """Mean IoU of one choice of position over held-back frames.
+
+    Attributes:
+        true_cell: the position of the true centre, which stage 1 trains.
+        prior: the prior's best position, which is the baseline.
+        oracle: the best position, which bounds every policy.
+        random: a uniformly random position, in expectation.
+    """
+
+    true_cell: float
+    prior: float
+    oracle: float
+    random: float
+
+
+@torch.no_grad()
+def evaluate_warmup(
+    network: RELONetwork,
+    batches: Iterable[ClipBatch],
+    *,
+    amp: bool = False,
+) -> WarmupFigures:
+    """What boxes can be had from a network, and which of them the prior takes.
+
+    Args:
+        network: on any device.
+        batches: of held-back clips, e.g. ``ClipBatches(...)`` indexed from 0 on.
+        amp: bfloat16 autocast.
+    """
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    figures = []
+    for batch in batches:
+        batch = ClipBatch(*(part.to(device) for part in batch))
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            seen = read_clips(network, batch)
+        targets = batch.targets.flatten(0, 1)
+        ious = overlaps(seen.candidates, targets[:, None])
+        rows = torch.arange(len(ious), device=device)
+        figures.append(
+            torch.stack(
+                [
+                    ious[rows, true_cells(targets, network.crop.grid)],
+                    ious[rows, seen.prior.argmax(1)],
+                    ious.amax(1),
+                    ious.mean(1),
+                ]
+            )
+        )
+    network.train(was_training)
+    return WarmupFigures(*torch.cat(figures, dim=1).mean(1).tolist())
