@@ -94,13 +94,13 @@ def run(options: argparse.Namespace) -> int:
             done.callback(print, f"wrote {out}")
         video = done.enter_context(VideoWriter(out, footage.fps)) if out else None
         viewer = done.enter_context(closing(rendering.Viewer("RELO"))) if options.show else None
-        for found, score, picture in follow(tracker, footage, first, start):
+        for found, score, shown in follow(tracker, footage, first, start):
             boxes.append(found)
             scores.append(score)
             if video:
-                video.add(picture)
+                video.add(shown)
             if viewer:
-                viewer.show(picture)
+                viewer.show(shown)
     return 0
 
 
@@ -232,14 +232,21 @@ def follow(
     with tqdm(total=footage.total, initial=1, unit="frame", desc="tracking") as bar:
         for index, frame in enumerate(footage.frames, start=1):
             found, score = tracker.update(frame)
-            yield found, score, _picture(tracker, frame, found, f"frame {index}, {score:.2f}")
+            yield found, score, picture(tracker, frame, found, f"frame {index}, {score:.2f}")
             bar.update()
 
 
-def _picture(tracker: Tracker, frame: np.ndarray, found: Box, caption: str) -> np.ndarray:
-    view: View | None = getattr(tracker, "view", None)
-    if view is None:
-        return rendering.draw(frame, np.array(found), caption=caption)
-    (cx, cy), side = view.window.center, view.window.side
+def picture(
+    tracker: Tracker,
+    frame: np.ndarray,
+    found: Box,
+    caption: str,
+    truth: np.ndarray | None = None,
+) -> np.ndarray:
+    """A frame with the box found, the true box if it is known, and what the tracker saw."""
+    seen: View | None = getattr(tracker, "view", None)
+    if seen is None:
+        return rendering.draw(frame, np.array(found), truth, caption=caption)
+    (cx, cy), side = seen.window.center, seen.window.side
     window = np.array([cx - side / 2, cy - side / 2, side, side])
-    return rendering.draw(frame, np.array(found), None, window, view.scores, caption)
+    return rendering.draw(frame, np.array(found), truth, window, seen.scores, caption)

@@ -1,0 +1,260 @@
+"""Watch a tracker learn by reinforcement, and see what it is worth.
+
+Starts from the weights that ship with `nano`: an encoder and a box regression that went through
+stage 1 (warm-up). Policy and value are drawn anew, so the tracker can read a box off a position but
+has no idea where to look. Stage 2 teaches it, on synthetic clips; then it is compared with
+baselines on videos that it has not seen, one of them real.
+
+Everything goes to the folder OUT. After an interruption the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+from agents.commands import arguments
+from agents.commands.track import picture
+from agents.network import RELONetwork
+from agents.network.checkpoints import find_checkpoint, read_header
+from agents.tracker import RELOTracker
+from agents.training import CONFIG, PolicyConfig, train_policy
+from agents.video import VideoWriter
+from relo_env.benchmark import plots
+from relo_env.benchmark.evaluation import Evaluation, evaluate, summary_table
+from relo_env.benchmark.runner import run as run_benchmark
+from relo_env.benchmark.trackers import TrackerFactory, make_tracker_factory
+from relo_env.datasets.base import Dataset, Sequence
+from relo_env.datasets.folder import Folder
+from relo_env.datasets.synthetic import Synthetic
+from relo_env.errors import ReloError
+
+EXAMPLES = """\
+examples:
+  relo demo
+  relo demo --out elsewhere --seed 1
+  tensorboard --logdir relo-demo/run"""
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """How much the demo does.
+
+    Attributes:
+        steps: frames that the policy learns from.
+        num_envs: clips played at once.
+        difficulty: easy, medium or hard: of the synthetic videos.
+        sequences: held-back synthetic videos of the benchmark.
+        length: frames of each.
+        seed: of clips, of policy and value before learning, and of sampled actions.
+    """
+
+    steps: int = 6_400
+    num_envs: int = 16
+    difficulty: str = "easy"
+    sequences: int = 10
+    length: int = 60
+    seed: int = 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``relo demo``."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("relo-demo"), metavar="DIR", help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=arguments.positive,
+        default=min(4, os.cpu_count() or 1),
+        metavar="N",
+        help="processes of the benchmark (here: %(default)s)",
+    )
+    arguments.add_device(parser)
+    arguments.add_config(parser, DemoConfig)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Learn, compare, show."""
+    begin = time.perf_counter()
+    config = arguments.config_from(options, DemoConfig)
+    out: Path = options.out
+    weights = find_checkpoint("nano")
+    stage = read_header(weights)["stage"]
+    say("1/4", f"Weights: nano after stage 1 ({weights.name}, stage {stage!r}).")
+    say(
+        "",
+        "It reads a box off any position of a search crop; its policy is drawn anew and is blind.",
+    )
+    say(
+        "2/4",
+        f"Policy stage: {config.steps} frames, {config.num_envs} clips at a time, 8 frames each.",
+    )
+    say("", "A frame pays the IoU of the box chosen; a clip's end pays its AUC. TensorBoard:")
+    say("", f"tensorboard --logdir {out / 'run'}")
+    network = RELONetwork.from_checkpoint(weights)
+    checkpoint = learn(config, network, out / "run", device=options.device)
+    say("3/4", f"Benchmark: {config.sequences} synthetic videos and a real one, none seen before.")
+    trackers = contestants(checkpoint, options.device)
+    synthetic, real = held_back(config), real_clip()
+    names = list(synthetic.names[: config.sequences])
+    evaluations = compare(trackers, synthetic, out / "results", names, workers=options.workers)
+    on_real_clip = compare(
+        trackers, real, out / "results", list(real.names), workers=options.workers
+    )
+    say("4/4", "Pictures.")
+    plots.save(plots.curve_plot(evaluations, "success"), out / "success.png")
+    tracker = RELOTracker.from_pretrained(checkpoint, device=options.device)
+    videos = [
+        film(tracker, sequence, out / f"{sequence.name}.mp4")
+        for sequence in (real[0], synthetic[names[0]])
+    ]
+    print(f"\n{summary_table(evaluations)}\n\nReal clip: {summary_table(on_real_clip)}\n")
+    print(f"videos       {', '.join(map(str, videos))}")
+    print(f"success plot {out / 'success.png'}")
+    print(f"TensorBoard  tensorboard --logdir {out / 'run'}")
+    print(f"network      {checkpoint}   (relo track VIDEO --box X,Y,W,H --tracker {checkpoint})")
+    print(f"took {(time.perf_counter() - begin) / 60:.1f} minutes")
+    return 0
+
+
+def say(step: str, line: str) -> None:
+    """A line about what is being done."""
+    print(f"{step:5}{line}", flush=True)
+
+
+def learn(config: DemoConfig, network: RELONetwork, out: Path, *, device: str = "cpu") -> Path:
+    """The policy stage, in the demo's setting; a run that is there already is gone on with.
+
+    Returns:
+        The checkpoint.
+    """
+    dataset = Synthetic("train", difficulty=config.difficulty)
+    return train_policy(
+        PolicyConfig(steps=config.steps, num_envs=config.num_envs, seed=config.seed),
+        network=network,
+        dataset=dataset,
+        out=out,
+        resume=(out / CONFIG).exists(),
+        device=device,
+        callbacks=[LearningCurve()],
+    )
+
+
+class LearningCurve(BaseCallback):
+    """Prints the AUC of the clips just played, as a number and a bar, every few seconds.
+
+    Args:
+        seconds: from one line to the next.
+    """
+
+    def __init__(self, seconds: float = 8.0) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def _on_training_start(self) -> None:
+        self.begin = self.last = time.perf_counter()
+        tqdm.write("      frames   time    AUC of the last clips")
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        now = time.perf_counter()
+        if now - self.last < self.seconds:
+            return
+        self.last = now
+        auc = np.mean([episode["auc"] for episode in self.model.ep_info_buffer or []])
+        minutes, seconds = divmod(int(now - self.begin), 60)
+        bar = "#" * round(50 * auc)
+        tqdm.write(f"{self.num_timesteps:12,} {minutes:3}:{seconds:02}  {auc:.3f} {bar}")
+
+
+def held_back(config: DemoConfig) -> Dataset:
+    """Synthetic videos that no training has seen."""
+    return Synthetic("test", difficulty=config.difficulty, length=config.length)
+
+
+def real_clip() -> Dataset:
+    """The real video that ships, see agents/assets/ASSETS.md."""
+    return Folder(Path(str(resources.files("agents"))) / "assets" / "cockatoo")
+
+
+def contestants(checkpoint: Path, device: str = "cpu") -> list[TrackerFactory]:
+    """Learned policy, prior baseline, random policy (all on one network) and OpenCV's MIL."""
+    here = f"{__name__}:random_policy"
+    loader = f"{arguments.__name__}:load_tracker"
+    common = {"name_or_path": str(checkpoint), "device": device}
+    return [
+        TrackerFactory("learned policy", loader, common),
+        TrackerFactory("prior", loader, {**common, "localise": "prior"}),
+        TrackerFactory("random policy", here, common),
+        make_tracker_factory("opencv:MIL"),
+    ]
+
+
+class RandomPolicy(RELOTracker):
+    """Chooses among the network's candidates at random."""
+
+    def init(self, frame: np.ndarray, box: tuple[float, float, float, float]) -> None:
+        """Start, with the same random numbers for every video."""
+        self._rng = np.random.default_rng(0)
+        super().init(frame, box)
+
+    def _scores(self, features: torch.Tensor) -> np.ndarray:
+        return self._rng.random((len(features), self.crop.num_positions))
+
+
+def random_policy(name_or_path: str, device: str = "cpu") -> RandomPolicy:
+    """A `RandomPolicy` that favours no position."""
+    return RandomPolicy(
+        RELONetwork.from_pretrained(name_or_path), device=device, window_exponent=0.0
+    )
+
+
+def compare(
+    trackers: list[TrackerFactory],
+    dataset: Dataset,
+    out: Path,
+    sequences: list[str],
+    *,
+    workers: int = 1,
+) -> list[Evaluation]:
+    """Track every sequence with every tracker.
+
+    Raises:
+        ReloError: a sequence failed.
+    """
+    evaluations = []
+    for tracker in trackers:
+        result = run_benchmark(tracker, dataset, out, sequences=sequences, workers=workers)
+        if result.failed:
+            raise ReloError(f"{tracker.name}: {result.describe_failures()}")
+        evaluations.append(
+            evaluate(result.folder, dataset, tracker=tracker.name, sequences=sequences)
+        )
+    return evaluations
+
+
+def film(tracker: RELOTracker, sequence: Sequence, path: Path) -> Path:
+    """Write a video of a tracker at work: its box red, the true one green, the score map inset."""
+    with VideoWriter(path, fps=20) as video:
+        for index, truth in enumerate(sequence.boxes):
+            frame = sequence.frames.read(index)
+            found = tuple(truth.tolist())
+            if index:
+                found, _ = tracker.update(frame)
+            else:
+                tracker.init(frame, found)
+            shown = truth if sequence.visible[index] else None
+            video.add(picture(tracker, frame, found, f"{sequence.name} {index}", shown))
+    return path
