@@ -1,0 +1,236 @@
+"""Weights on disk: ours, the released ones, and files that mean harm."""
+
+import argparse
+import collections
+import os
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from agents.network import RELONetwork, checkpoints, official, weights
+from relo_env.errors import CheckpointError, ConfigError
+from tests.agents.network.seeding import seeded_state
+
+SMALL = {"search_size": 32, "template_size": 16}
+
+
+@pytest.fixture
+def micro():
+    torch.manual_seed(0)
+    return RELONetwork.from_preset("micro", num_templates=2)
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_round_trip(micro, tmp_path):
+    path = micro.save_checkpoint(
+        tmp_path / "a" / "net.safetensors", stage="warmup", metrics={"x": 1}
+    )
+    again = RELONetwork.from_checkpoint(path)
+    assert equal(again.state_dict(), micro.state_dict())
+    assert not again.training
+    header = checkpoints.read_header(path)
+    assert header["preset"] == "micro"
+    assert header["changes"] == {"num_templates": 2}
+    assert (header["stage"], header["metrics"]) == ("warmup", {"x": 1})
+    assert [file.name for file in path.parent.iterdir()] == ["net.safetensors"]
+
+
+def test_half_precision_file(micro, tmp_path):
+    path = micro.save_checkpoint(tmp_path / "n.safetensors", stage="policy", dtype=torch.float16)
+    again = RELONetwork.from_checkpoint(path)
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, micro.state_dict()[name].half().float())
+
+
+def test_an_interrupted_save_leaves_the_old_file(micro, tmp_path, monkeypatch):
+    path = micro.save_checkpoint(tmp_path / "n.safetensors", stage="warmup")
+    before = path.read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        micro.save_checkpoint(path, stage="policy")
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_refused_checkpoints(micro, tmp_path):
+    path = micro.save_checkpoint(tmp_path / "n.safetensors", stage="warmup")
+    with pytest.raises(CheckpointError, match="holds preset 'micro'"):
+        checkpoints.load_checkpoint(RELONetwork.from_preset("micro"), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        RELONetwork.from_checkpoint(path)
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        RELONetwork.from_checkpoint(tmp_path / "absent.safetensors")
+    checkpoints.save_file(micro.state_dict(), path)
+    with pytest.raises(CheckpointError, match="without relo's header"):
+        RELONetwork.from_checkpoint(path)
+    with pytest.raises(CheckpointError, match="Unknown checkpoint 'nanno'"):
+        RELONetwork.from_pretrained("nanno")
+    micro.preset_name = None
+    with pytest.raises(ConfigError, match="from_preset"):
+        micro.save_checkpoint(path, stage="warmup")
+
+
+@pytest.fixture(scope="module")
+def released():
+    """What a released t256 file has under "net", at a small input size."""
+    return seeded_state(RELONetwork.from_preset("t256", **SMALL))
+
+
+def small_t256():
+    return RELONetwork.from_preset("t256", **SMALL)
+
+
+def test_official_round_trip_is_bit_equal(released):
+    network = small_t256()
+    assert network.load_official(released) == []
+    assert equal(network.export_official(), released)
+
+
+def test_a_warmup_checkpoint_leaves_policy_and_value(released):
+    state = {k: v for k, v in released.items() if not k.startswith(("policy", "value"))}
+    network = small_t256()
+    before = network.heads.policy.out.weight.clone()
+    lacking = network.load_official({"net": state, "net_type": "RELO_WARMUP"})
+    assert len(lacking) == 60
+    assert all(name.startswith(("heads.policy.", "heads.value.")) for name in lacking)
+    assert torch.equal(network.heads.policy.out.weight, before)
+    assert torch.equal(network.encoder.temporal.start, state["encoder.body.ttokens"])
+
+
+def test_wrong_official_entries_are_reported(released):
+    state = dict(released)
+    del state["decoder.conv1_size.0.weight"]
+    state["encoder.body.extra"] = torch.zeros(1)
+    state["encoder.body.ttokens"] = torch.zeros(1, 9, 384)
+    before = small_t256()
+    with pytest.raises(CheckpointError) as caught:
+        before.load_official(state)
+    for part in (
+        "Missing: decoder.conv1_size.0.weight",
+        "Unexpected: encoder.body.extra",
+        "encoder.body.ttokens is (1, 9, 384), expected (1, 4, 384)",
+    ):
+        assert part in str(caught.value)
+
+
+class _Foreign:
+    def __init__(self):
+        self.a, self.d = 1, collections.defaultdict(list)
+
+
+class _ForeignDict(dict):
+    pass
+
+
+def test_released_files_hold_foreign_objects(released, tmp_path, monkeypatch):
+    module = ModuleType("lib_of_others")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for kind in (_Foreign, _ForeignDict):
+        monkeypatch.setattr(kind, "__module__", module.__name__)
+        setattr(module, kind.__name__, kind)
+    nested = _ForeignDict(x=1)
+    nested.attribute = 3
+    path = tmp_path / "RELO_ep0090.pth.tar"
+    torch.save(
+        {
+            "net": released,
+            "settings": _Foreign(),
+            "config": nested,
+            "arguments": argparse.Namespace(lr=1e-4),
+            "stats": collections.OrderedDict(loss=np.float64(1), curve=np.arange(3)),
+        },
+        path,
+    )
+    monkeypatch.delitem(sys.modules, module.__name__)
+    network = small_t256()
+    assert network.load_official(path) == []
+    assert equal(network.export_official(), released)
+
+
+@pytest.mark.parametrize("function", [eval, os.system], ids=["eval", "system"])
+def test_a_file_that_would_run_code_does_not(released, tmp_path, function):
+    trace = tmp_path / "trace"
+    code = f"open({str(trace)!r}, 'w')" if function is eval else f"touch {trace}"
+
+    class Harm:
+        def __reduce__(self):
+            return function, (code,)
+
+    path = tmp_path / "harm.pth.tar"
+    torch.save({"net": {"w": torch.ones(1)}, "settings": Harm()}, path)
+    with pytest.raises(CheckpointError):
+        small_t256().load_official(path)
+    assert not trace.exists()
+
+
+def test_damaged_and_absent_files(tmp_path):
+    path = tmp_path / "RELO_ep0090.pth.tar"
+    torch.save({"net": {"w": torch.ones(10_000)}}, path)
+    path.write_bytes(path.read_bytes()[:5000])
+    for source in (path, tmp_path / "absent.pth.tar"):
+        with pytest.raises(CheckpointError, match="cannot be read as weights"):
+            small_t256().load_official(source)
+    torch.save([1, 2], path)
+    with pytest.raises(CheckpointError, match="holds a list"):
+        small_t256().load_official(path)
+
+
+def test_fast_itpn_file_starts_the_encoder(released):
+    body = "encoder.body."
+    own = ("ttokens", "pos_embed_ttoken", "fc_norm.", "search_token", "template_")
+    state = {
+        name.removeprefix(body): value
+        for name, value in released.items()
+        if name.startswith(body) and not name.removeprefix(body).startswith(own)
+    }
+    state["pos_embed"] = torch.randn(1, 14 * 14, 384)
+    state["head.weight"] = torch.zeros(1000, 384)
+    network = small_t256()
+    assert official.load_fast_itpn(network, {"model": state}) == ["head.weight"]
+    exported = network.export_official()
+    name = "blocks.4.attn.q_proj.weight"
+    assert torch.equal(exported[body + name], state[name])
+    corner = state["pos_embed"].reshape(14, 14, 384)[:2, :2].reshape(4, 384)
+    assert torch.equal(exported[body + "pos_embed"][0, :4], corner)
+    del state[name]
+    with pytest.raises(CheckpointError, match=name):
+        official.load_fast_itpn(network, state)
+
+
+@pytest.mark.slow
+def test_convert_writes_one_of_ours(tmp_path):
+    state = seeded_state(RELONetwork.from_preset("t256"))
+    source, target = tmp_path / "RELO_ep0090.pth.tar", tmp_path / "t256.safetensors"
+    torch.save({"net": state}, source)
+    weights.convert("t256", source, target)
+    assert checkpoints.read_header(target)["stage"] == "policy"
+    assert equal(RELONetwork.from_checkpoint(target).export_official(), state)
+
+
+def test_fetch_says_what_to_do_offline(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+
+    def offline(repository, name, local_dir):
+        assert repository == "xche32/RELO"
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(hub, "hf_hub_download", offline)
+    with pytest.raises(CheckpointError, match=r"relo weights convert b256 FILE") as caught:
+        weights.fetch("b256")
+    assert "relo_b256/RELO_ep0090.pth.tar" in str(caught.value)
+    with pytest.raises(ConfigError, match="Unknown released preset 'nano'"):
+        weights.fetch("nano")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ConfigError, match=r"pip install 'relo\[hub\]'"):
+        weights.fetch("b256")
