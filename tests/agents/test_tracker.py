@@ -130,19 +130,22 @@ def test_tokens_are_carried(micro, frames):
 
 
 def test_many_tracks_step_together(micro, frames):
-    """Sums are taken in another order, and each box moves the next crop: hence the tolerance."""
-    alone = RELOTracker(micro)
+    """The second track starts a frame later; boxes are set alike, as drift feeds on itself."""
     boxes = [(40.0, 30.0, 30.0, 24.0), (10.0, 12.0, 20.0, 40.0)]
+    alone = RELOTracker(micro)
     expected = [follow(alone, frames, boxes[0]), follow(alone, frames[1:], boxes[1])]
     tracker = RELOTracker(micro)
     first = tracker.start(frames[0], boxes[0])
-    got = [tracker.step([first], frames[1:2])[0]]
+    tracker.step([first], frames[1:2])
     second = tracker.start(frames[1], boxes[1])
     for i, frame in enumerate(frames[2:]):
         both = tracker.step([first, second], [frame, frame])
-        np.testing.assert_allclose(both[1][0], expected[1][i][0], atol=0.1)
-        got.append(both[0])
-    np.testing.assert_allclose([b for b, _ in got], [b for b, _ in expected[0]], atol=0.1)
+        for track, ours, theirs in zip(
+            (first, second), both, (expected[0][i + 1], expected[1][i]), strict=True
+        ):
+            np.testing.assert_allclose(ours[0], theirs[0], atol=1e-3)
+            assert ours[1] == pytest.approx(theirs[1], abs=1e-4)
+            track.box = np.array(theirs[0])
 
 
 def test_window_weights_probabilities(micro, frames):
