@@ -13,6 +13,7 @@ from agents.network import RELONetwork, normalize_crops
 from relo_env.batch import EpisodeBatch
 from relo_env.config import CropConfig
 from relo_env.datasets.base import Dataset
+from relo_env.errors import ConfigError
 
 
 class ClipBatch(NamedTuple):
@@ -44,6 +45,11 @@ class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
         max_interval: reach of a clip's frames.
         jitter: distance of the search windows from the truth; 1 is the paper's.
         seed: first number of every clip's seed.
+        part: (which, of how many) equal parts of every batch this one is, for training in several
+            processes.
+
+    Raises:
+        ConfigError: the batch has no such parts.
     """
 
     def __init__(
@@ -56,11 +62,20 @@ class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
         max_interval: int = 100,
         jitter: float = 1.0,
         seed: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
+        which, parts = part
+        if clips % parts:
+            raise ConfigError(
+                f"{clips} clips a batch cannot be shared evenly among {parts} processes; give a "
+                "multiple."
+            )
         self.seed = seed
+        self.clips = clips
         self.clip_length = clip_length
+        self.part = slice(which * clips // parts, (which + 1) * clips // parts)
         self.batch = EpisodeBatch(
-            clips,
+            clips // parts,
             dataset=dataset,
             search_window="jittered",
             clip_length=clip_length,
@@ -72,8 +87,8 @@ class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
 
     def __getitem__(self, index: int) -> ClipBatch:
         rows = range(self.batch.num_rows)
-        seeds = np.random.SeedSequence([self.seed, index]).generate_state(len(rows), np.uint64)
-        self.batch.start(rows, seeds.tolist(), {})
+        seeds = np.random.SeedSequence([self.seed, index]).generate_state(self.clips, np.uint64)
+        self.batch.start(rows, seeds[self.part].tolist(), {})
         episodes = self.batch.episodes
         templates = np.stack([episode.templates for episode in episodes])
         template_boxes = np.stack([episode.template_boxes for episode in episodes])

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from agents import distributed
 from agents.network import RELONetwork
 from agents.network.checkpoints import save_checkpoint
 from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
@@ -95,6 +97,8 @@ def warmup(
     """Train stage 1 and write its checkpoint, ``out/warmup.safetensors``.
 
     Progress is shown and logged for TensorBoard in ``out``. An interrupt saves before it passes on.
+    Under ``torchrun`` the processes share each batch, and gradients are those of a single process
+    (but for batch norms, which see their own part of it, as under PyTorch's DDP).
 
     Args:
         config: see `WarmupConfig`.
@@ -111,7 +115,8 @@ def warmup(
         ConfigError: ``out`` holds a run and ``resume`` is False, or frozen names nothing.
         CheckpointError: nothing to resume from, or a run of another configuration.
     """
-    return Warmup(config, network, dataset, Path(out), resume, torch.device(device)).run()
+    with distributed.process_group(torch.device(device)) as device:
+        return Warmup(config, network, dataset, Path(out), resume, device).run()
 
 
 class Warmup:
@@ -143,18 +148,20 @@ class Warmup:
             max_interval=config.max_interval,
             jitter=config.jitter,
             seed=config.seed,
+            part=(distributed.rank(), distributed.world_size()),
         )
         self.step = 0
         if resume:
             self._load()
         elif (out / STATE).exists():
             raise ConfigError(f"{out} holds a run already; resume it or choose another folder.")
+        distributed.share_weights(network)
         out.mkdir(parents=True, exist_ok=True)
 
     def run(self) -> Path:
         """Train to the end."""
         self.network.train()
-        with SummaryWriter(str(self.out), purge_step=self.step) as self.writer:
+        with self._summary_writer() as self.writer:
             try:
                 for batch in self._progress():
                     with HeldInterrupt():
@@ -167,7 +174,9 @@ class Warmup:
         return self.out / CHECKPOINT
 
     def save(self) -> None:
-        """Write checkpoint and state; each is replaced whole."""
+        """Write checkpoint and state; each is replaced whole. The first process does."""
+        if distributed.rank():
+            return
         state = {
             "config": asdict(self.config),
             "step": self.step,
@@ -198,6 +207,11 @@ class Warmup:
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["torch_rng"].cpu())
 
+    def _summary_writer(self) -> Any:
+        if distributed.rank():
+            return nullcontext()
+        return SummaryWriter(str(self.out), purge_step=self.step)
+
     @property
     def _frames(self) -> int:
         return self.config.clips * self.config.clip_length
@@ -208,13 +222,22 @@ class Warmup:
         loader = DataLoader(
             self.batches, batch_size=None, sampler=steps, num_workers=self.config.num_workers
         )
-        self._bar = tqdm(loader, "warm-up", self.config.steps, initial=self.step, unit="step")
+        self._bar = tqdm(
+            loader,
+            "warm-up",
+            self.config.steps,
+            initial=self.step,
+            unit="step",
+            disable=distributed.rank() > 0,
+        )
         self._since = (self.step, time.perf_counter())
         return iter(self._bar)
 
     def _step(self, batch: ClipBatch) -> None:
         losses = self._update(ClipBatch(*(part.to(self.device) for part in batch)))
         self.step += 1
+        if distributed.rank():
+            return
         if self.step % self.config.log_every == 0:
             self._log(losses)
         if self.step % self.config.picture_every == 0:
@@ -238,9 +261,12 @@ class Warmup:
         self.optimizer.zero_grad()
         losses.total.backward()
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        distributed.average([p.grad for p in trained if p.grad is not None])
         clip_grad_norm_(trained, self.config.max_gradient_norm, error_if_nonfinite=True)
         self.optimizer.step()
-        return WarmupLosses(*(value.detach() for value in losses))
+        values = [value.detach() for value in losses]
+        distributed.average(values)
+        return WarmupLosses(*values)
 
     def _log(self, losses: WarmupLosses) -> None:
         step, now = self.step, time.perf_counter()

@@ -1,0 +1,68 @@
+"""One training in several processes, as ``torchrun`` starts them; alone, nothing here does a thing.
+
+Every process computes the gradients of its part of a batch; their mean is the batch's gradient.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[torch.device]:
+    """Join the processes that ``torchrun`` started, if it did, and leave them at the end.
+
+    Gradients travel by NCCL between GPUs, else by gloo. A group that exists already is left alone.
+
+    Args:
+        device: what the user asked for.
+
+    Yields:
+        The device of this process: its own GPU where ``device`` is just ``"cuda"``.
+    """
+    if dist.is_initialized() or not dist.is_torchelastic_launched():
+        yield device
+        return
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number; 0 is the one that writes files and shows progress."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Put into each tensor its mean over the processes, in a single exchange."""
+    if world_size() == 1:
+        return
+    together = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(together)
+    together /= world_size()
+    means = together.split([tensor.numel() for tensor in tensors])
+    for tensor, mean in zip(tensors, means, strict=True):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def share_weights(module: nn.Module) -> None:
+    """Give every process the weights and buffers of process 0."""
+    if world_size() > 1:
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, src=0)
