@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from relo_env.errors import CheckpointError, ConfigError, unknown
 
@@ -67,7 +67,8 @@ def save_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
+        # Written by hand: safetensors' save_file makes files that only their owner can read.
+        temporary.write_bytes(save(tensors, metadata={HEADER: json.dumps(header)}))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
