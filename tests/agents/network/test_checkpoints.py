@@ -71,7 +71,7 @@ def test_refused_checkpoints(micro, tmp_path):
         RELONetwork.from_checkpoint(path)
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
         RELONetwork.from_checkpoint(tmp_path / "absent.safetensors")
-    checkpoints.save_file(micro.state_dict(), path)
+    path.write_bytes(checkpoints.save(micro.state_dict()))
     with pytest.raises(CheckpointError, match="without relo's header"):
         RELONetwork.from_checkpoint(path)
     with pytest.raises(CheckpointError, match="Unknown checkpoint 'nanno'"):
