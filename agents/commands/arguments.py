@@ -16,6 +16,7 @@ import torch
 
 from agents.network.checkpoints import find_checkpoint
 from agents.tracker import RELOTracker
+from relo_env.benchmark.protocols import PROTOCOLS
 from relo_env.benchmark.trackers import TrackerFactory, make_tracker_factory
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import make_dataset
@@ -88,6 +89,25 @@ def dataset_from(options: argparse.Namespace) -> Dataset:
         root=options.root,
         split=options.split,
         **dict(options.dataset_option),
+    )
+
+
+def add_subset(parser: argparse.ArgumentParser) -> None:
+    """``--sequences`` and ``--max-sequences``; see `subset_from`."""
+    subset = parser.add_mutually_exclusive_group()
+    subset.add_argument("--sequences", nargs="+", metavar="NAME", help="these only")
+    subset.add_argument("--max-sequences", type=positive, metavar="N", help="the first N only")
+
+
+def subset_from(options: argparse.Namespace, dataset: Dataset) -> list[str]:
+    """Names of the sequences that the arguments of `add_subset` leave."""
+    return options.sequences or list(dataset.names[: options.max_sequences])
+
+
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """``--protocol``: which frames count."""
+    parser.add_argument(
+        "--protocol", choices=PROTOCOLS, default="clean", help="(default: %(default)s)"
     )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from agents.commands import arguments
 from relo_env.benchmark.evaluation import evaluate, summary_table
-from relo_env.benchmark.protocols import PROTOCOLS
 from relo_env.benchmark.runner import run as run_benchmark
 
 EXAMPLES = """\
@@ -30,16 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_device(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="result files")
     parser.add_argument("--name", help="of the tracker in the table (default: made from --tracker)")
-    parser.add_argument(
-        "--protocol", choices=PROTOCOLS, default="clean", help="(default: %(default)s)"
-    )
+    arguments.add_protocol(parser)
+    arguments.add_subset(parser)
     parser.add_argument(
         "--workers", type=arguments.positive, default=1, metavar="N", help="processes (default: 1)"
-    )
-    subset = parser.add_mutually_exclusive_group()
-    subset.add_argument("--sequences", nargs="+", metavar="NAME", help="these only")
-    subset.add_argument(
-        "--max-sequences", type=arguments.positive, metavar="N", help="the first N only"
     )
     parser.set_defaults(run=run)
 
@@ -53,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         name=options.name,
         options=dict(options.tracker_option),
     )
-    sequences = options.sequences or list(dataset.names[: options.max_sequences])
+    sequences = arguments.subset_from(options, dataset)
     result = run_benchmark(
         factory, dataset, options.out, sequences=sequences, workers=options.workers
     )

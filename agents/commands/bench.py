@@ -1,0 +1,109 @@
+"""Measure how fast environment, network and tracker run on this machine.
+
+Figures are medians over equal slices of time, after a slice that does not count. Other programs
+that run meanwhile lower them: compare only what was measured in one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+
+from agents.commands import arguments
+from agents.network import RELONetwork
+from agents.proposer import NetworkProposer, find_network
+from agents.tracker import RELOTracker
+from relo_env.datasets.synthetic import Synthetic
+
+EXAMPLES = """\
+examples:
+  relo bench
+  relo bench --network t256 --device cuda --num-envs 32 --seconds 10"""
+
+SLICES = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``relo bench``."""
+    parser.add_argument(
+        "--network", default="nano", help="a preset or a checkpoint (default: %(default)s)"
+    )
+    parser.add_argument("--num-envs", type=arguments.positive, default=16, metavar="N")
+    parser.add_argument(
+        "--seconds", type=arguments.positive, default=5, metavar="S", help="of each measurement"
+    )
+    arguments.add_device(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and print."""
+    network = find_network(options.network).to(options.device)
+    threads = torch.get_num_threads()
+    print(
+        f"{options.network} on {options.device}, {threads} CPU threads, synthetic video 320 x 240"
+    )
+    for name, unit, step, frames in (
+        ("rendering", "frames/s", rendering(), 1),
+        ("tracking", "frames/s", tracking(network, options.device), 1),
+        ("environment, no network", "steps/s", stepping(options.num_envs), options.num_envs),
+        (
+            "environment, network",
+            "steps/s",
+            stepping(options.num_envs, proposer=NetworkProposer(network)),
+            options.num_envs,
+        ),
+    ):
+        print(f"{name:24} {frames * rate(step, options.seconds):8.0f} {unit}", flush=True)
+    return 0
+
+
+def rate(step: Callable[[], object], seconds: float) -> float:
+    """Median calls a second."""
+    rates = []
+    for _ in range(SLICES + 1):
+        begin, calls = time.perf_counter(), 0
+        while (spent := time.perf_counter() - begin) < seconds / SLICES:
+            step()
+            calls += 1
+        rates.append(calls / spent)
+    return statistics.median(rates[1:])
+
+
+def rendering() -> Callable[[], object]:
+    """Renders the next frame of a synthetic video."""
+    frames = Synthetic("test")[0].frames
+    indices = iter(np.arange(10**9) % len(frames))
+    return lambda: frames.read(int(next(indices)))
+
+
+def tracking(network: RELONetwork, device: str) -> Callable[[], object]:
+    """Updates a tracker on one frame; reading it is not measured."""
+    video = Synthetic("test")[0]
+    tracker = RELOTracker(network, device=device)
+    frame = video.frames.read(0)
+    x, y, w, h = video.boxes[0].tolist()
+    tracker.init(frame, (x, y, w, h))
+    return lambda: tracker.update(frame)
+
+
+def stepping(num_envs: int, **options: Any) -> Callable[[], object]:
+    """Steps a vector environment at random, resets included."""
+    env = gym.make_vec(
+        "RELO-Synthetic-v0",
+        num_envs=num_envs,
+        vectorization_mode="vector_entry_point",
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        **options,
+    )
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    return lambda: env.step(env.action_space.sample())

@@ -1,0 +1,56 @@
+"""Compare results that are on disk: a table, and one HTML page with plots, failures and clips.
+
+RESULTS are folders of box files, one for each tracker, as `relo evaluate` writes them or as others
+publish them. The page needs no other file and no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from agents.commands import arguments
+from relo_env.benchmark.evaluation import evaluate, summary_table
+from relo_env.benchmark.report import write_report
+from relo_env.benchmark.results import boxes_file
+from relo_env.datasets.registry import find_dataset
+
+EXAMPLES = """\
+examples:
+  relo report results/*/LaSOT --dataset LaSOT --split test --out report
+  relo report results/*/Synthetic --dataset Synthetic --split test --out report"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``relo report``."""
+    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="see above")
+    arguments.add_dataset(parser)
+    arguments.add_protocol(parser)
+    arguments.add_subset(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the page")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="compare what is there, however little"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate each folder and write the page."""
+    dataset = arguments.dataset_from(options)
+    sequences = arguments.subset_from(options, dataset)
+    if not find_dataset(options.dataset).needs_root:  # endless: nobody has results for all of it
+        found = [n for n in sequences if any(boxes_file(f, n) for f in options.results)]
+        sequences = found or sequences[:1]
+    evaluations = [
+        evaluate(
+            folder,
+            dataset,
+            protocol=options.protocol,
+            sequences=sequences,
+            allow_missing=options.allow_missing,
+        )
+        for folder in options.results
+    ]
+    print(summary_table(evaluations))
+    print(f"wrote {write_report(evaluations, dataset, options.out)}")
+    return 0
