@@ -1,0 +1,40 @@
+"""A reward of one's own: precise boxes pay more, and a target that is lost costs.
+
+A reward is a function of what the episode has seen so far. The paper's credit is defined for the
+paper's reward, so this one is credited by GAE.
+"""
+
+import argparse
+
+import numpy as np
+
+from agents.algorithms import ActorCritic
+from agents.proposer import NetworkProposer, find_network
+from agents.vec import RELOVecEnv
+
+
+def precise(ious: np.ndarray, visible: np.ndarray, last: bool) -> float:
+    """Squared IoU of this frame; minus one at the end if the target was lost by then."""
+    lost = last and ious[visible][-1:].sum() == 0
+    return float(ious[-1] ** 2 - lost) if visible[-1] else -float(lost)
+
+
+def main(timesteps: int, network: str) -> ActorCritic:
+    net = find_network(network)
+    env = RELOVecEnv("RELO-Synthetic-v0", num_envs=8, reward=precise, proposer=NetworkProposer(net))
+    model = ActorCritic(
+        "RELOPolicy",
+        env,
+        credit="gae",
+        learning_rate=1e-3,
+        policy_kwargs={"network": net},
+        verbose=1,
+    )
+    return model.learn(timesteps, progress_bar=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--timesteps", type=int, default=20_000)
+    parser.add_argument("--network", default="nano", help="a preset or a checkpoint's path")
+    main(**vars(parser.parse_args()))
