@@ -124,7 +124,8 @@ class RELOPolicy(ActorCriticPolicy):
     def outputs(self, obs: PyTorchObs, *only: str) -> HeadOutputs:
         """The network's heads named by ``only``, on observations as tensors."""
         with th.autocast(self.device.type, th.bfloat16, enabled=self.amp):
-            return self.network.heads(self._features(obs), only=only)
+            assert isinstance(obs, dict)
+            return self.network.heads(observed_features(self.network, obs), only=only)
 
     @contextmanager
     def greedy(self, rows: np.ndarray) -> Iterator[None]:
@@ -197,17 +198,6 @@ class RELOPolicy(ActorCriticPolicy):
     def _categorical(self, out: HeadOutputs) -> Distribution:
         return self.action_dist.proba_distribution(action_logits=out.policy_logits)
 
-    def _features(self, obs: PyTorchObs) -> th.Tensor:
-        assert isinstance(obs, dict)
-        if "features" in obs:
-            return obs["features"]
-        tokens = None
-        if "tokens" in obs:
-            tokens = self.network.unpack_tokens(obs["tokens"], obs["tokens_valid"].squeeze(1))
-        templates = normalize_crops(obs["template"].unflatten(1, (-1, 3)))
-        boxes = obs["template_box"].unflatten(1, (-1, 4))
-        return self.network.encode(templates, boxes, normalize_crops(obs["search"]), tokens)[0]
-
     def _check_spaces(self) -> None:
         crop = self.network.crop
         if not isinstance(self.action_space, spaces.Discrete):
@@ -266,6 +256,19 @@ class RELOPolicy(ActorCriticPolicy):
         optimizer.register_step_pre_hook(_scale_learning_rates)
         optimizer.register_step_post_hook(_restore_learning_rates)
         return optimizer
+
+
+def observed_features(network: RELONetwork, observation: Mapping[str, th.Tensor]) -> th.Tensor:
+    """Features ``(N, C, H, W)``: those that an observation holds, or those of its crops."""
+    if "features" in observation:
+        return observation["features"]
+    tokens = None
+    if "tokens" in observation:
+        valid = observation["tokens_valid"].squeeze(1)
+        tokens = network.unpack_tokens(observation["tokens"], valid)
+    templates = normalize_crops(observation["template"].unflatten(1, (-1, 3)))
+    boxes = observation["template_box"].unflatten(1, (-1, 4))
+    return network.encode(templates, boxes, normalize_crops(observation["search"]), tokens)[0]
 
 
 def _scale_learning_rates(optimizer: th.optim.Optimizer, *_: Any) -> None:
