@@ -125,3 +125,22 @@ def test_expected_gradient_is_the_mean_of_sampled_ones_whatever_the_baseline(see
         (sampled,) = torch.autograd.grad(loss, logits, retain_graph=True)
         mean += distribution.probs[0, action].detach() * sampled
     torch.testing.assert_close(exact, mean)
+
+
+def test_the_closed_loops_baseline_leaves_what_a_choice_does_to_later_frames():
+    # One decision; each position earns `now` itself and leads to a frame worth `later`.
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    now, later = torch.rand(2, 4, generator=generator, dtype=torch.float64)
+    (exact,) = torch.autograd.grad(expected_policy_gradient_loss(logits, now + later), logits)
+    policy = Categorical(logits=logits)
+    probs = policy.probs[0].detach()
+    value = (probs * (now + later)).sum()
+    total = torch.autograd.grad(
+        expected_policy_gradient_loss(logits, now), logits, retain_graph=True
+    )[0]
+    for action in range(4):
+        advantage = later[action] - (value - (probs * now).sum())
+        loss = policy_gradient_loss(policy.log_prob(torch.tensor([action])), advantage)
+        total = total + probs[action] * torch.autograd.grad(loss, logits, retain_graph=True)[0]
+    torch.testing.assert_close(total, exact)
