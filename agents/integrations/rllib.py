@@ -1,0 +1,226 @@
+"""Ray RLlib on its current API stack: environment creator, module, callbacks, configuration.
+
+Every process of a Ray cluster builds its network from one checkpoint, whose path has to lead to the
+same file on all machines. Only what is trained travels between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorObservationWrapper
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
+from torch import Tensor, nn
+
+import relo_env  # noqa: F401  (registers the ids in each of Ray's processes)
+from agents.network import RELONetwork
+from agents.network.checkpoints import find_checkpoint
+from agents.policies import HEADS_ONLY, RELOPolicy, observed_features
+
+
+def make_env(context: Mapping[str, Any]) -> gym.Env | VectorEnv:
+    """RLlib's environment creator: a tracking environment around a checkpoint's network.
+
+    Args:
+        context: ``id``, ``network`` and ``train_encoder``, and any argument of the environment;
+            with ``num_envs``, which RLlib adds, a vector environment is made, else a single one.
+    """
+    options = dict(context)
+    proposer = {name: options.pop(name) for name in ("network", "train_encoder")}
+    options |= {"proposer": "agents.proposer:make_network_proposer", "proposer_kwargs": proposer}
+    if "num_envs" not in options:
+        return gym.make(**options)
+    return RunnerEnv(
+        gym.make_vec(
+            **options,
+            vectorization_mode="vector_entry_point",
+            autoreset_mode=AutoresetMode.NEXT_STEP,
+        )
+    )
+
+
+class RunnerEnv(VectorObservationWrapper):
+    """A tracking environment as an env runner wants it: only what is read, and seeds of its own.
+
+    RLlib seeds runner i with ``seed + i`` and a vector environment its rows with the next numbers,
+    so that neighbouring runners would play almost the same clips; here no two rows do.
+    """
+
+    def __init__(self, env: VectorEnv) -> None:
+        super().__init__(env)
+        self._keys = RELOPolicy.reads(env.single_observation_space)
+        self.single_observation_space = self._read(env.single_observation_space)
+        self.observation_space = self._read(env.observation_space)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """See `TrackingVectorEnv.reset`."""
+        if isinstance(seed, int):
+            seed = np.random.SeedSequence(seed).generate_state(self.num_envs).tolist()
+        return super().reset(seed=seed, options=options)
+
+    def observations(self, observations: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Those that the policy reads."""
+        return {key: observations[key] for key in self._keys}
+
+    def _read(self, space: gym.Space) -> gym.spaces.Dict:
+        assert isinstance(space, gym.spaces.Dict)
+        return gym.spaces.Dict({key: space[key] for key in self._keys})
+
+
+class RELOModule(TorchRLModule, ValueFunctionAPI):
+    """A `RELONetwork` as RLlib's module: logits of the positions, and a value.
+
+    Like `RELOPolicy` it reads ``features`` or encodes crops, stays in evaluation mode, and shows
+    as parameters and as state only what is trained.
+
+    ``model_config`` has ``network``, a checkpoint's path, and ``trained``, the beginnings of the
+    names of the parameters that are trained; all of them must bear on policy or value.
+    """
+
+    def setup(self) -> None:
+        """Build the network; called by RLlib's constructor."""
+        self.network = RELONetwork.from_checkpoint(self.model_config["network"])
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(self._is_trained(name))
+
+    def train(self, mode: bool = True) -> RELOModule:
+        """Change nothing in the network: statistics and drop path stay as in evaluation."""
+        self.training = mode
+        self.network.eval()
+        return self
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters that are trained."""
+        named = super().named_parameters(*args, **kwargs)
+        return ((name, value) for name, value in named if value.requires_grad)
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The weights that are trained, as arrays."""
+        state = super().get_state(*args, **kwargs)
+        return {
+            name: value
+            for name, value in state.items()
+            if self._is_trained(name.removeprefix("network."))
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take a `get_state`."""
+        self.load_state_dict(convert_to_torch_tensor(dict(state)), strict=False)
+
+    def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
+        """Values ``(N,)``; ``embeddings`` are features that a forward pass left."""
+        if embeddings is None:
+            with torch.no_grad():
+                embeddings = observed_features(self.network, batch[Columns.OBS])
+        return self.network.heads(embeddings, only=("value",)).value
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._decide(observed_features(self.network, batch[Columns.OBS]))
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        # Only here: what a runner's pass returns is stored with every step.
+        features = observed_features(self.network, batch[Columns.OBS])
+        return {**self._decide(features), Columns.EMBEDDINGS: features}
+
+    def _decide(self, features: Tensor) -> dict[str, Any]:
+        logits = self.network.heads(features, only=("policy",)).policy_logits
+        return {Columns.ACTION_DIST_INPUTS: logits}
+
+    def _is_trained(self, name: str) -> bool:
+        return name.startswith(tuple(self.model_config["trained"]))
+
+
+class TrackingCallbacks(RLlibCallback):
+    """Logs the clips' AUC, and lets a runner's environment propose with its module's network.
+
+    With one network in a runner, candidate boxes and temporal tokens follow an encoder's training.
+    """
+
+    def on_episode_created(self, *, env: Any, rl_module: RELOModule, **kwargs: Any) -> None:
+        """Before an episode's reset."""
+        env.batch.proposer.network = rl_module.network
+
+    def on_episode_end(self, *, episode: Any, metrics_logger: Any, **kwargs: Any) -> None:
+        """After an episode's last frame."""
+        metrics_logger.log_value("auc", episode.get_infos(-1)["auc"], window=100)
+
+
+def ppo_config(
+    env: str,
+    network: str | Path,
+    *,
+    trained: Sequence[str] = tuple(HEADS_ONLY),
+    num_env_runners: int = 2,
+    num_envs: int = 8,
+    **options: Any,
+) -> PPOConfig:
+    """A configuration to go on with by RLlib's own methods.
+
+    ``ppo_config("RELO-LaSOT-v0", path).learners(num_learners=2).training(lr=3e-4).build_algo()``
+
+    Args:
+        env: a registered id.
+        network: a checkpoint's path, the same file on every machine, or a preset that ships.
+        trained: see `RELOModule`; with parts of the encoder, policies encode the crops themselves.
+        num_env_runners: processes that play.
+        num_envs: clips that each of them plays at once.
+        **options: arguments of the environment.
+
+    Raises:
+        CheckpointError: no such checkpoint.
+    """
+    path = str(find_checkpoint(network).resolve())
+    train_encoder = any(not prefix.startswith("heads") for prefix in trained)
+    return (
+        PPOConfig()
+        .environment(
+            make_env,
+            env_config={"id": env, "network": path, "train_encoder": train_encoder, **options},
+        )
+        .env_runners(
+            num_env_runners=num_env_runners,
+            num_envs_per_env_runner=num_envs,
+            gym_env_vectorize_mode="vector_entry_point",
+        )
+        .rl_module(
+            rl_module_spec=RLModuleSpec(
+                module_class=RELOModule,
+                model_config={"network": path, "trained": list(trained)},
+            )
+        )
+        .callbacks(TrackingCallbacks)
+        # The AUC comes with a clip's last frame, so nothing is discounted.
+        .training(
+            gamma=1.0,
+            lambda_=0.95,
+            lr=1e-3,
+            use_kl_loss=False,
+            entropy_coeff=0.01,
+            vf_loss_coeff=0.5,
+            grad_clip=0.5,
+            num_epochs=4,
+            minibatch_size=128,
+            train_batch_size_per_learner=512,
+        )
+    )
+
+
+def export_network(algorithm: Algorithm, path: str | Path) -> Path:
+    """Write what an algorithm has trained as one of our checkpoints, for `RELOTracker`."""
+    module = algorithm.get_module()
+    assert isinstance(module, RELOModule)
+    return module.network.save_checkpoint(path, stage="policy")

@@ -1,0 +1,98 @@
+"""Ray RLlib's PPO on a cluster: two env runners play, and as many learners as asked learn.
+
+Needs ``pip install relo[rllib]``. Without --address a cluster is started on this machine and
+stopped at the end. The run lives in --out, which all machines have to see: the weights to start
+from, RLlib's checkpoints (--resume goes on from the last one) and, at the end, network.safetensors,
+which ``relo track`` and ``RELOTracker`` load. An env runner that dies is replaced.
+"""
+
+import argparse
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import ray
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from agents.integrations.rllib import export_network, ppo_config
+from agents.proposer import find_network
+from agents.tracker import RELOTracker
+
+
+@dataclass
+class Args:
+    timesteps: int = 20_000
+    """frames, of all environments together"""
+    network: str = "nano"
+    """a preset or a checkpoint's path"""
+    env: str = "RELO-Synthetic-v0"
+    out: Path = Path("runs/rllib")
+    """folder of the run"""
+    resume: bool = False
+    """go on with the run in --out"""
+    address: str = ""
+    """of a Ray cluster, or "auto" on one of its machines"""
+    num_env_runners: int = 2
+    num_envs: int = 8
+    """clips that each env runner plays at once"""
+    num_learners: int = 0
+    """processes that learn; 0: this one does"""
+    batch_size: int = 256
+    """frames between two updates, of each learner"""
+    learning_rate: float = 1e-3
+    seed: int = 1
+
+
+def make_algorithm(args: Args, start: Path) -> Algorithm:
+    config = (
+        ppo_config(args.env, start, num_env_runners=args.num_env_runners, num_envs=args.num_envs)
+        .learners(num_learners=args.num_learners)
+        .training(lr=args.learning_rate, train_batch_size_per_learner=args.batch_size)
+        .debugging(seed=args.seed)
+    )
+    return config.build_algo()
+
+
+def save(algorithm: Algorithm, out: Path) -> None:
+    """A checkpoint appears whole or not at all."""
+    algorithm.save_to_path(str(out / "saving"))
+    (out / "saving").rename(out / f"checkpoint-{algorithm.iteration:06d}")
+
+
+def main(args: Args) -> RELOTracker:
+    out = args.out.resolve()
+    start = out / "start.safetensors"
+    if not args.resume:
+        find_network(args.network).save_checkpoint(start, stage="warmup")
+    if args.address:
+        ray.init(args.address)
+    else:  # on a small machine, processes share its cores
+        processes = args.num_env_runners + args.num_learners
+        ray.init(num_cpus=max(processes, os.cpu_count() or 1))
+
+    algorithm = make_algorithm(args, start)
+    if args.resume:
+        algorithm.restore_from_path(str(max(out.glob("checkpoint-*"))))
+    frames = 0
+    while frames < args.timesteps:
+        result = algorithm.train()
+        played = result["env_runners"]
+        frames = played["num_env_steps_sampled_lifetime"]
+        print(
+            f"{frames:7.0f} frames  return {played['episode_return_mean']:.3f}"
+            f"  AUC {played['auc']:.3f}  {algorithm.env_runner_group.num_healthy_remote_workers()}"
+            " env runners"
+        )
+        save(algorithm, out)
+    path = export_network(algorithm, out / "network.safetensors")
+    algorithm.stop()
+    ray.shutdown()
+    return RELOTracker.from_pretrained(path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    for field in fields(Args):
+        kind = {"action": "store_true"} if field.type is bool else {"type": field.type}
+        parser.add_argument(f"--{field.name.replace('_', '-')}", default=field.default, **kind)
+    main(Args(**vars(parser.parse_args())))
