@@ -22,12 +22,16 @@ from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
+from ray.tune.registry import register_env
 from torch import Tensor, nn
 
 import relo_env  # noqa: F401  (registers the ids in each of Ray's processes)
 from agents.network import RELONetwork
 from agents.network.checkpoints import find_checkpoint
 from agents.policies import HEADS_ONLY, RELOPolicy, observed_features
+
+ENVIRONMENT = "RELO"
+"""Name under which `ppo_config` registers `make_env` with Ray."""
 
 
 def make_env(context: Mapping[str, Any]) -> gym.Env | VectorEnv:
@@ -185,10 +189,11 @@ def ppo_config(
     """
     path = str(find_checkpoint(network).resolve())
     train_encoder = any(not prefix.startswith("heads") for prefix in trained)
+    register_env(ENVIRONMENT, make_env)
     return (
         PPOConfig()
         .environment(
-            make_env,
+            ENVIRONMENT,
             env_config={"id": env, "network": path, "train_encoder": train_encoder, **options},
         )
         .env_runners(
