@@ -183,6 +183,9 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         """Stop the decoding threads."""
         self.batch.loader.close()
 
+    def __del__(self) -> None:
+        """Nothing: Gymnasium 1.2 would close here what a copy made by pickling still uses."""
+
     def _rows_to_reset(self, mask: np.ndarray | None) -> list[int]:
         if mask is None:
             return list(range(self.num_envs))
