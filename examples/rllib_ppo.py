@@ -9,6 +9,7 @@ which ``relo track`` and ``RELOTracker`` load. An env runner that dies is replac
 import argparse
 import os
 from dataclasses import dataclass, fields
+from math import nan
 from pathlib import Path
 
 import ray
@@ -78,10 +79,10 @@ def main(args: Args) -> RELOTracker:
         result = algorithm.train()
         played = result["env_runners"]
         frames = played["num_env_steps_sampled_lifetime"]
+        runners = algorithm.env_runner_group.num_healthy_remote_workers()
         print(
-            f"{frames:7.0f} frames  return {played['episode_return_mean']:.3f}"
-            f"  AUC {played['auc']:.3f}  {algorithm.env_runner_group.num_healthy_remote_workers()}"
-            " env runners"
+            f"{frames:7.0f} frames  return {played.get('episode_return_mean', nan):.3f}  "
+            f"AUC {played.get('auc', nan):.3f}  {runners} env runners"
         )
         save(algorithm, out)
     path = export_network(algorithm, out / "network.safetensors")

@@ -15,7 +15,7 @@ WITHOUT_NETWORK = {"custom_proposer.py", "recurrent_ppo.py", "sb3_dqn.py", "sb3_
 
 @pytest.mark.filterwarnings("ignore::tqdm.TqdmExperimentalWarning")
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_example(name, monkeypatch, capsys):
+def test_example(name, monkeypatch, capsys, tmp_path):
     if name in NEEDS:
         warnings.simplefilter("ignore")  # those libraries' own; pytest restores the filters
         pytest.importorskip(NEEDS[name], reason=f"{name} needs {NEEDS[name]}")
@@ -23,5 +23,6 @@ def test_example(name, monkeypatch, capsys):
     if name not in WITHOUT_NETWORK:
         arguments += ["--network", "micro"]
     monkeypatch.setattr(sys, "argv", [name, *arguments])
+    monkeypatch.chdir(tmp_path)
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
     assert capsys.readouterr().out

@@ -74,7 +74,7 @@ class RunnerEnv(VectorObservationWrapper):
         """See `TrackingVectorEnv.reset`."""
         if isinstance(seed, int):
             seed = np.random.SeedSequence(seed).generate_state(self.num_envs).tolist()
-        return super().reset(seed=seed, options=options)
+        return super().reset(seed=seed, options=options)  # type: ignore[arg-type]
 
     def observations(self, observations: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Those that the policy reads."""

@@ -214,7 +214,6 @@ def test_trains_loses_a_runner_resumes_and_tracks(cluster, checkpoint, tmp_path)
     assert np.isfinite(box).all()
 
 
-@pytest.mark.slow
 def test_two_learners_train_an_encoder(cluster, checkpoint):
     algorithm = small_training(checkpoint, num_learners=2, trained=ENCODER)
     algorithm.train()
