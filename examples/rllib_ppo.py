@@ -15,7 +15,7 @@ from pathlib import Path
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from agents.integrations.rllib import export_network, ppo_config
+from agents.integrations.rllib import export_network, ppo_config, restore
 from agents.proposer import find_network
 from agents.tracker import RELOTracker
 
@@ -41,7 +41,6 @@ class Args:
     batch_size: int = 256
     """frames between two updates, of each learner"""
     learning_rate: float = 1e-3
-    seed: int = 1
 
 
 def make_algorithm(args: Args, start: Path) -> Algorithm:
@@ -49,7 +48,6 @@ def make_algorithm(args: Args, start: Path) -> Algorithm:
         ppo_config(args.env, start, num_env_runners=args.num_env_runners, num_envs=args.num_envs)
         .learners(num_learners=args.num_learners)
         .training(lr=args.learning_rate, train_batch_size_per_learner=args.batch_size)
-        .debugging(seed=args.seed)
     )
     return config.build_algo()
 
@@ -73,7 +71,7 @@ def main(args: Args) -> RELOTracker:
 
     algorithm = make_algorithm(args, start)
     if args.resume:
-        algorithm.restore_from_path(str(max(out.glob("checkpoint-*"))))
+        restore(algorithm, max(out.glob("checkpoint-*")))
     frames = 0
     while frames < args.timesteps:
         result = algorithm.train()

@@ -224,6 +224,16 @@ def ppo_config(
     )
 
 
+def restore(algorithm: Algorithm, path: str | Path) -> None:
+    """Go on from what ``Algorithm.save_to_path`` wrote, in an algorithm built alike.
+
+    RLlib drops weights that it sends to a runner while earlier ones are under way, as the first are
+    for as long as the runner takes to start; so the runners are waited for.
+    """
+    algorithm.env_runner_group.foreach_env_runner("ping", local_env_runner=False)
+    algorithm.restore_from_path(str(path))
+
+
 def export_network(algorithm: Algorithm, path: str | Path) -> Path:
     """Write what an algorithm has trained as one of our checkpoints, for `RELOTracker`."""
     module = algorithm.get_module()

@@ -16,7 +16,7 @@ import ray
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from agents.integrations.rllib import export_network, make_env, ppo_config
+from agents.integrations.rllib import export_network, make_env, ppo_config, restore
 from agents.network import RELONetwork
 from agents.tracker import RELOTracker
 from relo_env.errors import CheckpointError
@@ -193,7 +193,7 @@ def test_trains_loses_a_runner_resumes_and_tracks(cluster, checkpoint, tmp_path)
     algorithm.stop()
 
     resumed = small_training(checkpoint)
-    resumed.restore_from_path(saved)
+    restore(resumed, saved)
     assert_same(learner_weights(resumed), weights)
     for played in runner_weights(resumed):
         assert_same(played, weights)
