@@ -1,0 +1,37 @@
+"""The page of the command line: what ``relo --help`` says, and each command's own help."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from agents.cli import COMMANDS, make_parser
+
+INTRODUCTION = """# Commands
+
+Every command explains itself: `relo --help`, `relo COMMAND --help`. What follows is what they say. Long commands show
+progress, can be interrupted, go on where they were, and write nothing outside the folder they are told."""
+
+
+def write(docs: Path) -> Path:
+    """Write ``commands.md``."""
+    parts = [INTRODUCTION, _block(make_parser([]))]
+    for name in COMMANDS:
+        parser = _subparsers(make_parser([name]))[name]
+        parts += [f"## relo {name}", _block(parser)]
+        parts += [f"### relo {name} {sub}\n\n{_block(p)}" for sub, p in _subparsers(parser).items()]
+    path = docs / "commands.md"
+    path.write_text("\n\n".join(parts) + "\n")
+    return path
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= action.choices
+    return found
+
+
+def _block(parser: argparse.ArgumentParser) -> str:
+    return f"```text\n{parser.format_help().rstrip()}\n```"

@@ -1,0 +1,203 @@
+"""README and docs do what they say: code blocks run, commands parse, links lead somewhere.
+
+A page's Python blocks run in order, in one namespace and one empty folder. ``<!-- needs data -->``
+before a block marks what needs files that are not here; ``<!-- minutes -->`` what takes too long.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+from agents.cli import COMMANDS, main, make_parser
+from relo_env.datasets import registry
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+NEEDS_DATA, MINUTES = "needs data", "minutes"
+BLOCK = re.compile(
+    r"^(?:<!-- (?P<mark>.+?) -->\n)?```(?P<language>python|bash)\n(?P<code>.*?)^```$", re.M | re.S
+)
+PROGRAMS = {"export", "pip", "pre-commit", "pytest", "python", "ruff", "sphinx-build"}
+PROGRAMS |= {"tensorboard", "torchrun", "mypy", "."}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its page, the line where it begins, its mark, language and text."""
+
+    page: Path
+    line: int
+    mark: str
+    language: str
+    code: str
+
+
+def blocks(language: str) -> Iterator[Block]:
+    for page in PAGES:
+        text = page.read_text()
+        for found in BLOCK.finditer(text):
+            if found["language"] == language:
+                line = text.count("\n", 0, found.start("code")) + 1
+                yield Block(page, line, found["mark"] or "", language, found["code"])
+
+
+def commands() -> Iterator[tuple[Block, list[str]]]:
+    """Every command of every bash block, as words."""
+    for block in blocks("bash"):
+        for line in block.code.replace("\\\n", " ").splitlines():
+            for command in re.split(r"&&|\|", line):
+                words = shlex.split(command, comments=True)
+                if words:
+                    yield block, words
+
+
+def name_of(value: object) -> str:
+    return value.stem if isinstance(value, Path) else ""
+
+
+RUNNABLE = [page for page in PAGES if any(b.page == page for b in blocks("python"))]
+
+
+@pytest.fixture
+def _unregistered(monkeypatch):
+    """Undo what a page registers or puts on the path."""
+    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(gym.registry)
+    kwargs = {name: dict(spec.kwargs) for name, spec in gym.registry.items() if "RELO" in name}
+    yield
+    for name in set(gym.registry) - before:
+        del gym.registry[name]
+    for name, given in kwargs.items():
+        gym.registry[name].kwargs = given
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
+@pytest.mark.usefixtures("_unregistered")
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "page"}
+    for block in blocks("python"):
+        if block.page == page and not block.mark:
+            # Padded, so that a traceback tells the page's own line.
+            exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), namespace)
+
+
+def test_most_python_blocks_run():
+    marks = [block.mark for block in blocks("python")]
+    assert set(marks) <= {"", NEEDS_DATA, MINUTES}
+    assert marks.count("") >= 30
+    assert len(marks) - marks.count("") <= 8
+    for block in blocks("python"):
+        compile(block.code, str(block.page), "exec")
+
+
+def test_commands_parse():
+    count = 0
+    for block, words in commands():
+        where = f"{block.page.name}:{block.line}"
+        if "agents.cli" in words:
+            words = ["relo", *words[words.index("agents.cli") + 1 :]]
+        if words[0] == "relo":
+            try:
+                make_parser(words[1:]).parse_args(words[1:])
+            except SystemExit as error:
+                pytest.fail(f"{where}: {shlex.join(words)}") if error.code else None
+            count += 1
+        elif words[0] == "python" and words[1].endswith(".py"):
+            assert (ROOT / words[1]).is_file(), where
+        else:
+            assert words[0] in PROGRAMS, f"{where}: {words}"
+    assert count >= 30
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["--help", "datasets list", "doctor", *(f"{name} --help" for name in COMMANDS)],
+)
+def test_cheap_commands_run(command, capsys):
+    try:
+        status = main(command.split())
+    except SystemExit as error:  # how argparse ends after its help
+        status = error.code
+    assert not status
+    assert capsys.readouterr().out
+
+
+def test_every_command_is_documented():
+    text = "".join(page.read_text() for page in PAGES)
+    assert [name for name in COMMANDS if f"relo {name}" not in text] == []
+
+
+def test_readme_has_the_block_that_ci_runs():
+    found = re.search(r"<!-- ci: tests -->\n```bash\n(.*?)\n```", (ROOT / "README.md").read_text())
+    assert found
+    assert "pytest" in found[1]
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and MyST make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {text.strip().replace(" ", "-") for text in kept}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    pictures = re.findall(r"```\{image\} (\S+)", page.read_text())
+    for link in [*re.findall(r"\]\(([^)\s]+)\)", text), *pictures]:
+        target, _, anchor = link.partition("#")
+        if re.match(r"\w+:", target) or target.startswith("environments/"):  # the web; generated
+            continue
+        path = page.parent / target if target else page
+        assert path.exists(), f"{page.name}: {link}"
+        assert not anchor or anchor in anchors(path), f"{page.name}: {link}"
+
+
+def test_toctree_has_every_page():
+    text = (ROOT / "docs" / "index.md").read_text()
+    listed = {word for tree in re.findall(r"```\{toctree\}(.*?)```", text, re.S) for word in tree.split()}
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.stem == "index" or page.stem in listed
+
+
+def test_examples_that_are_named_exist():
+    for page in PAGES:
+        for name in re.findall(r"`(?:examples/)?(\w+\.(?:py|ipynb))`", page.read_text()):
+            places = [*ROOT.glob(f"examples/{name}"), *ROOT.glob(f"*/**/{name}")]
+            assert places, f"{page.name}: {name}"
+
+
+def test_generated_pages(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_scripts"))
+    import command_page
+    import environment_pages
+
+    pages = {page.stem: page.read_text() for page in environment_pages.write(tmp_path)}
+    ids = {spec.name for spec in registry.list_datasets()}
+    assert {f"RELO-{name}-v0" for name in ids} == set(pages) - {"index"}
+    assert "| `max_interval` | 400 |" in pages["index"]
+    assert "<root>/<class>/<class>-<k>/" in pages["RELO-LaSOT-v0"]
+    assert "relo train policy" in command_page.write(tmp_path).read_text()
+
+
+@pytest.mark.slow
+def test_notebook_runs(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    nbclient.NotebookClient(
+        notebook, timeout=600, resources={"metadata": {"path": tmp_path}}, env=environment
+    ).execute(env=environment)
+    assert not any("Traceback" in str(cell.get("outputs")) for cell in notebook.cells)
