@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-import cv2
-import numpy as np
 from tqdm import tqdm
 
 from relo_env.benchmark.processes import stream
-from relo_env.benchmark.results import SequenceResult, is_finished, write_result
-from relo_env.benchmark.tracker import Tracker
-from relo_env.datasets.base import Dataset, Sequence
-from relo_env.errors import DataError, ReloError
-
-REPORT_SECONDS = 0.2
-"""[s] between two signs of life of a tracker at work."""
+from relo_env.benchmark.results import is_finished, write_result
+from relo_env.benchmark.tracker import BatchTracker, Tracker
+from relo_env.benchmark.tracking import (
+    Advanced,
+    Ended,
+    Event,
+    single_threaded,
+    track_in_step,
+    track_sequence,
+)
+from relo_env.datasets.base import Dataset
+from relo_env.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def run(
     sequences: list[str] | None = None,
     workers: int = 1,
     fresh_process: bool | None = None,
+    batch_size: int = 1,
     keep_score_maps: bool = False,
     progress: bool = True,
 ) -> RunResult:
@@ -81,16 +85,25 @@ def run(
         sequences: names of those to track; all of the data set by default.
         workers: processes; 1 tracks in this process unless ``fresh_process``.
         fresh_process: start a process for each sequence; by default as the factory asks.
+        batch_size: sequences that step together through the network of a
+            :class:`~relo_env.benchmark.tracker.BatchTracker`, in this process; boxes agree with
+            those of single sequences within the network's rounding.
         keep_score_maps: keep the score maps of trackers that offer them, for the report.
         progress: show a progress bar on stderr.
 
     Raises:
+        ConfigError: a batch with several processes, or with a tracker of one object.
         ReloError: the tracker cannot be built in a worker process.
     """
     started = perf_counter()
     name = name or getattr(tracker_factory, "name", None) or "tracker"
     if fresh_process is None:
         fresh_process = getattr(tracker_factory, "fresh_process", False)
+    if batch_size > 1 and (workers > 1 or fresh_process):
+        raise ConfigError(
+            f"batch_size={batch_size} steps sequences together in one process; it cannot be "
+            "combined with workers or fresh_process."
+        )
     folder = Path(out) / name / dataset.name
     lengths, failed = _read_lengths(dataset, sequences or list(dataset.names))
     pending = [s for s, length in lengths.items() if not is_finished(folder, s, length)]
@@ -98,7 +111,7 @@ def run(
     job = TrackingJob(tracker_factory, dataset, folder, keep_score_maps)
 
     finished: list[str] = []
-    events = _track_all(job, pending, workers, fresh_process)
+    events = _track_all(job, pending, workers, fresh_process, batch_size)
     total = sum(lengths[sequence] for sequence in pending)
     with (
         contextlib.closing(events),
@@ -134,28 +147,12 @@ def _read_lengths(dataset: Dataset, names: list[str]) -> tuple[dict[str, int], d
     return lengths, failed
 
 
-@dataclass(frozen=True)
-class Advanced:
-    """A tracker got that many frames further."""
-
-    frames: int
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A tracker is done with a sequence; ``error`` is the traceback where it failed."""
-
-    sequence: str
-    error: str | None = None
-
-
-Event = Advanced | Ended
-
-
 def _track_all(
-    job: TrackingJob, names: list[str], workers: int, fresh_process: bool
+    job: TrackingJob, names: list[str], workers: int, fresh_process: bool, batch_size: int
 ) -> Generator[Event, None, None]:
-    if workers > 1 or fresh_process:
+    if batch_size > 1:
+        yield from job.track_in_step(names, batch_size)
+    elif workers > 1 or fresh_process:
         yield from stream(job, names, workers=workers, fresh_process=fresh_process, lost=_lost)
     elif names:
         track = job()
@@ -198,75 +195,25 @@ class TrackingJob:
 
         return track
 
+    def track_in_step(self, names: list[str], batch_size: int) -> Iterator[Event]:
+        """Track the sequences in this process, many at once, and write their files.
 
-@contextlib.contextmanager
-def single_threaded() -> Iterator[None]:
-    """Compute with one OpenCV thread and, where torch is loaded, one torch thread."""
-    torch = sys.modules.get("torch")
-    opencv_threads, torch_threads = cv2.getNumThreads(), torch and torch.get_num_threads()
-    cv2.setNumThreads(1)
-    if torch:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(opencv_threads)
-        if torch:
-            torch.set_num_threads(torch_threads)
-
-
-def track_sequence(
-    tracker: Tracker, sequence: Sequence, *, keep_score_maps: bool = False
-) -> Generator[Advanced, None, SequenceResult]:
-    """Track one sequence from its first box; yields progress, returns the SequenceResult.
-
-    Raises:
-        ReloError: the target is not in the first frame, or the tracker gives a box that is not
-            four finite numbers.
-    """
-    if not sequence.visible[0]:
-        raise DataError(
-            f"Sequence {sequence.name!r}: the target is absent in frame 0, where trackers start."
-        )
-    boxes, maps = [sequence.boxes[0]], []
-    clocks: dict[str, list[float]] = {"tracker": [], "read": []}
-    reported, reported_at = 0, perf_counter()
-    for index in range(len(sequence)):
-        begin = perf_counter()
-        frame = sequence.frames.read(index)
-        read = perf_counter()
-        if index == 0:
-            tracker.init(frame, tuple(sequence.boxes[0].tolist()))
-        else:
-            boxes.append(_finite(tracker.update(frame)[0], sequence.name, index))
-        clocks["read"].append(read - begin)
-        clocks["tracker"].append(perf_counter() - read)
-        if index and hasattr(tracker, "model_seconds"):
-            clocks.setdefault("model", [0.0]).append(tracker.model_seconds)
-        if index and keep_score_maps and hasattr(tracker, "score_map"):
-            maps.append(_quantise(tracker.score_map))
-        if perf_counter() - reported_at > REPORT_SECONDS or index == len(sequence) - 1:
-            yield Advanced(index + 1 - reported)
-            reported, reported_at = index + 1, perf_counter()
-    return SequenceResult(
-        boxes=np.array(boxes),
-        seconds={kind: np.array(seconds) for kind, seconds in clocks.items()},
-        score_maps=np.stack([np.zeros_like(maps[0]), *maps]) if maps else None,
-    )
-
-
-def _finite(box: tuple[float, float, float, float], sequence: str, frame: int) -> np.ndarray:
-    array = np.asarray(box, dtype=np.float64)
-    if array.shape != (4,) or not np.isfinite(array).all():
-        raise ReloError(
-            f"The tracker's box for frame {frame} of {sequence!r} is {box!r}; expected four "
-            "finite numbers (left, top, width, height)."
-        )
-    return array
-
-
-def _quantise(score_map: np.ndarray) -> np.ndarray:
-    """A score map as uint8, 0 at its least and 255 at its greatest value."""
-    scores = np.asarray(score_map, dtype=np.float64)
-    low, high = scores.min(), scores.max()
-    return (255 * (scores - low) / max(high - low, np.finfo(float).tiny)).astype(np.uint8)
+        Raises:
+            ConfigError: the tracker follows one object only.
+        """
+        tracker = self.tracker_factory()
+        if not isinstance(tracker, BatchTracker):
+            raise ConfigError(
+                f"batch_size is {batch_size}, but {type(tracker).__name__} follows one object "
+                "only: it has no start(frame, box) and step(tracks, frames); see "
+                "relo_env.benchmark.tracker.BatchTracker. Use workers instead."
+            )
+        with single_threaded():
+            yield from track_in_step(
+                tracker,
+                self.dataset,
+                names,
+                partial(write_result, self.folder),
+                batch_size=batch_size,
+                keep_score_maps=self.keep_score_maps,
+            )

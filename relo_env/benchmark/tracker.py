@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+
+Box = tuple[float, float, float, float]
+"""Left, top, width, height in pixels."""
 
 
 @runtime_checkable
@@ -16,10 +20,27 @@ class Tracker(Protocol):
     whole update's, and ``score_map`` (float ``(H, W)``), which the runner can keep for the report.
     """
 
-    def init(self, frame: np.ndarray, box: tuple[float, float, float, float]) -> None:
+    def init(self, frame: np.ndarray, box: Box) -> None:
         """Start on uint8 RGB ``frame`` ``(H, W, 3)`` with the target at ``box``, xywh pixels."""
         ...
 
-    def update(self, frame: np.ndarray) -> tuple[tuple[float, float, float, float], float]:
+    def update(self, frame: np.ndarray) -> tuple[Box, float]:
         """Box (xywh pixels) and confidence of the target in the next frame."""
+        ...
+
+
+@runtime_checkable
+class BatchTracker(Tracker, Protocol):
+    """A tracker that also follows many objects in step, each through a video of its own.
+
+    Here ``model_seconds`` is the network's time for the whole step, and ``score_map`` an
+    attribute of the tracks.
+    """
+
+    def start(self, frame: np.ndarray, box: Box) -> Any:
+        """A new track: all state of following one object; arguments as of ``init``."""
+        ...
+
+    def step(self, tracks: Sequence[Any], frames: Sequence[np.ndarray]) -> list[tuple[Box, float]]:
+        """Box and confidence of every track's object in the next frame of its video."""
         ...
