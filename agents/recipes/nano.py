@@ -33,11 +33,11 @@ from relo_env.datasets.folder import Folder
 from relo_env.datasets.synthetic import LEVELS, Synthetic
 
 WARMUP = WarmupConfig(
-    steps=800,
-    clips=8,
-    clip_length=2,
-    max_interval=60,
-    jitter=0.6,
+    steps=3_600,
+    clips=6,
+    clip_length=3,
+    max_interval=100,
+    jitter=0.7,
     encoder_learning_rate=1e-4,
     # The two blocks that read each crop apart stay as they came.
     frozen=(
@@ -63,12 +63,15 @@ POLICY = PolicyConfig(
 )
 """Stage 2, in the closed loop; the policy starts as a copy of the prior."""
 
+SHARPNESS = 3.0
+"""Factor on the prior's logits where the policy starts from them."""
+
 LEAST_REAL_TARGET = 8.0
 """[px] real targets below this teach only blur."""
 
 
 def training_data(cutouts: Sequence[Path], photos: Path, videos: Path) -> Dataset:
-    """Synthetic videos of two levels and real ones, in the proportion 65 : 15 : 20.
+    """Synthetic videos of two levels and real ones, in the proportion 65 : 22 : 13.
 
     Targets are at most a third of the frame, so that a search window holds more than black border.
     """
@@ -81,8 +84,8 @@ def training_data(cutouts: Sequence[Path], photos: Path, videos: Path) -> Datase
     real = Sizeable(Folder(videos), least=LEAST_REAL_TARGET)
     parts = {
         "medium": (synthetic("medium"), 0.65),
-        "hard": (synthetic("hard"), 0.15),
-        "real": (real, 0.20),
+        "hard": (synthetic("hard"), 0.22),
+        "real": (real, 0.13),
     }
     return Mixture(parts)
 
@@ -101,10 +104,19 @@ def run_warmup(options: argparse.Namespace) -> Path:
     return warmup(config, network=network, dataset=data, out=options.out, resume=options.resume)
 
 
+def start_from_prior(network: RELONetwork) -> None:
+    """Make the policy the prior's softmax, sharpened so that its samples follow the target."""
+    policy = network.heads.policy
+    policy.load_state_dict(network.heads.prior.state_dict())
+    with torch.no_grad():
+        for parameter in policy.out.parameters():
+            parameter.mul_(SHARPNESS)
+
+
 def run_policy(options: argparse.Namespace) -> Path:
     """Stage 2 from a warmed-up checkpoint."""
     network = RELONetwork.from_checkpoint(options.network)
-    network.heads.policy.load_state_dict(network.heads.prior.state_dict())
+    start_from_prior(network)
     config = replace(POLICY, steps=options.steps or POLICY.steps, seed=options.seed)
     data = training_data(options.cutouts, options.photos, options.videos)
     return train_policy(
