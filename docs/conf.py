@@ -39,6 +39,7 @@ default_role = "code"
 
 html_theme = "furo"
 html_title = "RELO"
+html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["relo.css"]
 

@@ -9,8 +9,9 @@ from agents.cli import COMMANDS, make_parser
 
 INTRODUCTION = """# Commands
 
-Every command explains itself: `relo --help`, `relo COMMAND --help`. What follows is what they say. Long commands show
-progress, can be interrupted, go on where they were, and write nothing outside the folder they are told."""
+Every command explains itself: `relo --help`, `relo COMMAND --help`. What follows is what they say.
+Long commands show progress, can be interrupted, go on where they were, and write nothing outside
+the folder they are told."""
 
 
 def write(docs: Path) -> Path:

@@ -41,19 +41,27 @@ def in_crop(step: Step, boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([corner, centre_size[..., 2:]], axis=-1)
 
 
+def show_all(ax: Axes, step: Step) -> None:
+    """Limits that hold the frame and what of the window lies outside."""
+    x, y, w, h = window_box(step)
+    height, width = step.frame.shape[:2]
+    ax.set(
+        xlim=(min(0, x) - 3, max(width, x + w) + 3), ylim=(max(height, y + h) + 3, min(0, y) - 3)
+    )
+
+
 def template(ax: Axes, clip: Play, true: Colour) -> None:
     """A template crop with the box that is given in it."""
     picture(ax, clip.template, "1  template: the box is given")
     box(ax, clip.template_box * clip.template.shape[0], true)
 
 
-def frame(
-    ax: Axes, step: Step, window: Colour, chosen: Colour, true: Colour | None = None
-) -> None:
+def frame(ax: Axes, step: Step, window: Colour, chosen: Colour, true: Colour | None = None) -> None:
     """A frame with its search window; with ``true`` also the box chosen in it and the true one."""
     picture(ax, step.frame, f"2  frame {step.info['frame']}: search window")
     box(ax, window_box(step), window)
     if true is None:
+        show_all(ax, step)
         return
     if step.info["visible"]:
         box(ax, step.info["target_box"], true)
@@ -97,9 +105,12 @@ def candidates(ax: Axes, step: Step, chosen: Colour, true: Colour) -> None:
 
 def next_frame(ax: Axes, step: Step, following: Step, window: Colour, chosen: Colour) -> None:
     """The next frame: its window lies around the box that was chosen."""
-    picture(ax, following.frame, f"6  frame {following.info['frame']}: the window follows the choice")
+    picture(
+        ax, following.frame, f"6  frame {following.info['frame']}: the window follows the choice"
+    )
     box(ax, step.info["box"], chosen, 1.5, "--")
     box(ax, window_box(following), window)
+    show_all(ax, following)
 
 
 def success(figure: Figure, clip: Play, thresholds: np.ndarray, colours: tuple) -> None:

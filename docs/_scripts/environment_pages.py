@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import gymnasium as gym
@@ -71,7 +72,7 @@ env = gym.make("{name}"{root})
 ```""",
         f"""| | |
 | --- | --- |
-| Action space | `Discrete(256)`, `Box(-1, 2, (4,))` or `Discrete(11)`, see [](index.md#action-space) |
+| Action space | `Discrete(256)` by default, see [](index.md#action-space) |
 | Observation | `template`, `template_box`, `search`, see [](index.md#observation-space) |
 | Reward | IoU a frame, the clip's AUC at the last, see [](index.md#rewards) |
 | Splits, the default first | {", ".join(f"`{split}`" for split in spec.splits)} |
@@ -89,6 +90,6 @@ env = gym.make("{name}"{root})
         parts += [
             "## Layout",
             f"`root` defaults to `$RELO_DATA/{spec.folder}`.",
-            f"```text\n{layout}\n```",
+            f"```text\n{textwrap.dedent(layout)}\n```",
         ]
     return "\n\n".join(parts) + "\n"
