@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 
-from agents.network import RELONetwork, TemplateCache, TokenState, normalize_crops
+from agents.confidence import Recovery, agreement
+from agents.network import HeadOutputs, RELONetwork, TemplateCache, TokenState, normalize_crops
 from agents.network.presets import official_settings
 from relo_env import boxes as bx
 from relo_env.crops import SearchWindow
@@ -47,6 +49,11 @@ class Track:
         tokens: temporal tokens, None before the first update.
         frames: how many frames were updated.
         view: what was seen in the last one.
+        lost: whether the target counts as lost; then ``box`` and ``tokens`` are those of the last
+            frame in which it did not.
+        misses: frames in a row whose score was too low.
+        zoom: factor on the search window's side.
+        trusted: box and tokens of the last frame whose score was high enough.
     """
 
     box: np.ndarray
@@ -56,6 +63,15 @@ class Track:
     tokens: TokenState | None = None
     frames: int = 0
     view: View | None = None
+    lost: bool = False
+    misses: int = 0
+    zoom: float = 1.0
+    trusted: tuple[np.ndarray, TokenState | None] | None = None
+
+    @property
+    def score_map(self) -> np.ndarray | None:
+        """Scores ``(H, W)`` of the last frame, for the benchmark's runner."""
+        return None if self.view is None else self.view.scores
 
 
 class RELOTracker:
@@ -67,7 +83,7 @@ class RELOTracker:
     geometry is `SearchWindow`'s official one. All state begins anew with every `init`.
 
     `init` and `update` follow one object. `start` and `step` follow any number at once: tracks may
-    start and end at any time.
+    start and end at any time. ``model_seconds`` is what the network took in the last frame.
 
     Args:
         network: its weights as they are now; later training does not change the tracker.
@@ -77,6 +93,8 @@ class RELOTracker:
         update_interval: take a new template every so many frames; None for never.
         update_threshold: least score for taking one; None for any.
         localise: ``"policy"``, or ``"prior"`` for the heat-map baseline.
+        recovery: notice that the target is lost, and search for it in a growing window; None
+            follows the best box whatever its score.
         device: where the network runs.
         dtype: of its weights, e.g. ``torch.bfloat16``; None keeps them.
 
@@ -94,6 +112,7 @@ class RELOTracker:
         update_interval: int | None = None,
         update_threshold: float | None = None,
         localise: str = "policy",
+        recovery: Recovery | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -106,7 +125,10 @@ class RELOTracker:
         self.update_interval = update_interval
         self.update_threshold = -np.inf if update_threshold is None else update_threshold
         self.localise = localise
+        self.recovery = recovery
+        self.confidence = None if official else network.confidence
         self.device = torch.device(device)
+        self.model_seconds = 0.0
         self._window = hann_window(self.crop.grid).ravel() ** window_exponent
         self._track: Track | None = None
 
@@ -142,8 +164,9 @@ class RELOTracker:
     def update(self, frame: np.ndarray) -> tuple[Box, float]:
         """Box, xywh pixels, and score of the target in the next frame.
 
-        The score is the probability of the chosen position; in official mode its logit times the
-        window.
+        The score is the probability that the box is right (IoU above 0.5) where the network's
+        checkpoint holds an `agents.confidence.Confidence`; else the probability of the chosen
+        position; in official mode its logit times the window.
 
         Raises:
             ConfigError: not initialised, or the frame is not a uint8 RGB array.
@@ -153,9 +176,19 @@ class RELOTracker:
         return self.step([self._track], [frame])[0]
 
     @property
+    def lost(self) -> bool:
+        """Whether the target counts as lost; never without ``recovery``."""
+        return self._track is not None and self._track.lost
+
+    @property
     def view(self) -> View | None:
         """What was seen at the last `update`."""
         return None if self._track is None else self._track.view
+
+    @property
+    def score_map(self) -> np.ndarray | None:
+        """Scores ``(H, W)`` of the last `update`."""
+        return None if self._track is None else self._track.score_map
 
     def start(self, frame: np.ndarray, box: Box) -> Track:
         """A new track; see `init`."""
@@ -176,50 +209,81 @@ class RELOTracker:
         self, tracks: Sequence[Track], frames: Sequence[np.ndarray]
     ) -> list[tuple[Box, float]]:
         """Follow each track into its next frame; the network runs once for all."""
+        factor, size = self.crop.search_factor, self.crop.search_size
         windows = [
-            SearchWindow.around(
-                track.box, self.crop.search_factor, self.crop.search_size, self.official
-            )
+            SearchWindow.around(track.box, factor * track.zoom, size, self.official)
             for track in tracks
         ]
         for frame in frames:
             _check_frame(frame)
         crops = [window.extract(frame) for window, frame in zip(windows, frames, strict=True)]
+        begin = perf_counter()
         features, tokens = self.network.encode(
             TemplateCache(torch.cat([track.cache.rows for track in tracks])),
             None,
             self._normalized(np.stack(crops).transpose(0, 3, 1, 2)),
             TokenState.join([track.tokens for track in tracks]),
         )
-        scores = self._scores(features)
         boxes = self.network.heads(features, only=("boxes",)).candidates
+        outputs = self._decide(features)
+        scores = self._scores(outputs)
         candidates = boxes.double().cpu().numpy()
+        self.model_seconds = perf_counter() - begin
         results = []
         for i, (track, frame) in enumerate(zip(tracks, frames, strict=True)):
             weighted = scores[i] * self._window
             position = int(weighted.argmax())
+            box = bx.clip(
+                windows[i].to_image(candidates[i, position]), (frame.shape[1], frame.shape[0])
+            )
             score = float((weighted if self.official else scores[i])[position])
-            frame_size = frame.shape[1], frame.shape[0]
-            track.box = bx.clip(windows[i].to_image(candidates[i, position]), frame_size)
-            track.tokens = None if tokens is None else tokens.row(i)
+            if self.confidence is not None:
+                heat = float(outputs.prior[i, position])
+                agreed = agreement(scores[i], candidates[i], position)
+                score = float(self.confidence(agreed, heat))
+            self._follow(track, box, None if tokens is None else tokens.row(i), score)
             track.frames += 1
             track.view = View(
                 windows[i], scores[i].reshape(self.crop.grid), candidates[i], position
             )
             self._update_templates(track, frame, score)
-            x, y, w, h = track.box.tolist()
+            x, y, w, h = box.tolist()
             results.append(((x, y, w, h), score))
         return results
 
-    def _scores(self, features: torch.Tensor) -> np.ndarray:
+    def _decide(self, features: torch.Tensor) -> HeadOutputs:
+        """The heads that choose a position, and those that say how sure the choice is."""
         if not self.official:
             # An observation carries features in half precision: decide on what was trained on.
             features = features.half().to(features.dtype)
-        outputs = self.network.heads(features, only=(self.localise,))
+        heads = {self.localise} if self.confidence is None else {self.localise, "prior"}
+        return self.network.heads(features, only=tuple(heads))
+
+    def _scores(self, outputs: HeadOutputs) -> np.ndarray:
+        """Score ``(N, A)`` of every position."""
         if self.localise == "prior":
             return outputs.prior.cpu().numpy()
         logits = outputs.policy_logits
         return (logits if self.official else logits.softmax(-1)).cpu().numpy()
+
+    def _follow(
+        self, track: Track, box: np.ndarray, tokens: TokenState | None, score: float
+    ) -> None:
+        """Take the box for where the target is, unless the target counts as lost."""
+        recovery = self.recovery
+        if recovery is None or score >= recovery.lost_below:
+            track.box, track.tokens, track.trusted = box, tokens, (box, tokens)
+            track.lost, track.misses, track.zoom = False, 0, 1.0
+            return
+        track.misses += 1
+        if track.misses <= recovery.patience:
+            track.box, track.tokens = box, tokens
+        elif not track.lost:
+            track.lost = True
+            if track.trusted is not None:
+                track.box, track.tokens = track.trusted
+        else:
+            track.zoom = min(track.zoom * recovery.growth, recovery.reach)
 
     def _update_templates(self, track: Track, frame: np.ndarray, score: float) -> None:
         """Take a new template where it is time; the first one stays for ever."""

@@ -18,6 +18,7 @@ EXAMPLES = """\
 examples:
   relo evaluate --dataset Synthetic --split test --max-sequences 20 --out results
   relo evaluate --dataset LaSOT --root /data/LaSOT --tracker t256.safetensors --out results
+  relo evaluate --dataset GOT10k --split val --device cuda --batch-size 16 --out results
   relo evaluate --dataset Folder --root my-videos --tracker opencv:MIL --out results --workers 4
 exit status: 1 when a sequence failed; the table is that of the others"""
 
@@ -31,8 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="of the tracker in the table (default: made from --tracker)")
     arguments.add_protocol(parser)
     arguments.add_subset(parser)
-    parser.add_argument(
+    side_by_side = parser.add_mutually_exclusive_group()
+    side_by_side.add_argument(
         "--workers", type=arguments.positive, default=1, metavar="N", help="processes (default: 1)"
+    )
+    side_by_side.add_argument(
+        "--batch-size",
+        type=arguments.positive,
+        default=1,
+        metavar="N",
+        help="sequences that step together through one network, best on a GPU (default: 1)",
+    )
+    parser.add_argument(
+        "--score-maps",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep those of a network, some 100 bytes a frame, for the report's clips",
     )
     parser.set_defaults(run=run)
 
@@ -48,7 +63,13 @@ def run(options: argparse.Namespace) -> int:
     )
     sequences = arguments.subset_from(options, dataset)
     result = run_benchmark(
-        factory, dataset, options.out, sequences=sequences, workers=options.workers
+        factory,
+        dataset,
+        options.out,
+        sequences=sequences,
+        workers=options.workers,
+        batch_size=options.batch_size,
+        keep_score_maps=options.score_maps,
     )
     if result.finished or result.skipped:
         evaluation = evaluate(

@@ -194,6 +194,21 @@ def test_evaluate_prints_a_table_and_resumes(
     assert capsys.readouterr().out == table
 
 
+def test_evaluate_steps_sequences_together_and_keeps_score_maps(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["evaluate", "--dataset", "Folder", "--root", str(folder), "--out", str(tmp_path)]
+    tracker = ["--tracker", "tests.benchmark.toy_trackers:InStep"]
+    assert main([*common, *tracker, "--name", "kept", "--batch-size", "2"]) == 0
+    assert "95.2" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("kept/Folder/*_score_maps.npz"))) == 1
+    assert main([*common, *tracker, "--name", "not", "--batch-size", "2", "--no-score-maps"]) == 0
+    assert not list(tmp_path.glob("not/Folder/*_score_maps.npz"))
+    alone = [*common, "--tracker", "static", "--batch-size", "2"]
+    assert "follows one object only" in error(capsys, *alone)
+    assert "not allowed with" in error(capsys, *alone, "--workers", "2")
+
+
 class Failing:
     """A tracker that loses its mind."""
 

@@ -4,6 +4,7 @@ import multiprocessing
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from relo_env.benchmark.runner import run
 from relo_env.benchmark.trackers import make_tracker_factory
 from relo_env.benchmark.tracking import track_sequence
 from relo_env.errors import ConfigError, DataError, ReloError
+from tests.benchmark.toy_trackers import Uneven
 from tests.toys import Squares, square_video
 
 TOYS = "tests.benchmark.toy_trackers"
@@ -43,13 +45,39 @@ def test_an_exact_tracker_gets_full_marks(tmp_path):
     assert "95.2" in summary_table([evaluation])
 
 
+class SlowFrames:
+    """Frames that take time to read."""
+
+    SECONDS = 0.01
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def __len__(self):
+        return len(self.frames)
+
+    def read(self, index):
+        time.sleep(self.SECONDS)
+        return self.frames.read(index)
+
+
 def test_speeds_are_told_apart(tmp_path):
-    result = run(BRIGHTEST, Squares(count=1), tmp_path, progress=False)
-    assert len(read_seconds(result.folder, "square-0")) == 30
-    speed = read_speed(result.folder, ["square-0"])
+    dataset = Squares(count=1)
+    video = dataset["square-0"]
+    dataset.videos["square-0"] = replace(video, frames=SlowFrames(video.frames))
+    folder = run(BRIGHTEST, dataset, tmp_path, progress=False).folder
+    tracker, read, model = (
+        read_seconds(folder, "square-0", kind) for kind in ("tracker", "read", "model")
+    )
+    assert len(tracker) == len(read) == len(model) == 30
+    assert read.min() >= SlowFrames.SECONDS
+    assert np.median(tracker) < SlowFrames.SECONDS, "reading is not charged to the tracker"
+    assert model.tolist() == [0.0] + [0.001] * 29
+    speed = read_speed(folder, ["square-0"])
     assert speed.model == pytest.approx(1000)
-    # Frames of these toys are read in no time that the files' digits would show.
-    assert speed.end_to_end <= speed.tracker
+    assert speed.tracker == pytest.approx(29 / tracker[1:].sum())
+    assert speed.end_to_end == pytest.approx(29 / (tracker[1:] + read[1:]).sum())
+    assert speed.end_to_end < 1 / SlowFrames.SECONDS
 
 
 def test_score_maps_are_kept_on_demand(tmp_path):
@@ -78,25 +106,29 @@ def test_half_a_file_is_tracked_again(tmp_path):
     assert files(folder) == before
 
 
-def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("options", ["workers=1", "workers=2", "batch_size=3"])
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, options):
     script = tmp_path / "track.py"
     script.write_text(
         "from relo_env.benchmark.runner import run\n"
         "from relo_env.benchmark.trackers import make_tracker_factory\n"
-        "from tests.toys import Squares\n"
-        f"tracker = make_tracker_factory('{TOYS}:KilledOnce', name='t', "
+        "from tests.benchmark.toy_trackers import Uneven\n"
+        "if __name__ == '__main__':\n"
+        f"    tracker = make_tracker_factory('{TOYS}:KilledOnce', name='t', "
         f"marker={str(tmp_path / 'marker')!r})\n"
-        f"run(tracker, Squares(), {str(tmp_path / 'out')!r}, progress=False)\n"
+        f"    run(tracker, Uneven(), {str(tmp_path / 'out')!r}, {options}, progress=False)\n"
     )
     environment = {"PYTHONPATH": ":".join(sys.path), "PATH": ""}
     killed = subprocess.run([sys.executable, script], env=environment)
     assert killed.returncode == -9
-    folder = tmp_path / "out" / "t" / "Squares"
-    assert set(files(folder)) == {"square-0.txt", "square-1.txt"}
+    folder = tmp_path / "out" / "t" / "Uneven"
+    half = files(folder)
+    assert 0 < len(half) < 4
 
     subprocess.run([sys.executable, script], env=environment, check=True)
-    whole = run(BRIGHTEST, Squares(), tmp_path / "whole", progress=False).folder
+    whole = run(BRIGHTEST, Uneven(), tmp_path / "whole", progress=False).folder
     assert files(folder) == files(whole)
+    assert half.items() <= files(whole).items()
 
 
 def test_boxes_do_not_depend_on_the_number_of_workers(tmp_path):

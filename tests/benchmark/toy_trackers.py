@@ -1,12 +1,30 @@
-"""Trackers of known behaviour, importable by worker processes."""
+"""Trackers of known behaviour, and videos for them, importable by worker processes."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from tests.toys import Squares, square_video
+
+LENGTHS = (8, 30, 20, 25)
+
+
+class Uneven(Squares):
+    """Four square videos of different lengths."""
+
+    name = "Uneven"
+
+    def __init__(self) -> None:
+        super().__init__(count=0)
+        for seed, length in enumerate(LENGTHS):
+            self.videos[f"square-{seed}"] = square_video(f"square-{seed}", length, seed=seed)
 
 
 class Brightest:
@@ -38,22 +56,77 @@ class Counting:
         return (float(self.seen), 0.0, 10.0, 10.0), 1.0
 
 
-class KilledOnce(Brightest):
-    """Kills its process at the 5th frame of the 3rd sequence, unless the marker file exists."""
+@dataclass
+class Followed:
+    """State of one track of ``InStep``."""
+
+    tracker: Brightest
+    score_map: np.ndarray | None = None
+
+
+class InStep(Brightest):
+    """The same, which also follows many squares in step; ``steps`` keeps how many at a time."""
+
+    def __init__(self):
+        self.steps = []
+
+    def start(self, frame, box):
+        track = Followed(Brightest())
+        track.tracker.init(frame, box)
+        return track
+
+    def step(self, tracks, frames):
+        self.steps.append(len(tracks))
+        answers = []
+        for track, frame in zip(tracks, frames, strict=True):
+            answers.append(track.tracker.update(frame))
+            track.score_map = track.tracker.score_map
+        return answers
+
+
+class RefusesBigFrames(InStep):
+    """Fails, alone or in step, where a frame is wider than 100 px."""
+
+    def step(self, tracks, frames):
+        if any(frame.shape[1] > 100 for frame in frames):
+            raise RuntimeError("a frame is too big")
+        return super().step(tracks, frames)
+
+
+class ForgetsOne(InStep):
+    """Has an answer too few wherever it follows more than one."""
+
+    def step(self, tracks, frames):
+        answers = super().step(tracks, frames)
+        return answers[1:] if len(answers) > 1 else answers
+
+
+class KilledOnce(InStep):
+    """Kills the run at its process's 35th frame to be tracked, unless the marker file exists.
+
+    The run is this process, or the one that started it where this is a worker.
+    """
 
     def __init__(self, marker):
-        self.marker, self.sequences, self.frames = Path(marker), 0, 0
-
-    def init(self, frame, box):
-        super().init(frame, box)
-        self.sequences, self.frames = self.sequences + 1, 0
+        super().__init__()
+        self.marker, self.frames = Path(marker), 0
 
     def update(self, frame):
-        self.frames += 1
-        if (self.sequences, self.frames) == (3, 5) and not self.marker.exists():
-            self.marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        self.count(1)
         return super().update(frame)
+
+    def step(self, tracks, frames):
+        self.count(len(frames))
+        return super().step(tracks, frames)
+
+    def count(self, frames):
+        self.frames += frames
+        if self.frames >= 35 and not self.marker.exists():
+            self.marker.touch()
+            parent = multiprocessing.parent_process()
+            os.kill(os.getpid() if parent is None else parent.pid, signal.SIGKILL)
+            while os.getppid() == parent.pid:  # until it is dead indeed
+                time.sleep(0.01)
 
 
 class DiesOnBigFrames(Brightest):
