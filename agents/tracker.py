@@ -30,12 +30,14 @@ class View:
         scores: ``(H, W)`` score of every position, before the window function.
         candidates: ``(H * W, 4)`` box of every position, cxcywh01 of the window.
         position: the position chosen.
+        evidence: agreement and heat that the score was made of, where the network has a confidence.
     """
 
     window: SearchWindow
     scores: np.ndarray
     candidates: np.ndarray
     position: int
+    evidence: tuple[float, float] | None = None
 
 
 @dataclass
@@ -236,15 +238,17 @@ class RELOTracker:
             box = bx.clip(
                 windows[i].to_image(candidates[i, position]), (frame.shape[1], frame.shape[0])
             )
-            score = float((weighted if self.official else scores[i])[position])
-            if self.confidence is not None:
+            if self.confidence is None:
+                evidence = None
+                score = float((weighted if self.official else scores[i])[position])
+            else:
                 heat = float(outputs.prior[i, position])
-                agreed = agreement(scores[i], candidates[i], position)
-                score = float(self.confidence(agreed, heat))
+                evidence = agreement(scores[i], candidates[i], position), heat
+                score = float(self.confidence(*evidence))
             self._follow(track, box, None if tokens is None else tokens.row(i), score)
             track.frames += 1
             track.view = View(
-                windows[i], scores[i].reshape(self.crop.grid), candidates[i], position
+                windows[i], scores[i].reshape(self.crop.grid), candidates[i], position, evidence
             )
             self._update_templates(track, frame, score)
             x, y, w, h = box.tolist()

@@ -18,13 +18,12 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from agents.commands import arguments
 from agents.commands.track import picture
-from agents.network import RELONetwork
+from agents.network import HeadOutputs, RELONetwork
 from agents.network.checkpoints import find_checkpoint, read_header
 from agents.tracker import RELOTracker
 from agents.training import CONFIG, PolicyConfig, train_policy
@@ -210,8 +209,8 @@ class RandomPolicy(RELOTracker):
         self._rng = np.random.default_rng(0)
         super().init(frame, box)
 
-    def _scores(self, features: torch.Tensor) -> np.ndarray:
-        return self._rng.random((len(features), self.crop.num_positions))
+    def _scores(self, outputs: HeadOutputs) -> np.ndarray:
+        return self._rng.random(super()._scores(outputs).shape)
 
 
 def random_policy(name_or_path: str, device: str = "cpu") -> RandomPolicy:

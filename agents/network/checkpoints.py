@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from importlib import metadata, resources
 from os import PathLike
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from agents.confidence import Confidence
 from relo_env.errors import CheckpointError, ConfigError, unknown
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ def save_checkpoint(
         "metrics": metrics or {},
         "versions": {"relo": _version("relo"), "torch": torch.__version__},
     }
+    if network.confidence is not None:
+        header["confidence"] = asdict(network.confidence)
     tensors = {
         name: (value.to(dtype) if dtype and value.is_floating_point() else value)
         .detach()
@@ -76,7 +80,7 @@ def save_checkpoint(
 
 
 def read_header(path: str | PathLike[str]) -> dict[str, Any]:
-    """Preset, changes, stage, metrics and versions of a checkpoint.
+    """Preset, changes, stage, metrics, versions and, where it was measured, confidence.
 
     Raises:
         CheckpointError: no such file, truncated, or none of ours.
@@ -104,6 +108,8 @@ def load_checkpoint(network: RELONetwork, path: str | PathLike[str]) -> dict[str
             f"{path} says it is preset {header['preset']!r} but its entries do not fit: {error} "
             f"It was written by relo {header['versions'].get('relo')}."
         ) from error
+    if "confidence" in header:
+        network.confidence = Confidence(**header["confidence"])
     return header
 
 

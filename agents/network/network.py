@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agents.confidence import Confidence
 from agents.network import checkpoints, official
 from agents.network.heads import HEADS, HeadOutputs, Heads, Tower
 from agents.network.presets import Preset, preset
@@ -47,6 +48,7 @@ class RELONetwork(nn.Module):
         preset_name: the preset it was made from, and ``changes``, what was changed in it.
         crop: the crops it reads (`relo_env.config.CropConfig`).
         width: channels C of its features.
+        confidence: how sure a tracker may be of its box, where that was measured.
     """
 
     def __init__(self, architecture: Preset) -> None:
@@ -54,6 +56,7 @@ class RELONetwork(nn.Module):
         self.crop: CropConfig = architecture.crop
         self.preset_name: str | None = None
         self.changes: dict[str, Any] = {}
+        self.confidence: Confidence | None = None
         self.encoder = architecture.encoder.build(architecture.crop, architecture.temporal)
         self.width = self.encoder.width
         self.heads = Heads(self.width, architecture.heads)
