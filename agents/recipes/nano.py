@@ -25,11 +25,11 @@ from safetensors.torch import load_file
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.network.vit import ViTEncoder
-from agents.recipes.mixture import Mixture, Sizeable
 from agents.training import PolicyConfig, train_policy
 from agents.warmup import WarmupConfig, warmup
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.folder import Folder
+from relo_env.datasets.mixture import Mixture, Sizeable
 from relo_env.datasets.synthetic import LEVELS, Synthetic
 
 WARMUP = WarmupConfig(
@@ -82,12 +82,8 @@ def training_data(cutouts: Sequence[Path], photos: Path, videos: Path) -> Datase
         return Synthetic("train", difficulty=difficulty, cutouts=cutouts, photos=photos)
 
     real = Sizeable(Folder(videos), least=LEAST_REAL_TARGET)
-    parts = {
-        "medium": (synthetic("medium"), 0.65),
-        "hard": (synthetic("hard"), 0.22),
-        "real": (real, 0.13),
-    }
-    return Mixture(parts)
+    parts = {"medium": synthetic("medium"), "hard": synthetic("hard"), "real": real}
+    return Mixture(parts, weights=(0.65, 0.22, 0.13))
 
 
 def run_warmup(options: argparse.Namespace) -> Path:

@@ -1,27 +1,30 @@
-"""Several data sets as one."""
+"""Data sets made of other data sets: several as one, or one without its smallest targets."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.registry import find_dataset, make_dataset
-from relo_env.errors import ConfigError
+from relo_env.errors import ConfigError, DataError
 
 
 class Mixture(Dataset):
     """Several data sets, each drawn from with its own weight.
 
-    Sequences are called ``<data set>/<name>``.
+    Sequences are called ``<part>/<name>``.
 
     Args:
-        parts: names between commas, such as ``"lasot,got10k,trackingnet,coco"``, or data sets.
+        parts: names between commas, in any case, such as ``"lasot,got10k,trackingnet,coco"``; or
+            data sets; or data sets by the names that go before their sequences'.
         weights: how often each part is drawn from, relative to the others; equal by default. The
-            sequences of one part are equally likely.
+            sequences of one part are drawn as it draws them.
         root: folder that holds the parts' folders, by default ``$RELO_DATA``.
         split: "train", each part's default split; or another name that all parts know.
 
@@ -35,7 +38,7 @@ class Mixture(Dataset):
 
     def __init__(
         self,
-        parts: str | SequenceOf[Dataset],
+        parts: str | SequenceOf[Dataset] | Mapping[str, Dataset],
         weights: SequenceOf[float] | None = None,
         *,
         root: Path | str | None = None,
@@ -44,34 +47,31 @@ class Mixture(Dataset):
         super().__init__(split)
         if isinstance(parts, str):
             parts = [_make_part(name.strip(), root, split) for name in parts.split(",")]
-        self._parts = {part.name: part for part in parts}
-        if len(self._parts) != len(parts) or not parts:
-            raise ConfigError(
-                f"Mixture of {[p.name for p in parts]}: expected different data sets."
-            )
-        chosen = np.ones(len(parts)) if weights is None else np.asarray(weights, dtype=np.float64)
-        if chosen.shape != (len(parts),) or not (np.isfinite(chosen) & (chosen >= 0)).all():
-            raise ConfigError(f"weights={weights}; expected {len(parts)} numbers, none negative.")
-        if not chosen.any():
-            raise ConfigError(f"weights={weights}; expected one above 0 at least.")
-        self.weights = chosen / chosen.sum()
-        self._names = tuple(f"{p.name}/{name}" for p in parts for name in p.names)
+        if not isinstance(parts, Mapping):
+            names = [part.name for part in parts]
+            if len(set(names)) != len(names):
+                raise ConfigError(f"Mixture of {names}: expected different data sets.")
+            parts = dict(zip(names, parts, strict=True))
+        if not parts:
+            raise ConfigError("Mixture of no data set; expected one at least.")
+        self._parts = dict(parts)
+        self.weights = _shares(weights, len(self._parts))
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of all parts' sequences."""
-        return self._names
+    def names(self) -> SequenceOf[str]:
+        """Names of all parts' sequences; a lazy sequence, as a part may be endless."""
+        return _Names(self._parts)
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
-        prefix, _, inner = name.partition("/")
-        part = self._parts[prefix]
-        return _rename(part.load(inner), part)
+        part, _, own = name.partition("/")
+        return replace(self._parts[part].load(own), name=name)
 
     def draw(self, rng: np.random.Generator) -> Sequence:
         """A sequence at random: a part by its weight, then a sequence of it."""
-        part = list(self._parts.values())[rng.choice(len(self.weights), p=self.weights)]
-        return _rename(part.draw(rng), part)
+        part = list(self._parts)[rng.choice(len(self.weights), p=self.weights)]
+        sequence = self._parts[part].draw(rng)
+        return replace(sequence, name=f"{part}/{sequence.name}")
 
 
 def _make_part(name: str, root: Path | str | None, split: str | None) -> Dataset:
@@ -80,5 +80,76 @@ def _make_part(name: str, root: Path | str | None, split: str | None) -> Dataset
     return make_dataset(name, root=folder, split=None if split == "train" else split)
 
 
-def _rename(sequence: Sequence, part: Dataset) -> Sequence:
-    return replace(sequence, name=f"{part.name}/{sequence.name}")
+def _shares(weights: SequenceOf[float] | None, count: int) -> np.ndarray:
+    given = np.ones(count) if weights is None else np.asarray(weights, dtype=np.float64)
+    if given.shape != (count,) or not (np.isfinite(given) & (given >= 0)).all():
+        raise ConfigError(f"weights={weights}; expected {count} numbers, none negative.")
+    if not given.any():
+        raise ConfigError(f"weights={weights}; expected one above 0 at least.")
+    return given / given.sum()
+
+
+class _Names(SequenceOf[str]):
+    """The names of all parts, one part after the other, without a list."""
+
+    def __init__(self, parts: Mapping[str, Dataset]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts.values())
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        index = index + len(self) if index < 0 else index
+        for name, part in self._parts.items():
+            if 0 <= index < len(part):
+                return f"{name}/{part.names[index]}"
+            index -= len(part)
+        raise IndexError("The mixture has no sequence of this index.")
+
+    def __contains__(self, name: object) -> bool:
+        part, _, own = str(name).partition("/")
+        return part in self._parts and own in self._parts[part].names
+
+
+class Sizeable(Dataset):
+    """A data set without targets that are too small to show anything.
+
+    Frames whose target is smaller count as absent; sequences with few others are left out.
+
+    Args:
+        dataset: what is filtered; its annotations are all read at once.
+        least: [px] smallest sqrt(width * height) that is kept.
+        frames: fewest frames left in a sequence.
+
+    Raises:
+        DataError: no sequence is left.
+    """
+
+    name = "Sizeable"
+    splits = ("train",)
+
+    def __init__(self, dataset: Dataset, *, least: float, frames: int = 30) -> None:
+        super().__init__()
+        filtered = (_without_small(sequence, least) for sequence in dataset)
+        self._sequences = {s.name: s for s in filtered if s and s.visible.sum() >= frames}
+        if not self._sequences:
+            raise DataError(f"{dataset.name}: no sequence has {frames} targets of {least} px.")
+
+    @property
+    def names(self) -> SequenceOf[str]:
+        """Names of the sequences that are left."""
+        return tuple(self._sequences)
+
+    def load(self, name: str) -> Sequence:
+        """One of them."""
+        return self._sequences[name]
+
+
+def _without_small(sequence: Sequence, least: float) -> Sequence | None:
+    large = sequence.visible & (sequence.boxes[:, 2:].prod(1) >= least**2)
+    if not large.any():
+        return None
+    boxes = np.where(large[:, None], sequence.boxes, 0.0)
+    return replace(sequence, boxes=boxes, visible=large)

@@ -103,7 +103,7 @@ def make_dataset(
     """Make a data set by name.
 
     Args:
-        name: a name of ``list_datasets()``, in any case.
+        name: a name of ``list_datasets()``, in any case; several between commas are a Mixture.
         root: its folder; by default ``$RELO_DATA/<name>``.
         split: one of its splits; by default the training split, or its only one.
         **options: further arguments of its class.
@@ -112,6 +112,8 @@ def make_dataset(
         ConfigError: an unknown name, split or option, or a root where none is needed.
         DataError: its folder is missing; the message shows the expected layout.
     """
+    if "," in name:
+        name, options = "Mixture", {"parts": name, **options}
     spec = find_dataset(name)
     factory = spec.resolve()
     if spec.needs_root:

@@ -1,4 +1,4 @@
-"""Data sets by name, their split lists, and mixtures of them."""
+"""Data sets by name, and their split lists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from relo_env.datasets import (
 from relo_env.datasets import registry as registry_module
 from relo_env.datasets.disk import DiskDataset, read_list, read_table
 from relo_env.datasets.folder import Folder
-from relo_env.datasets.mixture import Mixture
 from relo_env.errors import ConfigError, DataError
 from tests.relo_env.datasets import layouts
 
@@ -190,50 +189,3 @@ def test_data_sets_can_be_pickled(tmp_path):
     again = pickle.loads(pickle.dumps(dataset))
     assert again.names == dataset.names
     assert np.array_equal(again[0].boxes, dataset[0].boxes)
-
-
-@pytest.fixture
-def data(tmp_path):
-    layouts.make_lasot(tmp_path / "LaSOT")
-    layouts.make_got10k(tmp_path / "GOT10k")
-    return tmp_path
-
-
-def test_a_mixture_draws_from_its_parts_by_weight(data):
-    mixture = make_dataset("mixture", root=data, parts="lasot, got10k", weights=(3, 1))
-    assert mixture.is_training
-    assert mixture.names == (
-        "LaSOT/airplane-2",
-        "GOT10k/GOT-10k_Train_000001",
-        "GOT10k/GOT-10k_Train_000002",
-    )
-    assert mixture[1].name == "GOT10k/GOT-10k_Train_000001"
-    assert mixture["LaSOT/airplane-2"].name == "LaSOT/airplane-2"
-    rng = np.random.default_rng(0)
-    drawn = Counter(mixture.draw(rng).name for _ in range(2000))
-    shares = [drawn[name] / 2000 for name in mixture.names]
-    # 3/4 for the first part, the rest halved; four standard deviations are below 0.04.
-    assert shares == pytest.approx([0.75, 0.125, 0.125], abs=0.04)
-
-
-def test_a_mixture_of_instances_or_of_another_split(data, monkeypatch):
-    monkeypatch.setenv("RELO_DATA", str(data))
-    assert len(Mixture("lasot,got10k", split="test")) == 280 + 180
-    folder = make_dataset("Folder", root=data / "LaSOT" / "airplane")
-    assert len(Mixture([folder, make_dataset("got10k")])) == 4
-
-
-@pytest.mark.parametrize(
-    ("parts", "weights", "message"),
-    [
-        ("lasot,lasot", None, "expected different data sets"),
-        ("lasot,gott10k", None, "Unknown data set 'gott10k'"),
-        ("lasot,got10k", (1,), "expected 2 numbers"),
-        ("lasot,got10k", (1, -1), "none negative"),
-        ("lasot,got10k", (0, 0), "above 0"),
-        ("lasot,got10k", (1, float("nan")), "expected 2 numbers"),
-    ],
-)
-def test_mixtures_that_cannot_be(data, parts, weights, message):
-    with pytest.raises(ConfigError, match=message):
-        make_dataset("Mixture", root=data, parts=parts, weights=weights)
