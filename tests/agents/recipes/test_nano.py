@@ -1,0 +1,27 @@
+"""The recipe of the shipped weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import cv2
+import numpy as np
+
+from agents.recipes.nano import training_data
+from tests.relo_env.datasets.layouts import write, write_images
+
+
+def test_training_data_are_drawn_in_proportion(tmp_path):
+    cutout = np.full((24, 24, 4), 255, np.uint8)
+    write(tmp_path / "cutouts" / "a.png", cv2.imencode(".png", cutout)[1].tobytes())
+    write_images(tmp_path / "photos", (1, 2))
+    for name, side in (("large", 12), ("small", 4)):
+        write_images(tmp_path / "videos" / name / "img", range(30))
+        write(tmp_path / "videos" / name / "groundtruth.txt", f"1,2,{side},{side}\n" * 30)
+    data = training_data([tmp_path / "cutouts"], tmp_path / "photos", tmp_path / "videos")
+    assert data.names[len(data) - 1] == "real/large", "targets of 4 px teach only blur"
+    rng = np.random.default_rng(0)
+    drawn = Counter(data.draw(rng).name.split("/")[0] for _ in range(300))
+    shares = [drawn[part] / 300 for part in ("medium", "hard", "real")]
+    # Four standard deviations are 0.11 at most.
+    np.testing.assert_allclose(shares, [0.65, 0.22, 0.13], atol=0.11)
