@@ -95,6 +95,11 @@ class EpisodeBatch:
             stride=stride,
         ).bind(num_rows)
         self.crop = self.proposer.crop
+        if reduced_decoding and self.config.clip.mode == "sequence":
+            raise ConfigError(
+                'reduced_decoding changes pixels; mode="sequence" is for evaluation and shows them '
+                "as they are. Drop one of the two."
+            )
         if self.config.action_mode == "move" and self.proposer.extra_spaces:
             raise ConfigError(
                 'action_mode="move" looks at a frame many times, which a proposer that adds '

