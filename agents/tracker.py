@@ -242,6 +242,7 @@ class RELOTracker:
                 evidence = None
                 score = float((weighted if self.official else scores[i])[position])
             else:
+                assert outputs.prior is not None
                 heat = float(outputs.prior[i, position])
                 evidence = agreement(scores[i], candidates[i], position), heat
                 score = float(self.confidence(*evidence))
@@ -266,8 +267,10 @@ class RELOTracker:
     def _scores(self, outputs: HeadOutputs) -> np.ndarray:
         """Score ``(N, A)`` of every position."""
         if self.localise == "prior":
+            assert outputs.prior is not None
             return outputs.prior.cpu().numpy()
         logits = outputs.policy_logits
+        assert logits is not None
         return (logits if self.official else logits.softmax(-1)).cpu().numpy()
 
     def _follow(

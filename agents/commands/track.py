@@ -2,7 +2,8 @@
 
 The object is given by its box in the first frame: left, top, width and height in pixels. A folder
 with groundtruth.txt gives its first box itself. Writes a video with the box, the search window and
-the score map drawn in, and the boxes as JSON.
+the score map drawn in, and the boxes as JSON. A target that is lost is announced, and searched for
+in a growing window until it is found again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 from tqdm import tqdm
 
 from agents.commands import arguments
-from agents.tracker import View
+from agents.confidence import Recovery
+from agents.tracker import RELOTracker, View
 from agents.video import VideoWriter
 from relo_env import boxes as bx
 from relo_env import rendering
@@ -57,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-frames", type=arguments.positive, metavar="N", help="stop after N")
     parser.add_argument("--show", action="store_true", help="show the frames in a window")
+    parser.add_argument(
+        "--no-recovery", action="store_true", help="follow the best box, however unsure"
+    )
     arguments.add_tracker(parser)
     arguments.add_device(parser)
     parser.set_defaults(run=run)
@@ -84,19 +89,19 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or (None if options.json else Path("tracked.mp4"))
     first = next(footage.frames)
     start = _first_box(options, footage, first)
-    boxes: list[Box] = []
-    scores: list[float | None] = []
+    found: list[Found] = []
     tracker = factory()
+    if isinstance(tracker, RELOTracker) and tracker.confidence and not options.no_recovery:
+        tracker.recovery = Recovery()
     with ExitStack() as done:
         if options.json:
-            done.callback(_write_json, options.json, options.source, factory.name, boxes, scores)
+            done.callback(_write_json, options.json, options.source, factory.name, found)
         if out:
             done.callback(print, f"wrote {out}")
         video = done.enter_context(VideoWriter(out, footage.fps)) if out else None
         viewer = done.enter_context(closing(rendering.Viewer("RELO"))) if options.show else None
-        for found, score, shown in follow(tracker, footage, first, start):
-            boxes.append(found)
-            scores.append(score)
+        for answer, shown in follow(tracker, footage, first, start):
+            found.append(answer)
             if video:
                 video.add(shown)
             if viewer:
@@ -104,15 +109,29 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_json(
-    path: Path, source: str, tracker: str, boxes: list[Box], scores: list[float | None]
-) -> None:
+@dataclass(frozen=True)
+class Found:
+    """What a tracker says of a frame.
+
+    Attributes:
+        box: left, top, width, height in pixels.
+        score: its confidence; None for the box that was given.
+        lost: whether the tracker says that it lost the target.
+    """
+
+    box: Box
+    score: float | None
+    lost: bool = False
+
+
+def _write_json(path: Path, source: str, tracker: str, found: list[Found]) -> None:
     report = {
         "source": source,
         "tracker": tracker,
         "box_format": "left, top, width, height in pixels; the first box was given",
-        "boxes": boxes,
-        "scores": scores,
+        "boxes": [answer.box for answer in found],
+        "scores": [answer.score for answer in found],
+        "lost": [answer.lost for answer in found],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(report) + "\n").encode())
@@ -225,14 +244,16 @@ def select(frame: np.ndarray) -> Box:
 
 def follow(
     tracker: Tracker, footage: Footage, first: np.ndarray, start: Box
-) -> Iterator[tuple[Box, float | None, np.ndarray]]:
-    """Box, score (None for the given box) and picture of every frame, with a progress bar."""
+) -> Iterator[tuple[Found, np.ndarray]]:
+    """What the tracker says and a picture of every frame, with a progress bar."""
     tracker.init(first, start)
-    yield start, None, rendering.draw(first, np.array(start), caption="frame 0, given")
+    yield Found(start, None), rendering.draw(first, np.array(start), caption="frame 0, given")
     with tqdm(total=footage.total, initial=1, unit="frame", desc="tracking") as bar:
         for index, frame in enumerate(footage.frames, start=1):
-            found, score = tracker.update(frame)
-            yield found, score, picture(tracker, frame, found, f"frame {index}, {score:.2f}")
+            box, score = tracker.update(frame)
+            lost = bool(getattr(tracker, "lost", False))
+            caption = f"frame {index}, {score:.2f}{', lost' if lost else ''}"
+            yield Found(box, score, lost), picture(tracker, frame, box, caption)
             bar.update()
 
 
