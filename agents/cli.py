@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Collection, Sequence
+from importlib import import_module, metadata
+from typing import Any, NoReturn
 
-from relo_env.errors import ReloError
+from relo_env.errors import ConfigError, ReloError, unknown
 
 COMMANDS = {
-    "demo": "watch a tracker learn by reinforcement and compare it, in minutes",
+    "demo": "watch a tracker learn and be compared, in minutes",
     "track": "follow an object in a video, a folder of images or a webcam",
     "train": "train a network: `warmup`, then `policy` by reinforcement",
     "evaluate": "run a tracker over a data set and print its figures",
@@ -19,13 +21,30 @@ COMMANDS = {
     "weights": "`list`, `fetch` and `convert` network weights",
     "bench": "measure the speed of environment, network and tracker here",
     "doctor": "check this installation",
+    "completion": "print what makes a shell complete this command",
 }
 """The subcommands and what they do, in a line."""
 
 EPILOG = """\
-relo COMMAND --help explains a command and shows examples.
-exit status: 0 done, 1 done but some sequences failed or some checks did not pass,
-2 wrong arguments or data, 130 interrupted (what was done is kept)"""
+relo COMMAND --help explains one, with examples. Exit status: 0 done, 1 some
+sequences or checks failed, 2 wrong arguments or data, 130 interrupted."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors fit on a screen and say where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and the next step, and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n{self.prog} --help: arguments and examples\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but the subcommand that does not know an option is the one to say so."""
+        namespace, rest = super().parse_known_args(args, namespace)
+        if rest:
+            near = difflib.get_close_matches(rest[0], self._option_string_actions, n=1)
+            advice = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{advice}")
+        return namespace, rest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; by default those of this process.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments:
+        make_parser([]).print_help(sys.stderr)
+        return 2
     try:
         options = make_parser(arguments).parse_args(arguments)
         return options.run(options)
@@ -46,23 +68,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+def make_parser(arguments: Sequence[str]) -> Parser:
     """The parser for a command line; of all subcommands, only the one that is asked for is loaded.
 
     Loading them all would import torch to print a page of help.
+
+    Raises:
+        ConfigError: there is no such subcommand.
     """
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    if chosen is None:
+        return build_parser([])
+    if chosen not in COMMANDS:
+        raise ConfigError(unknown("command", chosen, COMMANDS, "See `relo --help`."))
+    return build_parser([chosen])
+
+
+def build_parser(loaded: Collection[str]) -> Parser:
+    """The parser that knows the arguments of some subcommands, and of the others their names."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "relo",
         description="RELO: visual object tracking as a reinforcement-learning problem.",
         epilog=EPILOG,
         formatter_class=raw,
     )
+    parser.add_argument(
+        "-V", "--version", action="version", version=f"relo {metadata.version('relo')}"
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    chosen = next((word for word in arguments if not word.startswith("-")), None)
     for name, line in COMMANDS.items():
         command = commands.add_parser(name, help=line, formatter_class=raw)
-        if name == chosen:
+        if name in loaded:
             module = import_module(f"agents.commands.{name}")
             command.description = module.__doc__
             command.epilog = module.EXAMPLES

@@ -1,4 +1,7 @@
-"""Check this installation: versions, device, video, data, weights, and a self-test of seconds."""
+"""Check this installation: versions, device, data, weights, and a self-test of ten seconds.
+
+A line for each check: ok, FAILED where RELO needs it, - where only what the line says needs it.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,13 @@ exit status: 1 when something that RELO needs is missing or does not work"""
 
 REQUIRED = (
     "numpy", "gymnasium", "torch", "stable_baselines3", "timm", "safetensors", "tensorboard",
-    "matplotlib", "jinja2", "tqdm", "rich",
+    "matplotlib", "jinja2", "tqdm", "rich", "shtab",
 )  # fmt: skip
 OPTIONAL = {
     "moviepy": "Gymnasium's RecordVideo (pip install 'relo[video]')",
     "huggingface_hub": "relo weights fetch (pip install 'relo[hub]')",
     "sb3_contrib": "its algorithms as baselines (pip install 'relo[contrib]')",
+    "ray": "training on a cluster, in an environment of its own (pip install 'relo[rllib]')",
 }
 Check = Callable[[], str]
 
@@ -45,10 +49,12 @@ def run(options: argparse.Namespace) -> int:
         try:
             mark, line = "ok", check()
         except Exception as error:  # whatever is broken is what is to be reported
-            mark, line = "FAILED" if needed else "-", f"{type(error).__name__}: {error}"
+            mark, line = "-", str(error)
+            if needed:
+                mark, line = "FAILED", f"{type(error).__name__}: {error}"
             failures += needed
         print(f"{mark:7}{name:18}{line}")
-    print("all well" if not failures else f"{failures} checks failed")
+    print("all well" if not failures else f"{failures} of the checks failed, see FAILED above")
     return 1 if failures else 0
 
 
@@ -61,7 +67,8 @@ def checks() -> Iterator[tuple[str, Check, bool]]:
         yield module, partial(_version, module), True
     yield "opencv", _opencv, True
     for module, use in OPTIONAL.items():
-        yield module, partial(_version, module, f"only needed for {use}"), False
+        yield module, partial(_version, module, f"only for {use}"), False
+    yield "opencv contrib", _opencv_contrib, False
     yield "device", _device, True
     yield "weights", _weights, False
     yield "data", _data, False
@@ -71,13 +78,19 @@ def checks() -> Iterator[tuple[str, Check, bool]]:
 
 
 def _agents() -> str:
-    """Two distributions may bring a package of this name; the one that Python finds first wins."""
+    """Two distributions may bring a package of this name, side by side or into one folder."""
     import agents
 
     ours = Path(__file__).parents[1]
     found = Path(agents.__file__ or "").parent
     if found != ours:
         raise ImportError(f"`import agents` gives {found}, not {ours}: another package hides ours.")
+    owners = set(metadata.packages_distributions().get("agents", ())) - {"relo"}
+    if owners:
+        raise ImportError(
+            f"{', '.join(sorted(owners))} installs a package `agents`, too, and the one spoils the "
+            "other. Install RELO in a virtual environment of its own."
+        )
     folders = {Path(entry or ".").resolve() / "agents" for entry in sys.path}
     others = sorted(str(f) for f in folders if f.is_dir() and f != ours.resolve())
     return f"{ours}" + (f"; hides {', '.join(others)}" if others else "")
@@ -95,6 +108,17 @@ def _opencv() -> str:
     from relo_env.rendering import has_screen
 
     return f"{cv2.__version__}, {'with' if has_screen() else 'without'} a screen to show windows on"
+
+
+def _opencv_contrib() -> str:
+    import cv2
+
+    if not hasattr(cv2, "TrackerCSRT_create"):
+        raise ImportError(
+            "missing; only for the trackers opencv:CSRT and opencv:KCF (pip uninstall "
+            "opencv-python, then pip install opencv-contrib-python)"
+        )
+    return "opencv:CSRT and opencv:KCF at hand"
 
 
 def _device() -> str:
@@ -117,9 +141,15 @@ def _data() -> str:
     from relo_env.datasets.registry import list_datasets
 
     if not os.environ.get(ROOT_VARIABLE):
-        raise LookupError(f"{ROOT_VARIABLE} is not set; only Synthetic and Folder are at hand")
+        raise LookupError(
+            f"{ROOT_VARIABLE} is not set: the folder that holds your data sets. Without, there are "
+            "Synthetic, Folder, and --root of each"
+        )
+    root = Path(os.environ[ROOT_VARIABLE])
+    if not root.is_dir():
+        raise LookupError(f"{ROOT_VARIABLE} is {root}, which is not a folder")
     found = [s.name for s in list_datasets() if s.needs_root and where(s.name) != "-"]
-    return f"{os.environ[ROOT_VARIABLE]}: {', '.join(found) or 'no data set found'}"
+    return f"{root}: {', '.join(found) or 'no data set found, see relo datasets list'}"
 
 
 def _video() -> str:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from agents.cli import COMMANDS, main
+from agents.commands import doctor
 from relo_env.datasets.frames import VideoFrames
 from tests.toys import square_video
 
@@ -51,11 +56,80 @@ def test_help_is_one_screen_and_fast() -> None:
     begin = time.perf_counter()
     script = "import sys; from agents.cli import main\ntry: main(['--help'])\n"
     script += "finally: assert 'torch' not in sys.modules"
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    screen = {**os.environ, "COLUMNS": "80"}
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=screen)
     assert out.returncode == 0, out.stderr
     assert time.perf_counter() - begin < 10  # a second or so on an idle machine
-    assert len(out.stdout.splitlines()) <= 24
+    lines = out.stdout.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
     assert all(name in out.stdout for name in COMMANDS)
+    assert "Exit status" in out.stdout
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "usage: relo" in error(capsys)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"relo {metadata.version('relo')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trak", "a.mp4"], ["'trak'", "Did you mean 'track'", "relo --help"]),
+        (["track", "a.mp4", "--trackr", "x"], ["--trackr", "--tracker", "relo track --help"]),
+        (["track"], ["source", "relo track --help"]),
+        (["train", "polcy"], ["'polcy'", "'policy'", "relo train --help"]),
+        (["train", "policy", "--out", "x", "--sed", "1"], ["--seed", "relo train policy --help"]),
+    ],
+)
+def test_mistyped_words_are_told_with_the_next_step(
+    arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = error(capsys, *arguments)
+    assert all(word in message for word in words)
+    assert len(message.splitlines()) <= 2
+
+
+def test_python_m_relo_env_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "relo_env", "--version"]
+    out = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert out.stdout.startswith("relo "), out.stderr
+
+
+def test_a_package_that_hides_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "__init__.py").write_text("raise SystemExit('should not be run')")
+    command = [sys.executable, "-m", "relo_env", "doctor"]
+    out = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert out.returncode == 2
+    assert str(tmp_path / "agents") in out.stderr
+    assert "virtual environment" in out.stderr
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_commands_and_options(tmp_path: Path, capfd: Any) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "relo.bash"
+    script.write_text(capfd.readouterr().out)
+
+    def completed(*words: str) -> list[str]:
+        lines = [
+            f"source {script}",
+            f"COMP_WORDS=({' '.join(words)}) COMP_CWORD={len(words) - 1}",
+            "$(complete -p relo | sed 's/.*-F \\([^ ]*\\).*/\\1/') relo",
+            'printf "%s\\n" "${COMPREPLY[@]}"',
+        ]
+        out = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True)
+        return out.stdout.split()
+
+    assert completed("relo", "tr") == ["track", "train"]
+    assert "--learning-rate" in completed("relo", "train", "policy", "--l")
+    assert completed("relo", "evaluate", "--protocol", "of") == ["official"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -258,3 +332,44 @@ def test_datasets_verify_reports_faults(tmp_path: Path, capsys: pytest.CaptureFi
 def test_doctor_finds_this_installation_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0, capsys.readouterr().out
     assert "all well" in capsys.readouterr().out
+
+
+def test_doctor_tells_what_is_broken_and_what_is_optional(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> str:
+        raise OSError("no codec")
+
+    found = [("a", lambda: "1.0", True), ("b", broken, False), ("c", broken, True)]
+    monkeypatch.setattr(doctor, "checks", lambda: iter(found))
+    assert main(["doctor"]) == 1
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert [mark for mark, _ in lines[:3]] == ["ok", "-", "FAILED"]
+    assert "OSError: no codec" in lines[2][1]
+    assert lines[3][0] == "1"
+    monkeypatch.setattr(doctor, "checks", lambda: iter(found[:2]))
+    assert main(["doctor"]) == 0
+
+
+def test_doctor_names_a_distribution_with_a_package_of_our_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    doctor._agents()
+    monkeypatch.setattr(
+        doctor.metadata, "packages_distributions", lambda: {"agents": ["relo", "other-agents"]}
+    )
+    with pytest.raises(ImportError, match="other-agents"):
+        doctor._agents()
+
+
+def test_doctor_finds_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RELO_DATA", raising=False)
+    with pytest.raises(LookupError, match="RELO_DATA is not set"):
+        doctor._data()
+    monkeypatch.setenv("RELO_DATA", str(tmp_path))
+    assert "no data set found" in doctor._data()
+    (tmp_path / "LaSOT").mkdir()
+    assert doctor._data() == f"{tmp_path}: LaSOT"
+    monkeypatch.setenv("RELO_DATA", str(tmp_path / "typo"))
+    with pytest.raises(LookupError, match="typo"):
+        doctor._data()

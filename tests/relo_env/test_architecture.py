@@ -25,6 +25,7 @@ LAYERS = [
     {"batch", "rendering"},
     {"env"},
     {"vector_env", "registration"},
+    {"__main__"},
 ]
 
 

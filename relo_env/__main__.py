@@ -1,0 +1,32 @@
+"""The way in of the `relo` command, also ``python -m relo_env``: hands over to `agents.cli`.
+
+It is here, where no other package can be in the way, to say so when one hides `agents`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def main() -> int:
+    """Run `agents.cli.main`; returns its exit status."""
+    ours = Path(__file__).parents[1] / "agents"
+    spec = find_spec("agents")
+    found = Path(spec.origin).parent if spec and spec.origin else None
+    if found != ours:
+        what = f"hides it: {found}" if found else "is missing, and no other is in its place"
+        print(
+            f"relo: error: RELO's package `agents` is {ours}, but `import agents` finds another, "
+            f"which {what}.\nTake its folder off PYTHONPATH, or install RELO in a virtual "
+            "environment of its own.",
+            file=sys.stderr,
+        )
+        return 2
+    return import_module("agents.cli").main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
