@@ -35,7 +35,8 @@ class RunResult:
         folder: where the result files are: ``<out>/<tracker>/<dataset>``.
         finished: sequences tracked by this run.
         skipped: sequences that had been finished before.
-        failed: traceback of every sequence that could not be tracked, by its name.
+        failed: why a sequence could not be tracked, by its name: what is wrong with its data, or
+            the traceback.
         frames: frames tracked by this run.
         seconds: wall-clock time of this run.
     """
@@ -48,12 +49,18 @@ class RunResult:
     seconds: float
 
     def describe_failures(self) -> str:
-        """The failed sequences with their tracebacks, for a terminal; empty if there are none."""
+        """The failed sequences, those that failed alike together; empty if there are none."""
         if not self.failed:
             return ""
+        alike: dict[str, list[str]] = {}
+        for name, reason in self.failed.items():
+            alike.setdefault(reason.rstrip().replace(name, "<name>"), []).append(name)
         total = len(self.finished) + len(self.skipped) + len(self.failed)
-        traces = [f"--- {name}\n{trace.rstrip()}" for name, trace in self.failed.items()]
-        return "\n".join([f"{len(traces)} of {total} sequences failed:", *traces])
+        lines = [f"{len(self.failed)} of {total} sequences failed:"]
+        for reason, names in alike.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            lines += [f"--- {', '.join(names[:3])}{more}", reason.replace("<name>", names[0])]
+        return "\n".join(lines)
 
 
 def run(
@@ -137,13 +144,13 @@ def run(
 
 
 def _read_lengths(dataset: Dataset, names: list[str]) -> tuple[dict[str, int], dict[str, str]]:
-    """Number of frames of each sequence, and the traceback of each that cannot be loaded."""
+    """Number of frames of each sequence, and what is wrong with each that cannot be loaded."""
     lengths, failed = {}, {}
     for name in names:
         try:
             lengths[name] = len(dataset[name])
-        except DataError:
-            failed[name] = traceback.format_exc()
+        except DataError as error:
+            failed[name] = f"{type(error).__name__}: {error}"
     return lengths, failed
 
 

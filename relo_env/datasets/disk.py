@@ -50,7 +50,8 @@ class DiskDataset(Dataset):
         self._names = self._list_names()
         if not any(name in self._paths for name in self._names):
             raise DataError(
-                f"{self.name}: no sequence of split {self.split!r} in {self.root}. {self._expected}"
+                f"{self.name}: no sequence of split {self.split!r} in {self.root} (splits: "
+                f"{', '.join(self.splits)}). {self._expected}"
             )
 
     @property

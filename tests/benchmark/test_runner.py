@@ -158,6 +158,20 @@ class TestFailures:
         assert "1 of 4 sequences failed" in result.describe_failures()
         assert not list(result.folder.glob("square-1*"))
 
+    def test_sequences_that_fail_alike_are_told_together(self, tmp_path):
+        class Incomplete(Squares):
+            def load(self, name):
+                if name != "square-3":
+                    raise DataError(f"there is no sequence {name}")
+                return super().load(name)
+
+        told = run(BRIGHTEST, Incomplete(count=9), tmp_path, progress=False).describe_failures()
+        assert told.splitlines() == [
+            "8 of 9 sequences failed:",
+            "--- square-0, square-1, square-2 and 5 more",
+            "DataError: there is no sequence square-0",
+        ]
+
     def test_a_sequence_that_cannot_be_loaded(self, tmp_path):
         class Partly(Squares):
             def load(self, name):
