@@ -1,20 +1,20 @@
 """How fast environments step, against what decoding alone costs and against other ways to do it.
 
-    python benchmarks/environment.py                        # everything; about 15 minutes
+    python benchmarks/environment.py                        # everything; about 20 minutes
     python benchmarks/environment.py --sizes 1280x720 --rows 8 --variants limit ours async
 
 The videos are rendered, written as JPEG files in LaSOT's layout and read from the page cache. Each
 variant lives in a process of its own; all take turns, a few episodes at a time, so that a busy
 machine slows all of them alike. Reported are medians over the rounds: frames (templates and search
-frames of the episodes played) per second of the clock, that over the limit's of the same round,
-the processor time used over what the cores have, and the peak of the resident memory (summed over
-a variant's processes).
+frames of the episodes played) per second of the clock, that over the limit's and over the naive
+loop's of the same round, the processor time used over what the cores have, and the milliseconds of
+processor that a frame took; and the peak of the resident memory, summed over a variant's processes.
 
 limit             every thread only decodes
 ours              TrackingVectorEnv
 ours-reduced      with reduced_decoding=True
 ours-jittered     with search_window="jittered": crops are cut by the decoding threads
-ours-official     with the official crops: the pixels of naive
+ours-official     with the official crops: the pixels of naive, which is checked first
 ours-augmented    with augmentation
 sync, async       Gymnasium's vector environments of TrackingEnv
 dummy, subproc    Stable-Baselines3's
@@ -41,46 +41,22 @@ import cv2
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from videos import CORES, describe, row, table, write_lasot
 
 import relo_env
 from relo_env import boxes as bx
 from relo_env.clips import Augmentation, Clip, ClipSampler
 from relo_env.config import ClipConfig, CropConfig
-from relo_env.datasets.disk import read_list
 from relo_env.datasets.lasot import LaSOT
-from relo_env.datasets.synthetic import Synthetic
 
 CROP = CropConfig()
 CLIP_LENGTH = ClipConfig().clip_length
 FRAMES = CROP.num_templates + CLIP_LENGTH
 CENTER = CROP.num_positions // 2 + CROP.grid[1] // 2
 """The position whose candidate stays where the target was seen last."""
-CORES = os.cpu_count() or 1
 
-Play = Callable[[int], None]
-"""Plays so many episodes on every row."""
-
-
-def write_lasot(root: Path, size: tuple[int, int], videos: int, length: int, drawn: int) -> None:
-    """Videos in LaSOT's layout; ``drawn`` frames are rendered and played back and forth."""
-    synthetic = Synthetic(difficulty="hard", frame_size=size, length=drawn)
-    order = np.abs((np.arange(length) + drawn - 1) % (2 * drawn - 2) - (drawn - 1))
-    for i, name in enumerate(read_list("lasot_train.txt")[:videos]):
-        sequence = synthetic[i]
-        folder = root / name.split("-")[0] / name
-        (folder / "img").mkdir(parents=True)
-        for k in range(drawn):
-            image = cv2.cvtColor(sequence.frames.read(k), cv2.COLOR_RGB2BGR)
-            first, *others = (
-                folder / "img" / f"{f + 1:08d}.jpg" for f in np.nonzero(order == k)[0]
-            )
-            cv2.imwrite(str(first), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
-            for other in others:
-                os.link(first, other)
-        np.savetxt(folder / "groundtruth.txt", sequence.boxes[order], "%.2f", ",")
-        absent = (~sequence.visible[order]).astype(int)
-        for file, flags in (("full_occlusion.txt", absent), ("out_of_view.txt", 0 * absent)):
-            (folder / file).write_text(",".join(map(str, flags)))
+Play = tuple[Callable[[int], None], Callable[[], None]]
+"""Plays so many episodes on every row; and ends."""
 
 
 def play_limit(data: LaSOT, rows: int) -> Play:
@@ -93,7 +69,7 @@ def play_limit(data: LaSOT, rows: int) -> Play:
         for _ in pool.map(lambda i: cv2.imread(str(paths[i])), chosen):
             pass
 
-    return play
+    return play, pool.shutdown
 
 
 def play_ours(data: LaSOT, rows: int, **options: Any) -> Play:
@@ -101,7 +77,7 @@ def play_ours(data: LaSOT, rows: int, **options: Any) -> Play:
     venv = relo_env.TrackingVectorEnv(
         rows, data, num_threads=CORES, autoreset_mode=AutoresetMode.SAME_STEP, **options
     )
-    play = play_vector(venv)
+    play, close = play_vector(venv)
 
     def play_and_catch_up(episodes: int) -> None:
         play(episodes)
@@ -109,7 +85,7 @@ def play_ours(data: LaSOT, rows: int, **options: Any) -> Play:
             if draw is not None:
                 draw.footage.wait()
 
-    return play_and_catch_up
+    return play_and_catch_up, close
 
 
 def play_vector(venv: gym.vector.VectorEnv) -> Play:
@@ -120,7 +96,7 @@ def play_vector(venv: gym.vector.VectorEnv) -> Play:
         for _ in range(episodes * CLIP_LENGTH):
             venv.step(actions)
 
-    return play
+    return play, venv.close
 
 
 def play_gymnasium(data: LaSOT, rows: int, kind: type) -> Play:
@@ -141,7 +117,7 @@ def play_stable_baselines(data: LaSOT, rows: int, kind: str) -> Play:
         for _ in range(episodes * CLIP_LENGTH):
             venv.step(actions)
 
-    return play
+    return play, venv.close
 
 
 def play_naive(data: LaSOT, rows: int, augment: bool) -> Play:
@@ -154,7 +130,7 @@ def play_naive(data: LaSOT, rows: int, augment: bool) -> Play:
             for _ in range(FRAMES):
                 np.stack([next(crops) for crops in clips])
 
-    return play
+    return play, lambda: None
 
 
 def naive_episode(clip: Clip) -> Iterator[np.ndarray]:
@@ -225,11 +201,17 @@ def check_naive(data: LaSOT) -> None:
 
 
 @dataclass(frozen=True)
-class Slice:
-    """What one turn of a variant took: frames per second, and processor seconds per second."""
+class Turn:
+    """What one turn of a variant took: frames, seconds of the clock, seconds of the processor."""
 
-    rate: float
+    frames: int
+    seconds: float
     busy: float
+
+    @property
+    def rate(self) -> float:
+        """Frames per second."""
+        return self.frames / self.seconds
 
 
 class Variant:
@@ -237,7 +219,7 @@ class Variant:
 
     def __init__(self, name: str, root: Path, rows: int) -> None:
         self.name, self.rows = name, rows
-        self.slices: list[Slice] = []
+        self.turns: list[Turn] = []
         self._pipe, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
         self._process = context.Process(target=serve, args=(theirs, name, root, rows))
@@ -246,8 +228,7 @@ class Variant:
 
     def play(self, episodes: int) -> None:
         self._pipe.send(episodes)
-        seconds, busy = self._pipe.recv()
-        self.slices.append(Slice(episodes * self.rows * FRAMES / seconds, busy / seconds))
+        self.turns.append(Turn(episodes * self.rows * FRAMES, *self._pipe.recv()))
 
     def close(self) -> float:
         """End the process; returns its peak memory [MiB]."""
@@ -260,7 +241,7 @@ class Variant:
 def serve(pipe: Connection, name: str, root: Path, rows: int) -> None:
     """The process of a variant: plays as many episodes as it is told, until that is none."""
     cv2.setNumThreads(1)
-    play = VARIANTS[name](LaSOT(root), rows)
+    play, close = VARIANTS[name](LaSOT(root), rows)
     play(1)
     pipe.send("ready")
     while episodes := pipe.recv():
@@ -268,8 +249,7 @@ def serve(pipe: Connection, name: str, root: Path, rows: int) -> None:
         play(episodes)
         pipe.send((time.perf_counter() - start, processor_seconds() - busy))
     pipe.send(sum(peak_memory(pid) for pid in processes()))
-    pipe.close()
-    os._exit(0)  # with the processes of a vector environment, whose pipes need no farewell
+    close()
 
 
 def processes() -> list[int]:
@@ -277,10 +257,9 @@ def processes() -> list[int]:
 
 
 def processor_seconds() -> float:
-    fields = [
-        Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in processes()
-    ]
-    return sum(int(f[11]) + int(f[12]) for f in fields) / os.sysconf("SC_CLK_TCK")
+    others = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1] for pid in processes()[1:]]
+    ticks = sum(int(tick) for text in others for tick in text.split()[11:13])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory(pid: int) -> float:
@@ -292,20 +271,35 @@ def peak_memory(pid: int) -> float:
 def compare(root: Path, rows: int, names: list[str], rounds: int) -> None:
     """Let the variants take turns, and print what came of it."""
     variants = [Variant(name, root, rows) for name in names]
-    episodes = max(1, 32 // rows)
     for _ in range(rounds):
         for variant in variants:
-            variant.play(episodes)
-    limit = next((v for v in variants if v.name == "limit"), variants[0])
+            variant.play(max(1, 32 // rows))
     for variant in variants:
-        ratios = [a.rate / b.rate for a, b in zip(variant.slices, limit.slices, strict=True)]
-        rate = statistics.median(s.rate for s in variant.slices)
-        share = statistics.median(s.busy for s in variant.slices) / CORES
+        turns = variant.turns
+        share = statistics.median(t.busy / t.seconds for t in turns) / CORES
+        cost = statistics.median(t.busy / t.frames for t in turns)
         print(
-            f"{rows:4} {variant.name:16} {rate:9.0f} {statistics.median(ratios):9.2f}"
-            f" {share:9.0%} {variant.close():9.0f}",
+            row(
+                rows,
+                variant.name,
+                f"{statistics.median(t.rate for t in turns):.0f}",
+                against(turns, variants, "limit"),
+                against(turns, variants, "naive"),
+                f"{share:.0%}",
+                f"{1e3 * cost:.2f}",
+                f"{variant.close():.0f}",
+            ),
             flush=True,
         )
+
+
+def against(turns: list[Turn], variants: list[Variant], name: str) -> str:
+    """Median ratio of the rates to those of another variant in the same rounds."""
+    for variant in variants:
+        if variant.name == name:
+            pairs = zip(turns, variant.turns, strict=True)
+            return f"{statistics.median(a.rate / b.rate for a, b in pairs):.2f}"
+    return ""
 
 
 def main() -> None:
@@ -319,16 +313,14 @@ def main() -> None:
     arguments = parser.parse_args()
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
             width, height = map(int, size.split("x"))
-            write_lasot(root, (width, height), arguments.videos, arguments.length, drawn=40)
-            check_naive(LaSOT(root))
-            images = list(root.rglob("00000001.jpg"))
-            mean = statistics.mean(p.stat().st_size for p in images) / 1024
-            print(f"\n{size}, {mean:.0f} KiB a frame, {CORES} cores, load {os.getloadavg()[0]:.1f}")
-            print("rows variant           frames/s  of limit       CPU  peak MiB")
+            data = write_lasot(Path(folder), (width, height), arguments.videos, arguments.length)
+            check_naive(data)
+            print(f"\n{size}: {describe(data)}\n")
+            heads = ("of limit", "of naive", "CPU", "CPU ms a frame", "peak MiB")
+            print(table("rows", "variant", "frames/s", *heads))
             for rows in arguments.rows:
-                compare(root, rows, arguments.variants, arguments.rounds)
+                compare(data.root, rows, arguments.variants, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -143,9 +143,9 @@ class Episode:
         extra = {}
         if self.config.candidate_info and candidates01 is not None:
             extra["candidate_ious"] = self._overlaps(candidates01)
-        overlap = float(self._overlaps(box01))
         self.box = self._to_frame(box01)
-        return self._settle(overlap, extra)
+        overlap = self._overlaps(box01) if self.config.official else self._overlap()
+        return self._settle(float(overlap), extra)
 
     def move(self, action: int) -> Outcome:
         """Shift or scale the box; stopping, or the last move allowed, settles the frame."""
@@ -158,7 +158,7 @@ class Episode:
         if action != STOP:
             self.box = bx.clip(moved, self._frame_size)
         self._moves += 1
-        overlap = float(bx.iou(self.box, self.target_box)) if self.visible else 0.0
+        overlap = self._overlap()
         if action == STOP or self._moves >= self.config.max_moves:
             return self._settle(overlap, {})
         outcome = Outcome(0.0, False, False, self._info(overlap))
@@ -196,6 +196,10 @@ class Episode:
 
     def _to_frame(self, boxes01: np.ndarray) -> np.ndarray:
         return bx.clip(self.window.to_image(boxes01), self._frame_size)
+
+    def _overlap(self) -> float:
+        """IoU of the chosen box with the target; 0 where it is absent."""
+        return float(bx.iou(self.box, self.target_box)) if self.visible else 0.0
 
     def _overlaps(self, boxes01: np.ndarray) -> np.ndarray:
         """IoU of boxes ``(..., 4)`` cxcywh01 with the target; 0 where it is absent."""

@@ -67,6 +67,7 @@ class Footage:
         self._turns = range(-len(clip.template_frames), len(clip.search_frames))
         self._indices = [*map(int, clip.template_frames), *map(int, clip.search_frames)]
         self._shots: dict[int, Future[Shot]] = {}
+        self._empty: set[int] = set()  # turns whose frame was decoded, but neither cut nor kept
         self._fetched = self._turns.start
 
     def fetch(self, stop: int | None = None) -> None:
@@ -105,7 +106,7 @@ class Footage:
         Raises:
             FrameError: it cannot be decoded.
         """
-        if turn not in self._shots or self._is_empty(turn):
+        if turn not in self._shots or turn in self._empty:
             self._request(turn, always=True)
         return self._shots[turn].result()
 
@@ -118,7 +119,7 @@ class Footage:
         shot = self.shot(turn)
         self._shots.pop(turn - 2, None)  # the one before is what a rendering shows
         self.fetch(turn + 1 + LOOKAHEAD)
-        if self._is_empty(turn + 1):
+        if turn + 1 in self._empty:
             self._request(turn + 1, always=True)
         return shot
 
@@ -161,16 +162,10 @@ class Footage:
     def _index(self, turn: int) -> int:
         return self._indices[turn - self._turns.start]
 
-    def _is_empty(self, turn: int) -> bool:
-        """Whether a frame was decoded, but neither cut nor kept."""
-        shot = self._shots.get(turn)
-        if shot is None or not shot.done() or shot.exception():
-            return False
-        return shot.result().crop is None and shot.result().frame is None
-
     def _request(self, turn: int, always: bool = False) -> None:
         shot: Future[Shot] = Future()
         self._shots[turn] = shot
+        self._empty.discard(turn)
 
         def take(decoded: Future[Frame]) -> None:
             try:
@@ -186,8 +181,11 @@ class Footage:
     def _take(self, turn: int, frame: Frame, always: bool) -> Shot:
         """Cut the crop, if it is known where; else keep the frame, if there is room."""
         window = self._planned_window(turn, frame.size)
+        if window is None and self._loader.keep(frame, always):
+            return Shot(frame.size, frame=frame)
         if window is None:
-            return Shot(frame.size, frame=frame if self._loader.keep(frame, always) else None)
+            self._empty.add(turn)
+            return Shot(frame.size)
         crop = np.empty((3, window.size, window.size), np.uint8)
         self._cut(frame, window, crop)
         return Shot(frame.size, window, crop)

@@ -8,15 +8,17 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from relo_env.datasets.annotations import read_text
-from relo_env.datasets.base import Dataset, FrameSource
+from relo_env.datasets.base import Dataset, FrameSource, Sequence
 from relo_env.datasets.frames import VIDEO_SUFFIXES, ImageFrames, VideoFrames, list_images
 from relo_env.errors import DataError
 
 ROOT_VARIABLE = "RELO_DATA"
 """Environment variable that names the folder in which the data sets' folders lie."""
+RECENT = 256
+"""Sequences whose annotations stay in memory: some 100 MB where they have 2500 frames each."""
 
 
 class MissingSequenceError(DataError):
@@ -46,6 +48,7 @@ class DiskDataset(Dataset):
     def __init__(self, root: Path | str | None = None, split: str | None = None) -> None:
         super().__init__(split)
         self.root = self._find_root(root)
+        self._recent: dict[str, Sequence] = {}
         self._paths = dict(self.find())
         self._names = self._list_names()
         if not any(name in self._paths for name in self._names):
@@ -58,6 +61,19 @@ class DiskDataset(Dataset):
     def names(self) -> tuple[str, ...]:
         """Names of the split's sequences, in the benchmark's order."""
         return self._names
+
+    def __getitem__(self, key: int | str) -> Sequence:
+        """A sequence; annotations of the last `RECENT` ones are not read again."""
+        name = key if isinstance(key, str) else self.names[key]
+        sequence = self._recent.pop(name, None) or super().__getitem__(name)
+        if isinstance(sequence.frames, ImageFrames):  # an open video would hold a decoder
+            self._recent[name] = sequence
+        if len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
+        return sequence
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_recent": {}}
 
     @property
     def official_names(self) -> tuple[str, ...] | None:

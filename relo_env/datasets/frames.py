@@ -108,7 +108,8 @@ def list_images(folder: Path) -> list[str]:
     names = [name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
     padded = len({len(name) for name in names}) == 1
     names.sort(key=None if padded else _natural)
-    return [f"{folder}{os.sep}{name}" for name in names]
+    prefix = f"{folder}{os.sep}"
+    return [prefix + name for name in names]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
