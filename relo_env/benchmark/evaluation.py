@@ -112,8 +112,8 @@ def evaluate(
         some = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise DataError(
             f"{folder} has results for {len(present)} of {len(wanted)} sequences of "
-            f"{dataset.name}; missing: {some}. Run the tracker on them, or allow missing ones to "
-            "evaluate the rest."
+            f"{dataset.name}; missing: {some}. Run the tracker on them, or evaluate the rest: "
+            "allow_missing=True, or --allow-missing of `relo report`."
         )
     same = folder.name.lower() == dataset.name.lower()
     rows = [_evaluate_sequence(protocol, folder, dataset[name], dataset.name) for name in present]
