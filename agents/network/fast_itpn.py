@@ -178,11 +178,21 @@ class Attention(nn.Module):
 
     def forward(self, seen: Tensor, queries: int) -> Tensor:
         """The first ``queries`` rows of ``seen`` ``(N, L, C)`` attend to all of it."""
-        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = linear(seen, self.qkv.weight, bias).unflatten(2, (3, -1, HEAD_WIDTH))
+        qkv = self._project(seen).unflatten(2, (3, -1, HEAD_WIDTH))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = scaled_dot_product_attention(q[:, :, :queries], k, v)
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def fold(self) -> None:
+        """Give the projection its bias, once and for evaluation only."""
+        self.qkv.bias = nn.Parameter(self._bias())
+
+    def _project(self, seen: Tensor) -> Tensor:
+        folded = self.qkv.bias is not None
+        return self.qkv(seen) if folded else linear(seen, self.qkv.weight, self._bias())
+
+    def _bias(self) -> Tensor:
+        return torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
 
 
 class SwiGLU(nn.Module):

@@ -66,7 +66,7 @@ class Tower(nn.Sequential):
             width = channels
         super().__init__(*layers)
 
-    def fold_norms(self) -> None:
+    def fold(self) -> None:
         """Put batch norms into the convolutions before them, once and for evaluation only."""
         for layer in cast(Iterable[nn.Sequential], self):
             convolution, norm = layer[0], layer[1]

@@ -115,7 +115,7 @@ class LayerAligned(_LearnedTokens):
         self, blocks: Sequence[Block], rows: Tensor, previous: TokenState | None, keep: int
     ) -> tuple[Tensor, TokenState | None]:
         """See `TemporalTokens.forward`."""
-        rows = torch.cat([rows, self.current(len(rows))], dim=1)
+        rows = torch.cat([rows, self.current(rows.shape[0])], dim=1)
         entered = []
         for depth, block in enumerate(blocks):
             current = rows[:, -self.num_tokens :]
@@ -138,7 +138,7 @@ class DeepToShallow(_LearnedTokens):
         self, blocks: Sequence[Block], rows: Tensor, previous: TokenState | None, keep: int
     ) -> tuple[Tensor, TokenState | None]:
         """See `TemporalTokens.forward`."""
-        current = self.current(len(rows))
+        current = self.current(rows.shape[0])
         memory = current if previous is None else previous.at(0, first=current)
         rows = torch.cat([rows, memory, current], dim=1)
         for block in blocks:
