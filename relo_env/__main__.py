@@ -1,6 +1,7 @@
 """The way in of the `relo` command, also ``python -m relo_env``: hands over to `agents.cli`.
 
-It is here, where no other package can be in the way, to say so when one hides `agents`.
+It is here, where no other package can be in the way, to say so when one hides `agents`. Modules in
+the current folder can be named (``--tracker my_tracker:Mine``), and hide nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    sys.path.append("")
     return import_module("agents.cli").main()
 
 

@@ -97,7 +97,8 @@ class DiskDataset(Dataset):
         if path is None or not path.exists():
             raise MissingSequenceError(
                 f"{self.name}: there is no sequence {name!r} in {path or self.root}. "
-                f"Download it. Expected layout:\n{self.layout}"
+                "Download it, or choose some that are there: --sequences NAME, or "
+                f"reset(options={{'sequence': NAME}}). Expected layout:\n{self.layout}"
             )
         return path
 

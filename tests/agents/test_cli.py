@@ -111,6 +111,18 @@ def test_a_package_that_hides_ours_is_named(tmp_path: Path) -> None:
     assert "virtual environment" in out.stderr
 
 
+def test_a_tracker_in_the_current_folder_is_found(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from relo_env.benchmark.trackers import StaticTracker as Mine"
+    )
+    start = "import sys; sys.path.remove(''); from relo_env.__main__ import main; sys.exit(main())"
+    tracking = ["track", str(folder), "--tracker", "mine:Mine", "--json", "boxes.json"]
+    command = [sys.executable, "-c", start, *tracking]
+    out = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    assert (tmp_path / "boxes.json").is_file()
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_completes_commands_and_options(tmp_path: Path, capfd: Any) -> None:
     assert main(["completion", "bash"]) == 0
