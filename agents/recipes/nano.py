@@ -4,9 +4,11 @@ Training data are synthetic videos composited of given cut-outs and photographs,
 videos in LaSOT's layout; `agents.recipes.dinov2_from_onnx` makes the backbone's file::
 
     DATA="--cutouts objects people --photos photos --videos sequences"
-    python -m agents.recipes.nano warmup $DATA --out runs/warmup --backbone vits14.safetensors
-    python -m agents.recipes.nano policy $DATA --out runs/policy --network STAGE_1_CHECKPOINT
-    python -m agents.recipes.nano ship runs/policy/network.safetensors nano.safetensors
+    RUN="python -m agents.recipes.nano"
+    $RUN warmup $DATA --objects-only --out runs/objects --backbone vits14.safetensors
+    $RUN warmup $DATA --steps 1800 --out runs/warmup --network runs/objects/warmup.safetensors
+    $RUN policy $DATA --out runs/policy --network runs/warmup/warmup.safetensors
+    $RUN ship runs/policy/network.safetensors nano.safetensors
 
 Either stage can be interrupted; the same command and ``--resume`` goes on with it. Figures and what
 else was tried are in docs/training-log.md.
@@ -25,6 +27,7 @@ from safetensors.torch import load_file
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.network.vit import ViTEncoder
+from agents.recipes.regions import Regions
 from agents.training import PolicyConfig, train_policy
 from agents.warmup import WarmupConfig, warmup
 from relo_env.datasets.base import Dataset
@@ -70,20 +73,40 @@ LEAST_REAL_TARGET = 8.0
 """[px] real targets below this teach only blur."""
 
 
-def training_data(cutouts: Sequence[Path], photos: Path, videos: Path) -> Dataset:
-    """Synthetic videos of two levels and real ones, in the proportion 65 : 22 : 13.
+def training_data(
+    cutouts: Sequence[Path], photos: Path, videos: Path, *, objects_only: bool = False
+) -> Dataset:
+    """Synthetic videos of two levels and two target sizes, regions of photographs, real videos.
 
-    Targets are at most a third of the frame, so that a search window holds more than black border.
+    Most synthetic targets are at most a third of the frame, so that a search window holds more than
+    black border; some are larger, as in real video. With ``objects_only`` there are neither large
+    targets nor regions.
     """
 
-    def synthetic(level: str) -> Dataset:
+    def synthetic(level: str, largest: float) -> Dataset:
         low, _ = LEVELS[level].size
-        difficulty = replace(LEVELS[level], size=(low, 0.35))
+        difficulty = replace(LEVELS[level], size=(low, largest))
         return Synthetic("train", difficulty=difficulty, cutouts=cutouts, photos=photos)
 
+    pictured = [folder / "img" for folder in cutouts if (folder / "img").is_dir()]
     real = Sizeable(Folder(videos), least=LEAST_REAL_TARGET)
-    parts = {"medium": synthetic("medium"), "hard": synthetic("hard"), "real": real}
-    return Mixture(parts, weights=(0.65, 0.22, 0.13))
+    parts: dict[str, tuple[Dataset, float]] = {
+        "medium": (synthetic("medium", 0.35), 0.65),
+        "hard": (synthetic("hard", 0.35), 0.22),
+        "real": (real, 0.13),
+    }
+    if not objects_only:
+        parts = {
+            "medium": (parts["medium"][0], 0.32),
+            "hard": (parts["hard"][0], 0.16),
+            "large": (synthetic("medium", 0.7), 0.10),
+            "regions": (Regions([photos, *pictured]), 0.32),
+            "real": (real, 0.10),
+        }
+    return Mixture(
+        {name: dataset for name, (dataset, _) in parts.items()},
+        weights=[weight for _, weight in parts.values()],
+    )
 
 
 def run_warmup(options: argparse.Namespace) -> Path:
@@ -96,7 +119,9 @@ def run_warmup(options: argparse.Namespace) -> Path:
         assert isinstance(network.encoder, ViTEncoder)
         network.encoder.load_pretrained(load_file(options.backbone))
     config = replace(WARMUP, steps=options.steps or WARMUP.steps, seed=options.seed)
-    data = training_data(options.cutouts, options.photos, options.videos)
+    data = training_data(
+        options.cutouts, options.photos, options.videos, objects_only=options.objects_only
+    )
     return warmup(config, network=network, dataset=data, out=options.out, resume=options.resume)
 
 
@@ -146,6 +171,9 @@ def main() -> None:
         stage.add_argument("--resume", action="store_true")
         if name == "warmup":
             stage.add_argument("--backbone", type=Path, help="ViT-S/14 of dinov2_from_onnx")
+            stage.add_argument(
+                "--objects-only", action="store_true", help="neither regions nor large targets"
+            )
     ship = stages.add_parser("ship")
     ship.set_defaults(run=run_ship)
     ship.add_argument("checkpoint", type=Path)

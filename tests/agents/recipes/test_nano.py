@@ -18,7 +18,9 @@ def test_training_data_are_drawn_in_proportion(tmp_path):
     for name, side in (("large", 12), ("small", 4)):
         write_images(tmp_path / "videos" / name / "img", range(30))
         write(tmp_path / "videos" / name / "groundtruth.txt", f"1,2,{side},{side}\n" * 30)
-    data = training_data([tmp_path / "cutouts"], tmp_path / "photos", tmp_path / "videos")
+    data = training_data(
+        [tmp_path / "cutouts"], tmp_path / "photos", tmp_path / "videos", objects_only=True
+    )
     assert data.names[len(data) - 1] == "real/large", "targets of 4 px teach only blur"
     rng = np.random.default_rng(0)
     drawn = Counter(data.draw(rng).name.split("/")[0] for _ in range(300))
