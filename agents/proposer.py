@@ -36,7 +36,7 @@ class NetworkProposer:
         train_encoder: the policy encodes the crops itself.
 
     Raises:
-        ConfigError: ``dtype`` together with ``train_encoder``.
+        ConfigError: a name instead of a network, or ``dtype`` together with ``train_encoder``.
     """
 
     crops_only = True
@@ -49,6 +49,11 @@ class NetworkProposer:
         dtype: torch.dtype | None = None,
         train_encoder: bool = False,
     ) -> None:
+        if isinstance(network, str | Path):
+            raise ConfigError(
+                f"network is {str(network)!r}; expected a RELONetwork: "
+                "RELONetwork.from_pretrained(name or path)."
+            )
         if dtype is not None and train_encoder:
             raise ConfigError(
                 f"dtype={dtype} runs a copy of the network, which training would not reach. "

@@ -7,8 +7,9 @@ once for all rows that have a new frame before them; then `observation`.
 
 from __future__ import annotations
 
+import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -17,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 
 from relo_env.clips import ClipSampler
-from relo_env.config import ClipConfig, EnvConfig, RewardConfig
+from relo_env.config import ClipConfig, CropConfig, EnvConfig, RewardConfig
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import make_dataset
 from relo_env.episode import MOVES, Episode, Outcome, check_action, check_box
@@ -345,7 +346,10 @@ def _open_dataset(
     dataset: str | Dataset, root: str | None, split: str | None, options: dict[str, Any]
 ) -> Dataset:
     if isinstance(dataset, str):
-        return make_dataset(dataset, root=root, split=split, **options)
+        try:
+            return make_dataset(dataset, root=root, split=split, **options)
+        except ConfigError as error:
+            raise ConfigError(f"{error}{_meant(options)}") from None
     given = {"root": root, "split": split, **options}
     extra = sorted(name for name, value in given.items() if value is not None)
     if extra:
@@ -354,6 +358,13 @@ def _open_dataset(
             f"({type(dataset).__name__}); pass them where it is made."
         )
     return dataset
+
+
+def _meant(options: Iterable[str]) -> str:
+    """Arguments of the environment that look like those that were taken for the data set's."""
+    known = [f.name for c in (EnvConfig, ClipConfig, RewardConfig, CropConfig) for f in fields(c)]
+    near = [n for name in options for n in difflib.get_close_matches(name, known, n=1)]
+    return f" Did you mean the environment's {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _check_pins(pins: Mapping[str, Any]) -> None:

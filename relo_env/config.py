@@ -140,8 +140,11 @@ class RewardConfig:
     auc_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not callable(self.reward):
-            _choose("reward", self.reward, ("iou+auc",))
+        _require(
+            callable(self.reward) or self.reward == "iou+auc",
+            f"reward is {self.reward!r}; expected one of ['iou+auc'], or a callable "
+            "(ious, visible, last) -> float.",
+        )
 
 
 @dataclass(frozen=True)

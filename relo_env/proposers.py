@@ -155,9 +155,11 @@ def make_proposer(
     else:
         made = proposer
     if not isinstance(made, BoxProposer):
+        source = f"{proposer!r} gives" if isinstance(proposer, str) else "is"
         raise ConfigError(
-            f"Proposer {proposer!r} gave {type(made).__name__}; expected an object with "
-            "extra_spaces, crop, bind, reset and propose (relo_env.proposers.BoxProposer)."
+            f"The proposer {source} a {type(made).__name__}; expected an object with "
+            "extra_spaces, crop, bind, reset and propose (relo_env.proposers.BoxProposer). "
+            "A network becomes one by agents.proposer.NetworkProposer(network)."
         )
     for name, value in asked.items():
         if getattr(made.crop, name) != value:

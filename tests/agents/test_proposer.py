@@ -132,6 +132,11 @@ def test_another_type_runs_a_copy(network):
         NetworkProposer(network, dtype=torch.bfloat16, train_encoder=True)
 
 
+def test_a_name_is_not_a_network():
+    with pytest.raises(ConfigError, match="'nano'; expected a RELONetwork: RELONetwork.from_pre"):
+        NetworkProposer("nano")
+
+
 def test_a_factory_of_plain_values_makes_it(network, tmp_path):
     path = network.save_checkpoint(tmp_path / "net.safetensors", stage="random")
     kwargs = json.loads(json.dumps({"network": str(path)}))

@@ -270,7 +270,8 @@ def test_stepping_without_an_episode_is_refused():
         ({"search_size": 100}, "search_size 100 is not a multiple of stride 16"),
         ({"proposer": "previous"}, "Did you mean 'previous-size'"),
         ({"proposer": "no.such:thing"}, "cannot be imported"),
-        ({"proposer": object()}, "expected an object with extra_spaces"),
+        ({"proposer": object()}, "The proposer is a object; expected an object with extra_spaces"),
+        ({"reward": "auc"}, "or a callable"),
         ({"proposer_kwargs": {"crop": 3}, "proposer": relo_env}, "not to an instance"),
         ({"action_mode": "move", "candidate_info": True}, "Drop one of the two"),
         ({"mode": "sequence", "search_window": "jittered"}, "needs search_window"),
@@ -282,6 +283,11 @@ def test_stepping_without_an_episode_is_refused():
 def test_wrong_arguments_are_explained(options, message):
     with pytest.raises(ConfigError, match=message):
         make(**options)
+
+
+def test_a_mistyped_argument_is_not_only_taken_for_the_data_sets():
+    with pytest.raises(ConfigError, match="Did you mean the environment's 'clip_length'"):
+        gym.make("RELO-Synthetic-v0", clip_lenght=4)
 
 
 def test_wrong_actions_and_reset_options_are_explained():
