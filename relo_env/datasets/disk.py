@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -44,6 +44,8 @@ class DiskDataset(Dataset):
     """The expected files, as shown to users whose root is missing or empty."""
     folder: ClassVar[str | None] = None
     """Name of its folder in ``$RELO_DATA`` where it is not the data set's."""
+    official_counts: ClassVar[Mapping[str, int]] = {}
+    """How many sequences a split has, where the disk decides which."""
 
     def __init__(self, root: Path | str | None = None, split: str | None = None) -> None:
         super().__init__(split)

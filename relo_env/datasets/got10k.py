@@ -30,6 +30,7 @@ class GOT10k(DiskDataset):
     name = "GOT10k"
     splits = ("train", "vot-train", "val", "test")
     training_splits = ("train", "vot-train")
+    official_counts = {"train": 9335, "vot-train": 8335}
     layout = (
         "  <root>/{train,val,test}/list.txt\n"
         "  <root>/{train,val,test}/GOT-10k_Train_000001/  with\n"

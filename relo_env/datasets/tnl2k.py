@@ -20,6 +20,7 @@ class TNL2K(DiskDataset):
 
     name = "TNL2K"
     splits = ("train", "test")
+    official_counts = {"train": 1300, "test": 700}
     layout = (
         "  <root>/{train,test}/<sequence>/  or  <root>/{train,test}/<part>/<sequence>/   with\n"
         "    imgs/00001.jpg ...\n"

@@ -20,6 +20,7 @@ class TrackingNet(DiskDataset):
 
     name = "TrackingNet"
     splits = ("train", "test")
+    official_counts = {"train": 30132, "test": 511}
     layout = (
         "  <root>/{TRAIN_0 ... TRAIN_11,TEST}/frames/<sequence>/0.jpg ...\n"
         "  <root>/{TRAIN_0 ... TRAIN_11,TEST}/anno/<sequence>.txt   x,y,width,height a line"

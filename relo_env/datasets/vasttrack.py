@@ -18,6 +18,7 @@ class VastTrack(DiskDataset):
 
     name = "VastTrack"
     splits = ("train", "test")
+    official_counts = {"train": 47110, "test": 3500}
     layout = (
         "  <root>/{train,test}/<Class>/<Class>-<k>/   with\n"
         "    imgs/00001.jpg ...\n"

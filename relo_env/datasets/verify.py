@@ -23,6 +23,7 @@ class VerifyReport:
         split: the split that was read.
         found: names of the sequences without fault.
         missing: names of the sequences that are not on disk.
+        unnamed: how many more the benchmark has, whose names only its download tells.
         malformed: (name, message) of the faults, any number a sequence.
         frames: number of frames of the sequences without fault.
     """
@@ -33,11 +34,12 @@ class VerifyReport:
     missing: tuple[str, ...]
     malformed: tuple[tuple[str, str], ...]
     frames: int
+    unnamed: int = 0
 
     @property
     def ok(self) -> bool:
         """Whether nothing is missing or malformed."""
-        return not self.missing and not self.malformed
+        return not self.missing and not self.malformed and not self.unnamed
 
     @property
     def table(self) -> str:
@@ -47,10 +49,12 @@ class VerifyReport:
             ("data set", self.dataset),
             ("split", self.split),
             ("found", f"{len(self.found)} sequences, {self.frames} frames"),
-            ("missing", f"{len(self.missing)} sequences"),
+            ("missing", f"{len(self.missing) + self.unnamed} sequences"),
             ("malformed", f"{faulty} sequences"),
         ]
         faults = [("  missing", name) for name in self.missing]
+        if self.unnamed:
+            faults.append(("  missing", f"{self.unnamed} whose names only the download tells"))
         faults += [("  malformed", f"{name}: {message}") for name, message in self.malformed]
         return "\n".join(f"{key:<12} {value}" for key, value in counts + faults)
 
@@ -95,8 +99,18 @@ def verify(
         if progress is not None:
             progress(done, len(names))
     return VerifyReport(
-        dataset.name, dataset.split, tuple(found), tuple(missing), tuple(malformed), frames
+        dataset=dataset.name,
+        split=dataset.split,
+        found=tuple(found),
+        missing=tuple(missing),
+        malformed=tuple(malformed),
+        frames=frames,
+        unnamed=max(0, _expected_count(dataset) - len(names)),
     )
+
+
+def _expected_count(dataset: Dataset) -> int:
+    return dataset.official_counts.get(dataset.split, 0) if isinstance(dataset, DiskDataset) else 0
 
 
 def _expected_names(dataset: Dataset) -> tuple[str, ...]:

@@ -53,6 +53,28 @@ def test_a_training_split_reports_what_it_trains_without(tmp_path):
     assert len(report.missing) == 1119
 
 
+@pytest.mark.parametrize(
+    ("layout", "name", "split", "count"),
+    [
+        ("trackingnet", "TrackingNet", "test", 511),
+        ("trackingnet", "TrackingNet", "train", 30132),
+        ("tnl2k", "TNL2K", "test", 700),
+        ("tnl2k", "TNL2K", "train", 1300),
+        ("vasttrack", "VastTrack", "test", 3500),
+        ("vasttrack", "VastTrack", "train", 47110),
+        ("got10k", "GOT10k", "train", 9335),
+        ("got10k", "GOT10k", "vot-train", 8335),
+    ],
+)
+def test_a_part_does_not_pass_for_the_whole(tmp_path, layout, name, split, count):
+    getattr(layouts, f"make_{layout}")(tmp_path)
+    report = verify(name, root=tmp_path, split=split)
+    assert not report.ok
+    assert report.unnamed == count - len(report.found) - len(report.malformed) > 0
+    assert f"missing      {report.unnamed} sequences" in report.table
+    assert f"{report.unnamed} whose names only the download tells" in report.table
+
+
 def test_frames_are_decoded_only_when_asked(tmp_path):
     layouts.make_folder(tmp_path)
     write(tmp_path / "a" / "img" / "00000002.jpg", "no image")
