@@ -133,7 +133,7 @@ def test_another_type_runs_a_copy(network):
 
 
 def test_a_name_is_not_a_network():
-    with pytest.raises(ConfigError, match="'nano'; expected a RELONetwork: RELONetwork.from_pre"):
+    with pytest.raises(ConfigError, match="'nano'; expected a RELONetwork"):
         NetworkProposer("nano")
 
 
