@@ -37,7 +37,7 @@ from agents.algorithms import (
 from agents.algorithms.state import load_run_state
 from agents.callbacks import CheckpointCallback, CreditCallback, ImageCallback
 from agents.network import RELONetwork
-from agents.policies import RELOPolicy
+from agents.policies import HEADS_ONLY, RELOPolicy
 from agents.proposer import NetworkProposer
 from agents.vec import RELOVecEnv
 from relo_env.benchmark.results import write_atomically
@@ -75,8 +75,10 @@ class PolicyConfig:
         group_size: of them, how many play the same clip, for the algorithms that compare those.
         clip_length: search frames of a clip.
         search_window: tracked (a closed loop) or jittered (an open one, as the paper trains).
+        iou_weight: the reward's weight of a frame's IoU.
         auc_weight: the reward's lambda.
         learning_rate: of AdamW; a tenth of it over the last fifth of the steps (paper).
+        encoder_scale: multiple of learning_rate at which the encoder is trained too; 0 freezes it.
         fresh_heads: draw policy and value anew before the training.
         algorithm_options: further arguments of the algorithm, e.g. ent_coef=0.01.
         seed: of clips, heads and sampled actions.
@@ -93,8 +95,10 @@ class PolicyConfig:
     group_size: int = 8
     clip_length: int = 8
     search_window: Literal["tracked", "jittered"] = "tracked"
+    iou_weight: float = 1.0
     auc_weight: float = 1.0
     learning_rate: float = 1e-3
+    encoder_scale: float = 0.0
     fresh_heads: bool = True
     algorithm_options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -123,6 +127,7 @@ def train_policy(
     resume: bool = False,
     device: str | torch.device = "cpu",
     callbacks: Sequence[BaseCallback] = (),
+    proposer: NetworkProposer | None = None,
 ) -> Path:
     """Train stage 2 and write its checkpoint, ``out/network.safetensors``.
 
@@ -137,6 +142,7 @@ def train_policy(
         resume: go on from the state in ``out``, to the same numbers as without the interruption.
         device: where the network runs.
         callbacks: further ones of SB3's.
+        proposer: see `make_env`.
 
     Returns:
         Path of the checkpoint.
@@ -150,7 +156,7 @@ def train_policy(
     if config.fresh_heads:
         network.reset_heads(config.seed)
     _claim(out, config, network, dataset, resume)
-    env = make_env(config, network.to(device), dataset)
+    env = make_env(config, network.to(device), dataset, proposer)
     model = make_model(config, network, env, device)
     model.set_logger(configure(str(out), ["tensorboard"]))
     if resume:
@@ -175,17 +181,33 @@ def train_policy(
     return out / NETWORK
 
 
-def make_env(config: PolicyConfig, network: RELONetwork, dataset: Dataset) -> RELOVecEnv:
-    """The environment that an algorithm needs, with the network as its proposer."""
+def make_env(
+    config: PolicyConfig,
+    network: RELONetwork,
+    dataset: Dataset,
+    proposer: NetworkProposer | None = None,
+) -> RELOVecEnv:
+    """The environment that an algorithm needs.
+
+    Args:
+        config: see `PolicyConfig`.
+        network: proposes the boxes.
+        dataset: training split.
+        proposer: another one for the same network, e.g. in half precision; None: the network as it
+            is, handing on crops where the encoder is trained and features where it is not.
+    """
+    if proposer is None:
+        proposer = NetworkProposer(network, train_encoder=config.encoder_scale > 0)
     return RELOVecEnv(
         TrackingVectorEnv(
             config.num_envs,
             dataset,
             group_size=config.group_size if config.algorithm in GROUPED else 1,
             autoreset_mode=AutoresetMode.SAME_STEP,
-            proposer=NetworkProposer(network),
+            proposer=proposer,
             clip_length=config.clip_length,
             search_window=config.search_window,
+            iou_weight=config.iou_weight,
             auc_weight=config.auc_weight,
             candidate_info=config.algorithm == "expected-gradient",
         )
@@ -208,7 +230,7 @@ def make_model(
     """
     arguments: dict[str, Any] = {
         "learning_rate": schedule(config.learning_rate),
-        "policy_kwargs": {"network": network},
+        "policy_kwargs": {"network": network, "lr_scales": _trained(config)},
         "seed": config.seed,
         "device": device,
     }
@@ -232,6 +254,11 @@ def make_model(
         env,
         **{**arguments, **config.algorithm_options},
     )
+
+
+def _trained(config: PolicyConfig) -> Mapping[str, float]:
+    scale = config.encoder_scale
+    return {**HEADS_ONLY, "encoder": scale} if scale else HEADS_ONLY
 
 
 def schedule(learning_rate: float) -> Any:
@@ -315,7 +342,7 @@ def _claim(
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; there is no run to resume in {out}.")
     then = json.loads(path.read_text())
-    changed = {key: then.get(key) for key, value in now.items() if value != then.get(key)}
+    changed = {key: then[key] for key, value in now.items() if value != then.get(key, value)}
     if changed:
         raise CheckpointError(
             f"{path} was made with other settings: {changed}; resume the run with those."

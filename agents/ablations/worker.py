@@ -1,0 +1,322 @@
+"""What a process of a study does: warm-ups, trainings and their evaluation."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from stable_baselines3.common.callbacks import BaseCallback
+from torch.utils.tensorboard import SummaryWriter
+
+from agents.ablations.caching import CachedProposer
+from agents.ablations.playing import Rule, oracle_rule, play, policy_rule, random_rule
+from agents.ablations.study import RESULT, Study, points, run_folder, warm_folder
+from agents.ablations.tables import Row, WarmStart
+from agents.network import RELONetwork
+from agents.network.vit import ViTEncoder
+from agents.training import CONFIG, STATE, train_policy
+from agents.warmup import CHECKPOINT, Warmup, WarmupConfig
+from agents.warmup import STATE as WARMUP_STATE
+from relo_env.benchmark.results import write_atomically
+from relo_env.benchmark.tracking import single_threaded
+from relo_env.datasets.base import Dataset
+from relo_env.errors import ConfigError
+
+WARMUP = WarmupConfig(clips=6, clip_length=2, save_every=100, picture_every=1000)
+"""What rows' own warm-ups are changes of."""
+
+
+class Ended(NamedTuple):
+    """A warm-up or a run that is over; ``error`` tells what went wrong, if anything did."""
+
+    item: str
+    error: str | None = None
+
+
+class Worker:
+    """Does warm-ups and runs by the name of their folder.
+
+    Called with one, it yields the frames that it does, as they are done, and at last `Ended`. What
+    the trainings print goes to ``log.txt`` in the folder.
+
+    Args:
+        study: see `Study`.
+        train: training split.
+        held_back: split that nothing is trained on.
+        out: folder of the study.
+    """
+
+    def __init__(self, study: Study, train: Dataset, held_back: Dataset, out: Path) -> None:
+        torch.set_num_threads(1)
+        self.study, self.train, self.held_back, self.out = study, train, held_back, out
+        self.runs = {run_folder(row, seed): (row, seed) for row, seed in study.runs()}
+        self.starts: dict[str, tuple[RELONetwork, CachedProposer]] = {}
+
+    def __call__(self, item: str) -> Iterator[int | Ended]:
+        """Do the warm-up or the run of a folder."""
+        folder = self.out / item
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with single_threaded(), open(folder / "log.txt", "a") as log, redirect_stderr(log):
+                if item in self.runs:
+                    yield from self._run(*self.runs[item], folder)
+                else:
+                    yield from self._warm_up(*self.study.warm_starts()[item], folder)
+            yield Ended(item)
+        except Exception:
+            yield Ended(item, traceback.format_exc())
+
+    def _warm_up(self, warm: WarmStart, seed: int, folder: Path) -> Iterator[int]:
+        changes = {"steps": self.study.warmup_steps, "seed": seed, "amp": self.study.half}
+        config = replace(WARMUP, **{**changes, **(warm.settings or {})})
+        resume = (folder / WARMUP_STATE).exists()
+        device = torch.device(self.study.device)
+        run = Warmup(config, self._raw(warm, seed), self.train, folder, resume, device)
+        frames = config.clips * config.clip_length
+        yield from watched(run.run, lambda: run.step * frames)
+        write_atomically(folder / "done", b"")
+
+    def _raw(self, warm: WarmStart, seed: int) -> RELONetwork:
+        """A network that was not warmed up."""
+        torch.manual_seed(seed)
+        network = RELONetwork.from_preset(self.study.preset, **warm.network)
+        if self.study.backbone is not None:
+            if not isinstance(network.encoder, ViTEncoder):
+                raise ConfigError(f"backbone is for plain ViTs, not preset {self.study.preset!r}.")
+            network.encoder.load_pretrained(load_file(self.study.backbone))
+        return network
+
+    def _start(self, row: Row, seed: int) -> tuple[RELONetwork, CachedProposer]:
+        """The network that a run starts from, and its features; kept for the runs that follow."""
+        key = "" if row.warm is None else warm_folder(row.warm, seed)
+        if key not in self.starts:
+            self.starts.clear()
+            network = self._load(row, seed).to(self.study.device)
+            dtype = torch.bfloat16 if self.study.half else None
+            proposer = CachedProposer(network, cache_bytes=self.study.cache_bytes, dtype=dtype)
+            self.starts[key] = network, proposer
+        return self.starts[key]
+
+    def _load(self, row: Row, seed: int) -> RELONetwork:
+        if row.warm is None and self.study.network is not None:
+            return RELONetwork.from_pretrained(self.study.network)
+        if row.warm is None:
+            return self._raw(WarmStart(None), seed=0)
+        if row.warm.settings is None:
+            return self._raw(row.warm, seed)
+        return RELONetwork.from_checkpoint(self.out / warm_folder(row.warm, seed) / CHECKPOINT)
+
+    def _run(self, row: Row, seed: int, folder: Path) -> Iterator[int]:
+        network, proposer = self._start(row, seed)
+        frames: tuple[int, ...] = (0,)
+        seconds: dict[str, float] = {}
+        snapshots: list[Path] = []
+        whole = False
+        if row.rule == "policy":
+            network = copy.deepcopy(network)
+            config = row.config(self.study.frames, seed)
+            whole = config.encoder_scale > 0
+            keep = Snapshots(folder / "policies", points(config))
+            resumed = _can_resume(folder)
+            train = partial(
+                train_policy,
+                config,
+                network=network,
+                dataset=self.train,
+                out=folder,
+                resume=resumed,
+                device=self.study.device,
+                callbacks=[keep],
+                proposer=None if whole else proposer,
+            )
+            yield from watched(train, lambda: keep.done)
+            frames, snapshots = keep.points, [keep.path(point) for point in keep.points]
+            # A run that was interrupted does not know what its first part took.
+            seconds = {} if resumed else dict(keep.seconds)
+        played = _Played()
+        if whole:
+            work = partial(self._play_whole, network, snapshots, played)
+        else:
+            rules = self._rules(row, network, snapshots, seed)
+            work = partial(self._play, rules, network, proposer, played)
+        yield from watched(work, lambda: played.frames)
+        result = {
+            "row": row.name,
+            "seed": seed,
+            "frames": frames,
+            "seconds": seconds,
+            "figures": {name: values.tolist() for name, values in played.figures.items()},
+        }
+        if row.rule == "policy":
+            _log_curve(folder, frames, played.figures)
+        write_atomically(folder / RESULT, json.dumps(result).encode())
+        shutil.rmtree(folder / "policies", ignore_errors=True)
+        (folder / STATE).unlink(missing_ok=True)
+
+    def _play(
+        self,
+        rules: list[Rule],
+        network: RELONetwork,
+        proposer: CachedProposer | None,
+        played: _Played,
+    ) -> None:
+        """All that one network can be asked, in one environment."""
+        figures = play(
+            rules,
+            network,
+            self.held_back,
+            self.study.held_back,
+            proposer=proposer,
+            tick=played.tick,
+        )
+        played.add(figures)
+
+    def _play_whole(self, network: RELONetwork, snapshots: list[Path], played: _Played) -> None:
+        """A network whose encoder was trained, as it was at each snapshot."""
+        for path in snapshots:
+            network.load_state_dict(load_file(path), strict=False)
+            self._play([policy_rule(network.heads.policy)], network, None, played)
+
+    def _rules(
+        self, row: Row, network: RELONetwork, snapshots: list[Path], seed: int
+    ) -> list[Rule]:
+        if row.rule == "prior":
+            return [policy_rule(network.heads.prior)]
+        if row.rule == "random":
+            return [random_rule(network.crop.num_positions, seed)]
+        if row.rule == "oracle":
+            return [oracle_rule]
+        heads = []
+        for path in snapshots:
+            head, prefix = copy.deepcopy(network.heads.policy), "heads.policy."
+            weights = {n: v for n, v in load_file(path).items() if n.startswith(prefix)}
+            # Statistics of norms are not trained, so not in the file.
+            head.load_state_dict(
+                {name.removeprefix(prefix): value for name, value in weights.items()}, strict=False
+            )
+            heads.append(head.eval())
+        return [policy_rule(head) for head in heads]
+
+
+class Snapshots(BaseCallback):
+    """Keeps what is trained at some points of a training, and takes its time.
+
+    Args:
+        folder: of the files.
+        points: frames at which to keep.
+    """
+
+    def __init__(self, folder: Path, points: tuple[int, ...]) -> None:
+        super().__init__()
+        self.folder, self.points = folder, points
+        self.done = 0
+        self.seconds = {"collecting": 0.0, "learning": 0.0}
+
+    def path(self, point: int) -> Path:
+        """File of a point."""
+        return self.folder / f"{point}.safetensors"
+
+    def _on_training_start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._since = time.perf_counter()
+
+    def _on_rollout_start(self) -> None:
+        self._take_time("learning")
+        self._keep()
+
+    def _on_step(self) -> bool:
+        self.done = self.num_timesteps
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._take_time("collecting")
+
+    def _on_training_end(self) -> None:
+        self._take_time("learning")
+        self._keep()
+
+    def _take_time(self, what: str) -> None:
+        now = time.perf_counter()
+        self.seconds[what] += now - self._since
+        self._since = now
+
+    def _keep(self) -> None:
+        if self.model.num_timesteps not in self.points:
+            return
+        named = self.model.policy.named_parameters()
+        weights = {
+            name.removeprefix("network."): value.detach().cpu().contiguous()
+            for name, value in named
+        }
+        write_atomically(self.path(self.model.num_timesteps), to_bytes(weights))
+
+
+def watched(work: Callable[[], Any], done: Callable[[], int], every: float = 0.5) -> Iterator[int]:
+    """Do some work in a thread and yield, now and then, by how much ``done`` has grown.
+
+    The thread does not outlive its process, which ends when nobody listens any more.
+    """
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    told = 0
+    while thread.is_alive():
+        thread.join(every)
+        now = done()
+        if now > told:
+            yield now - told
+            told = now
+    if failure:
+        raise failure[0]
+
+
+class _Played:
+    """Frames played so far, and the figures of what was played to its end."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.figures: dict[str, np.ndarray] = {}
+
+    def tick(self, frames: int) -> None:
+        self.frames += frames
+
+    def add(self, figures: Mapping[str, np.ndarray]) -> None:
+        for name, values in figures.items():
+            before = self.figures.get(name)
+            self.figures[name] = values if before is None else np.concatenate([before, values])
+
+
+def _can_resume(folder: Path) -> bool:
+    """Whether a run left a state to go on from; one that stopped before its first is begun anew."""
+    if (folder / STATE).exists():
+        return True
+    (folder / CONFIG).unlink(missing_ok=True)
+    return False
+
+
+def _log_curve(folder: Path, frames: tuple[int, ...], figures: Mapping[str, np.ndarray]) -> None:
+    with SummaryWriter(str(folder)) as writer:
+        for name, values in figures.items():
+            for frame, of_clips in zip(frames, values, strict=True):
+                writer.add_scalar(f"held_back/{name}", of_clips.mean(), frame)
