@@ -1,165 +1,87 @@
-"""Speed of one tracking step of the network, against a plain form of the same network.
+"""Speed and exactness of one tracking step of the network, against a plain form of it.
 
-    python benchmarks/network.py --presets nano t256 --threads 2
+    python benchmarks/network.py --presets nano t256 --compile --int8 --sequences DATA/dev
+    python benchmarks/network.py --presets t256 b256 l256 --device cuda --batch 1 32 --compile
 
-All variants of a preset take turns frame by frame in one run, so that a busy machine slows all of
-them alike; times are medians. ``plain`` computes what the released code computes: templates read
-anew each frame, previous tokens as rows, separate q, k, v, every row of the last block, all heads.
-``drift`` is the largest difference from ``plain`` in policy logits and in candidate boxes (as
-fractions of the crop) over the run.
+prints one table in Markdown. All variants of a preset take turns frame by frame in one run, so that
+a busy machine slows all of them alike; times are medians. ``plain`` computes what the released code
+computes: templates read anew each frame, previous tokens as rows, separate q, k and v, every row of
+the last block, batch norms, all heads. Differences are the largest from ``plain`` over the run, in
+policy logits and in candidate boxes (as fractions of the crop).
+
+With ``--sequences`` every variant also follows real sequences, on windows around the true box of
+the frame before, so that all see the same crops: the share of frames in which it chooses the
+position that ``plain`` chooses, and the mean overlap of the box chosen with that of ``plain``.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from plain_network import PlainFastITPN
+from torch import Tensor, nn
 
-from agents.network import RELONetwork
+from agents.network import RELONetwork, TemplateCache, TokenState, normalize_crops
+from agents.network.inference import fold
+from agents.proposer import find_network
+from agents.tracker import hann_window
+from relo_env import boxes as bx
+from relo_env.crops import SearchWindow
+from relo_env.datasets.folder import Folder
 
-Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""``(templates, boxes, search)`` of the next frame to policy logits and candidate boxes."""
+OFFICIAL = ("t256", "b256", "l256")
 
 
-class PlainFastITPN:
-    """The official network, layer by layer from a state dict under official names."""
+class Frame(NamedTuple):
+    """What a step reads, normalised; templates and their boxes change with the sequence only."""
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
-        self.state = state
-        blocks = {int(name.split(".")[3]) for name in state if ".blocks." in name}
-        kinds = {i: self._kind(f"encoder.body.blocks.{i}") for i in sorted(blocks)}
-        self.stem = [i for i, kind in kinds.items() if kind != "attention"]
-        self.attention = [i for i, kind in kinds.items() if kind == "attention"]
-        self.merges = [i for i, kind in kinds.items() if kind == "merge"]
-        self.previous: list[Tensor] | None = None
+    templates: Tensor
+    boxes: Tensor
+    search: Tensor
+
+
+class Step(Protocol):
+    """A form of the network: reset for every sequence, then called frame by frame."""
+
+    def reset(self) -> None: ...
 
     def __call__(self, templates: Tensor, boxes: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.encode(templates, boxes, search)
-        grid = features.shape[2:]
-        self.branch("decoder", "ctr", features).sigmoid()
-        size = self.branch("decoder", "size", features).sigmoid().clamp(1e-4, 1 - 1e-4)
-        offset = self.branch("decoder", "offset", features)
-        logits = self.branch("policy_model", "ctr", features).flatten(1)
-        self.tower("value_model", "val", features).mean((2, 3))
-        cells = torch.stack(
-            torch.meshgrid(torch.arange(grid[1]), torch.arange(grid[0]), indexing="xy")
-        )
-        centers = (offset + cells.to(offset)) / grid[0]
-        return logits, torch.cat([centers, size], 1).flatten(2).transpose(1, 2)
-
-    def encode(self, templates: Tensor, boxes: Tensor, search: Tensor) -> Tensor:
-        body = {k.removeprefix("encoder.body."): v for k, v in self.state.items()}
-        positions = search.shape[-1] // 16 * (search.shape[-1] // 16)
-        x = self.read(search) + body["pos_embed"][:, :positions] + body["search_token"]
-        z = self.read(templates.flatten(0, 1)) + body["pos_embed"][:, positions:]
-        pixels = torch.arange(templates.shape[-1], device=boxes.device)
-        x0, y0, w, h = (boxes.flatten(0, 1) * templates.shape[-1]).unbind(-1)
-        inside_x = (pixels >= x0[:, None]) & (pixels < (x0 + w)[:, None])
-        inside_y = (pixels >= y0[:, None]) & (pixels < (y0 + h)[:, None])
-        mask = (inside_y[:, None, :, None] & inside_x[:, None, None, :]).to(z.dtype)
-        mask = F.avg_pool2d(mask, 16).flatten(2).transpose(1, 2)
-        z = z + mask * body["template_foreground_token"]
-        z = z + (1 - mask) * body["template_background_token"]
-        z = z.unflatten(0, templates.shape[:2]).flatten(1, 2)
-        current = (body["ttokens"] + body["pos_embed_ttoken"]).expand(len(x), -1, -1)
-        tokens = current.shape[1]
-        rows = torch.cat([x, z, current, current], 1)
-        entered = []
-        for depth, i in enumerate(self.attention):
-            if self.previous is not None:
-                rows = torch.cat([rows[:, :-tokens], self.previous[depth]], 1)
-            entered.append(rows[:, -2 * tokens : -tokens])
-            rows = self.attend(f"encoder.body.blocks.{i}", rows)
-        self.previous = entered
-        rows = self.norm("encoder.body.fc_norm", rows)[:, :positions]
-        side = search.shape[-1] // 16
-        return rows.transpose(1, 2).reshape(len(rows), -1, side, side)
-
-    def read(self, crops: Tensor) -> Tensor:
-        x = F.conv2d(crops, *self.pair("encoder.body.patch_embed.proj"), stride=4)
-        for i in self.stem:
-            name = f"encoder.body.blocks.{i}"
-            if i in self.merges:
-                x = self.norm(f"{name}.norm", x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-                x = F.conv2d(x, *self.pair(f"{name}.reduction"), stride=2)
-                continue
-            y = self.norm(f"{name}.norm2", x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            y = F.gelu(F.conv2d(y, *self.pair(f"{name}.mlp.fc1")))
-            y = self.norm(f"{name}.mlp.ffn_ln", y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            x = x + F.conv2d(y, *self.pair(f"{name}.mlp.fc2"))
-        return x.flatten(2).transpose(1, 2)
-
-    def attend(self, name: str, rows: Tensor) -> Tensor:
-        state = self.state
-        y = self.norm(f"{name}.norm1", rows)
-        q = F.linear(y, state[f"{name}.attn.q_proj.weight"], state[f"{name}.attn.q_bias"])
-        k = F.linear(y, state[f"{name}.attn.k_proj.weight"])
-        v = F.linear(y, state[f"{name}.attn.v_proj.weight"], state[f"{name}.attn.v_bias"])
-        q, k, v = (part.unflatten(2, (-1, 64)).transpose(1, 2) for part in (q, k, v))
-        weights = ((q * 64**-0.5) @ k.transpose(-2, -1)).softmax(-1)
-        y = F.linear((weights @ v).transpose(1, 2).flatten(2), *self.pair(f"{name}.attn.proj"))
-        rows = rows + state[f"{name}.gamma_1"] * y
-        y = self.norm(f"{name}.norm2", rows)
-        y = F.silu(F.linear(y, *self.pair(f"{name}.mlp.w1"))) * F.linear(
-            y, *self.pair(f"{name}.mlp.w2")
-        )
-        y = F.linear(self.norm(f"{name}.mlp.ffn_ln", y), *self.pair(f"{name}.mlp.w3"))
-        return rows + state[f"{name}.gamma_2"] * y
-
-    def tower(self, model: str, suffix: str, x: Tensor) -> Tensor:
-        for i in range(1, 5):
-            name = f"{model}.conv{i}_{suffix}"
-            x = F.conv2d(x, *self.pair(f"{name}.0"), padding=1)
-            statistics = (self.state[f"{name}.1.running_{part}"] for part in ("mean", "var"))
-            x = F.batch_norm(x, *statistics, *self.pair(f"{name}.1")).relu()
-        return x
-
-    def branch(self, model: str, suffix: str, x: Tensor) -> Tensor:
-        return F.conv2d(self.tower(model, suffix, x), *self.pair(f"{model}.conv5_{suffix}"))
-
-    def norm(self, name: str, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], *self.pair(name), eps=1e-6)
-
-    def pair(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.state[f"{name}.weight"], self.state[f"{name}.bias"]
-
-    def _kind(self, name: str) -> str:
-        if f"{name}.reduction.weight" in self.state:
-            return "merge"
-        return "attention" if f"{name}.gamma_1" in self.state else "stem"
+        """Policy logits ``(N, H * W)`` and candidate boxes ``(N, H * W, 4)``."""
 
 
 class Unhurried:
     """Any other preset in the same spirit: all of it computed at every frame."""
 
     def __init__(self, network: RELONetwork) -> None:
-        self.network, self.tokens = network, None
+        self.network = network
+        self.reset()
+
+    def reset(self) -> None:
+        self.tokens: TokenState | None = None
 
     def __call__(self, templates: Tensor, boxes: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
         outputs, self.tokens = self.network(templates, boxes, search, self.tokens)
         return outputs.policy_logits, outputs.candidates
 
 
-class Fast:
+class Ours:
     """As `RELOTracker` runs it: templates once, only the heads that decide."""
 
-    def __init__(
-        self,
-        network: RELONetwork,
-        device: torch.device,
-        dtype: torch.dtype | None = None,
-        compiled: bool = False,
-    ) -> None:
-        self.network = network.for_inference(device, dtype)
-        if compiled:
-            self.network.encoder.compile()
-            self.network.heads.compile()
-        self.cache, self.tokens = None, None
+    def __init__(self, network: RELONetwork) -> None:
+        self.network = network
+        self.reset()
+
+    def reset(self) -> None:
+        self.cache: TemplateCache | None = None
+        self.tokens: TokenState | None = None
 
     def __call__(self, templates: Tensor, boxes: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
         if self.cache is None:
@@ -169,71 +91,281 @@ class Fast:
         return outputs.policy_logits, outputs.candidates
 
 
-def make_variants(
-    network: RELONetwork, device: torch.device, compiled: bool
-) -> Iterator[tuple[str, Step]]:
-    if network.preset_name in ("t256", "b256", "l256"):
-        yield "plain", PlainFastITPN(network.export_official())
-    else:
-        yield "plain", Unhurried(network)
-    yield "fast", Fast(network, device)
-    yield "fast bf16", Fast(network, device, torch.bfloat16)
-    if compiled:
-        yield "fast compiled", Fast(network, device, compiled=True)
-        yield "fast bf16 compiled", Fast(network, device, torch.bfloat16, compiled=True)
+class Steady(Ours):
+    """`Ours` with tokens of one form at every frame, so that one compiled graph serves all."""
+
+    def __call__(self, templates: Tensor, boxes: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
+        started = self.tokens is not None
+        rows = self.tokens.rows if started else self.no_tokens(search)
+        valid = torch.full((len(search),), started, device=search.device)
+        self.tokens = TokenState(rows, valid)
+        return super().__call__(templates, boxes, search)
+
+    def no_tokens(self, search: Tensor) -> Tensor:
+        flat = torch.zeros(len(search), self.network.token_size, device=search.device)
+        state = self.network.unpack_tokens(flat)
+        assert state is not None
+        return state.rows
+
+
+class Graphed(Steady):
+    """The whole step as one CUDA graph, which is launched at once; its buffers are its own."""
+
+    graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, templates: Tensor, boxes: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
+        begins = self.cache is None
+        if begins:
+            self.cache = self.network.encode_templates(templates, boxes)
+        if self.graph is None:
+            self.capture(search)
+        if begins:
+            self.rows.copy_(self.cache.rows)
+            self.valid.fill_(False)
+        self.search.copy_(search)
+        self.graph.replay()
+        self.valid.fill_(True)
+        return self.outputs[0].clone(), self.outputs[1].clone()
+
+    def capture(self, search: Tensor) -> None:
+        self.search, self.rows = search.clone(), self.cache.rows.clone()
+        self.previous = self.no_tokens(search)
+        self.valid = torch.zeros(len(search), dtype=torch.bool, device=search.device)
+        stream = torch.cuda.Stream()  # libraries make their workspaces outside of the capture
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self.compute()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.outputs = self.compute()
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        tokens = TokenState(self.previous, self.valid)
+        features, tokens = self.network.encode(TemplateCache(self.rows), None, self.search, tokens)
+        self.previous.copy_(tokens.rows)
+        outputs = self.network.heads(features, only=("boxes", "policy"))
+        return outputs.policy_logits, outputs.candidates
+
+
+def int8(network: RELONetwork) -> RELONetwork:
+    """The encoder's matrices in 8 bits by torch's dynamic quantisation, on a CPU."""
+    network = fold(network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch means to move it into a package of its own
+        torch.ao.quantization.quantize_dynamic(
+            network.encoder, {nn.Linear}, dtype=torch.qint8, inplace=True
+        )
+    return network
+
+
+def variants(
+    network: RELONetwork, device: torch.device, args: argparse.Namespace
+) -> dict[str, Callable[[], Step]]:
+    """How to make each variant."""
+    official = network.preset_name in OFFICIAL
+    plain = (lambda: PlainFastITPN(network.export_official())) if official else None
+    made: dict[str, Callable[[], Step]] = {"plain": plain or (lambda: Unhurried(network))}
+    halves = ("float16", "bfloat16") if device.type == "cuda" else ("bfloat16",)
+    for name in ("float32", *halves):
+        dtype, label = getattr(torch, name), f"ours, {name}"
+        made[label] = lambda dtype=dtype: Ours(network.for_inference(device, dtype))
+        if args.compile:
+            made[f"{label}, compiled"] = lambda dtype=dtype: Steady(
+                network.for_inference(device, dtype, compiled=True)
+            )
+        if device.type == "cuda":
+            made[f"{label}, CUDA graph"] = lambda dtype=dtype: Graphed(
+                network.for_inference(device, dtype)
+            )
+    if args.int8 and device.type == "cpu":
+        made["ours, int8"] = lambda: Ours(int8(network))
+    return made
+
+
+class Row:
+    """A variant and what was measured of it."""
+
+    def __init__(self, name: str, step: Step, megabytes: float) -> None:
+        self.name, self.step, self.megabytes = name, step, megabytes
+        self.times: list[float] = []
+        self.logits = self.boxes = 0.0
+        self.same: list[float] = []
+        self.overlaps: list[float] = []
 
 
 @torch.inference_mode()
-def measure(network: RELONetwork, args: argparse.Namespace) -> None:
-    crop, device = network.crop, torch.device(args.device)
-    variants = dict(make_variants(network, device, args.compile))
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    drift = {name: [0.0, 0.0] for name in variants}
-    generator = torch.Generator().manual_seed(0)
+def measure(network: RELONetwork, batch: int, args: argparse.Namespace) -> None:
+    """Print the rows of one preset and batch size."""
+    device = torch.device(args.device)
+    frames = random_frames(network, batch, device)
+    first = next(frames)
+    rows = [
+        row
+        for name, make in variants(network, device, args).items()
+        if (row := prepare(name, make, first, device)) is not None
+    ]
+    for row in rows:
+        row.step.reset()
+    for index in range(args.warmup + args.frames):
+        frame = next(frames)
+        for row in rows:
+            begin = time.perf_counter()
+            outputs = row.step(*frame)
+            synchronize(device)
+            if index >= args.warmup:
+                row.times.append(time.perf_counter() - begin)
+            if row is rows[0]:
+                reference = outputs
+            logits, boxes = (
+                (ours.float() - plain).abs().max().item()
+                for ours, plain in zip(outputs, reference, strict=True)
+            )
+            row.logits, row.boxes = max(row.logits, logits), max(row.boxes, boxes)
+    if args.sequences and batch == 1:
+        follow(network, rows, args)
+    plain_time = statistics.median(rows[0].times)
+    for row in rows:
+        print_row(network, batch, row, plain_time, device)
+
+
+def prepare(name: str, make: Callable[[], Step], frame: Frame, device: torch.device) -> Row | None:
+    """The variant after its first two frames, or None where this machine cannot run it."""
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated() if cuda else 0
+    try:
+        step = make()
+        for _ in range(2):
+            step(*frame)
+        synchronize(device)
+    except (RuntimeError, ImportError, AttributeError) as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        print(f"{name}: left out, {type(error).__name__}: {reason}", file=sys.stderr)
+        return None
+    peak = torch.cuda.max_memory_allocated() if cuda else 0
+    return Row(name, step, (peak - before) / 1e6)
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def random_frames(network: RELONetwork, batch: int, device: torch.device) -> Iterator[Frame]:
+    """One endless sequence of noise."""
+    crop, generator = network.crop, torch.Generator().manual_seed(0)
 
     def crops(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(device)
 
-    templates = crops(args.batch, crop.num_templates, 3, crop.template_size, crop.template_size)
-    boxes = torch.tensor([0.25, 0.25, 0.5, 0.5], device=device).expand(*templates.shape[:2], 4)
-    for frame in range(args.warmup + args.frames):
-        search = crops(args.batch, 3, crop.search_size, crop.search_size)
-        for name, step in variants.items():
-            started = time.perf_counter()
-            outputs = step(templates, boxes, search)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if frame >= args.warmup:
-                times[name].append(time.perf_counter() - started)
-            if name == "plain":
-                reference = outputs
-            for i, (ours, plain) in enumerate(zip(outputs, reference, strict=True)):
-                drift[name][i] = max(drift[name][i], (ours.float() - plain).abs().max().item())
-    plain_time = statistics.median(times["plain"])
-    for name, taken in times.items():
-        median = statistics.median(taken)
-        print(
-            f"{network.preset_name:8s} {name:20s} {median * 1e3:8.1f} ms "
-            f"{args.batch / median:8.1f} crops/s {plain_time / median:6.2f}x  "
-            f"drift {drift[name][0]:.1e} logits {drift[name][1]:.1e} boxes",
-            flush=True,
-        )
+    templates = crops(batch, crop.num_templates, 3, crop.template_size, crop.template_size)
+    boxes = torch.tensor([0.25, 0.25, 0.5, 0.5], device=device).repeat(*templates.shape[:2], 1)
+    while True:
+        yield Frame(templates, boxes, crops(batch, 3, crop.search_size, crop.search_size))
+
+
+def follow(network: RELONetwork, rows: list[Row], args: argparse.Namespace) -> None:
+    """Compare what the variants choose on real sequences."""
+    window = torch.from_numpy(hann_window(network.crop.grid).ravel())
+    for sequence in Folder(args.sequences):
+        for row in rows:
+            row.step.reset()
+        for frame in crops_of(sequence, network, args):
+            chosen = []
+            for row in rows:
+                logits, candidates = (part[0].float().cpu() for part in row.step(*frame))
+                position = int((logits.softmax(-1) * window).argmax())
+                chosen.append((position, bx.cxcywh_to_xywh(candidates[position].double().numpy())))
+            for row, (position, box) in zip(rows, chosen, strict=True):
+                row.same.append(position == chosen[0][0])
+                row.overlaps.append(float(bx.iou(box, chosen[0][1])))
+
+
+def crops_of(sequence, network: RELONetwork, args: argparse.Namespace) -> Iterator[Frame]:
+    """Crops of a sequence; each window stands where the target was in the frame before."""
+    crop = network.crop
+
+    def cut(index: int, box: np.ndarray, factor: float, size: int) -> tuple[Tensor, Tensor]:
+        window = SearchWindow.around(box, factor, size)
+        pixels = torch.from_numpy(window.extract(sequence.frames.read(index)).copy())
+        inside = bx.cxcywh_to_xywh(window.to_crop(box)).astype(np.float32)
+        crops = normalize_crops(pixels.permute(2, 0, 1)[None].to(args.device))
+        return crops, torch.from_numpy(inside)[None].to(args.device)
+
+    template, inside = cut(0, sequence.boxes[0], crop.template_factor, crop.template_size)
+    templates = template[:, None].repeat(1, crop.num_templates, 1, 1, 1)
+    boxes = inside[:, None].repeat(1, crop.num_templates, 1)
+    seen = sequence.boxes[0]
+    for index in range(1, min(len(sequence.boxes), args.sequence_frames + 1)):
+        yield Frame(templates, boxes, cut(index, seen, crop.search_factor, crop.search_size)[0])
+        if sequence.visible[index]:
+            seen = sequence.boxes[index]
+
+
+def spread(network: RELONetwork) -> None:
+    """Random weights whose outputs spread as trained ones do, so that differences show."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in network.encoder.named_parameters():
+            if name.endswith(("scale1", "scale2")):
+                value.fill_(0.5)
+            elif value.ndim > 1 and name.endswith("weight"):
+                deviation = value[0].numel() ** -0.5
+                value.copy_(torch.randn(value.shape, generator=generator) * deviation)
+
+
+def print_header(args: argparse.Namespace) -> None:
+    names = ["preset", "batch", "variant", "ms", "crops/s", "against plain", "logits", "boxes"]
+    names += ["peak MB"] if args.device.startswith("cuda") else []
+    names += ["same position", "overlap"] if args.sequences else []
+    print("| " + " | ".join(names) + " |")
+    print("| " + " | ".join("---" for _ in names) + " |", flush=True)
+
+
+def print_row(
+    network: RELONetwork, batch: int, row: Row, plain_time: float, device: torch.device
+) -> None:
+    median = statistics.median(row.times)
+    cells = [f"`{network.preset_name}`", f"{batch}", row.name, f"{median * 1e3:.1f}"]
+    cells += [f"{batch / median:.1f}", f"{plain_time / median:.2f}"]
+    cells += [f"{row.logits:.1e}", f"{row.boxes:.1e}"]
+    cells += [f"{row.megabytes:.0f}"] if device.type == "cuda" else []
+    if row.same:
+        cells += [f"{statistics.mean(row.same):.1%}", f"{statistics.mean(row.overlaps):.4f}"]
+    print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--presets", nargs="+", default=["nano", "t256"])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--frames", type=int, default=30)
-    parser.add_argument("--warmup", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="compiled variants too")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--presets", nargs="+", default=["nano", "t256"], help="or checkpoints")
+    add("--threads", type=int, default=2)
+    add("--frames", type=int, default=30, help="that are measured, after --warmup")
+    add("--warmup", type=int, default=5)
+    add("--batch", type=int, nargs="+", default=[1], help="sequences that step together")
+    add("--device", default="cpu")
+    add("--compile", action="store_true", help="torch.compile too: minutes for each variant")
+    add("--int8", action="store_true", help="torch's dynamic quantisation too, on a CPU")
+    add("--sequences", metavar="ROOT", help="real sequences, see `relo datasets` for the layout")
+    add("--sequence-frames", type=int, default=30, metavar="N", help="of each of them")
     args = parser.parse_args()
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"--device {args.device}: this torch ({torch.__version__}) sees no GPU")
     torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision("highest")
+    print_header(args)
     for name in args.presets:
-        torch.manual_seed(0)
-        measure(RELONetwork.from_preset(name).to(args.device), args)
+        network = find_network(name)
+        if name in OFFICIAL:
+            spread(network)
+        network.to(args.device)
+        for batch in args.batch:
+            measure(network, batch, args)
 
 
 if __name__ == "__main__":

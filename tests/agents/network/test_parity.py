@@ -111,7 +111,7 @@ def test_names_and_shapes_of_the_manifests(shared, preset):
 
 @pytest.mark.slow
 def test_b256_is_the_plain_network():
-    from benchmarks.network import PlainFastITPN
+    from benchmarks.plain_network import PlainFastITPN
 
     network = seeded_network("b256")
     plain = PlainFastITPN(network.export_official())
