@@ -42,13 +42,17 @@ class FrameLoader:
     Args:
         num_threads: decoding threads; 0 decodes in the caller's.
         cache_bytes: bound on the decoded frames that are kept for their turn.
+
+    Attributes:
+        decodes_ahead: there are threads.
+        kept_bytes: decoded frames that are kept at the moment.
     """
 
     def __init__(self, num_threads: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self.decodes_ahead = num_threads > 0
         self._pool = ThreadPoolExecutor(num_threads, "relo-decode") if num_threads else None
         self._cache_bytes = cache_bytes
-        self._kept_bytes = 0
+        self.kept_bytes = 0
         self._pending: dict[FrameKey, Future[Frame]] = {}
         self._frames: WeakValueDictionary[FrameKey, Frame] = WeakValueDictionary()
         self._lock = RLock()  # collecting garbage may call _forget within a locked region
@@ -86,9 +90,9 @@ class FrameLoader:
         """
         with self._lock:
             size = frame.image.nbytes
-            if not frame.kept and (always or self._kept_bytes + size <= self._cache_bytes):
+            if not frame.kept and (always or self.kept_bytes + size <= self._cache_bytes):
                 frame.kept = True
-                self._kept_bytes += size
+                self.kept_bytes += size
                 weakref.finalize(frame, self._forget, size)
             return frame.kept
 
@@ -113,7 +117,7 @@ class FrameLoader:
 
     def _forget(self, size: int) -> None:
         with self._lock:
-            self._kept_bytes -= size
+            self.kept_bytes -= size
 
 
 def _read(sequence: Sequence, index: int, reduction: int) -> Frame:

@@ -140,7 +140,7 @@ def test_decoded_frames_are_bounded_by_the_cache(threads):
         np.testing.assert_array_equal(a["search"], b["search"])
         actions = rng.integers(16, size=4)
         a, b = small.step(actions)[0], large.step(actions)[0]
-        peak = max(peak, small.batch.loader._kept_bytes)
+        peak = max(peak, small.batch.loader.kept_bytes)
     # The frame acted on and the one before it stay, with the next, for each row in any case.
     assert bound < peak + frame_bytes()
     assert peak <= bound + 3 * 4 * frame_bytes()
@@ -154,10 +154,10 @@ def test_what_is_let_go_is_forgotten():
     kept = [loader.decode(video, i).result() for i in range(3)]
     assert [loader.keep(frame) for frame in kept] == [True, True, False]
     assert loader.keep(kept[2], always=True)
-    assert loader._kept_bytes == 3 * frame_bytes()
+    assert loader.kept_bytes == 3 * frame_bytes()
     kept.clear()
     gc.collect()
-    assert loader._kept_bytes == 0
+    assert loader.kept_bytes == 0
     assert loader.keep(loader.decode(video, 5).result())
 
 
