@@ -61,14 +61,17 @@ def _device(text: str) -> str:
     return text
 
 
-def add_dataset(parser: argparse.ArgumentParser, required: bool = True) -> None:
+def add_dataset(
+    parser: argparse.ArgumentParser, required: bool = True, default: str = "Synthetic"
+) -> None:
     """``--dataset``, ``--root``, ``--split`` and ``--dataset-option``; see `dataset_from`."""
     parser.add_argument(
         "--dataset",
         metavar="NAME",
         required=required,
-        default=None if required else "Synthetic",
-        help="see `relo datasets list`" + ("" if required else " (default: %(default)s)"),
+        default=None if required else default,
+        help="see `relo datasets list`; names between commas are a mixture"
+        + ("" if required else f" (default: {default})"),
     )
     parser.add_argument("--root", type=Path, help="its folder (default: $RELO_DATA/NAME)")
     parser.add_argument("--split", help="default: the training split, or the only one")

@@ -17,14 +17,16 @@ from relo_env.datasets.registry import find_dataset
 
 EXAMPLES = """\
 examples:
-  relo report results/*/LaSOT --dataset LaSOT --split test --out report
-  relo report results/*/Synthetic --dataset Synthetic --split test --out report"""
+  relo report results/*/LaSOT --split test --out report
+  relo report results/*/LaSOT published/raw_results --dataset LaSOT --split test --out report
+  relo report results/*/Synthetic --split test --allow-missing --out report"""
+FOLDER = "the name of the first folder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``relo report``."""
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="see above")
-    arguments.add_dataset(parser)
+    arguments.add_dataset(parser, required=False, default=FOLDER)
     arguments.add_protocol(parser)
     arguments.add_subset(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the page")
@@ -36,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate each folder and write the page."""
+    if options.dataset == FOLDER:
+        options.dataset = options.results[0].resolve().name
     dataset = arguments.dataset_from(options)
     sequences = arguments.subset_from(options, dataset)
     if not find_dataset(options.dataset).needs_root:  # endless: nobody has results for all of it

@@ -14,7 +14,7 @@ from relo_env.datasets.base import Sequence
 from relo_env.rendering import draw_box, draw_score_map
 
 MAX_FRAMES = 32
-FRAME_WIDTH = 256
+FRAME_WIDTH = 320
 """[px]"""
 COLUMNS = 8
 """Frames in a row of the sheet; browsers of phones refuse images that are very wide."""
@@ -94,12 +94,18 @@ def _picture(sequence: Sequence, tracks: SequenceOf[Track], index: int) -> np.nd
     size = (FRAME_WIDTH, max(1, round(scale * frame.shape[0])))
     picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     if sequence.visible[index]:
-        draw_box(picture, scale * sequence.boxes[index], _rgb(TRUE_COLOUR))
+        _draw(picture, scale * sequence.boxes[index], TRUE_COLOUR)
     for track in reversed(tracks):
-        draw_box(picture, scale * track.boxes[index], _rgb(track.colour), thickness=1)
+        _draw(picture, scale * track.boxes[index], track.colour)
     if tracks[0].score_maps is not None and index > 0:
-        draw_score_map(picture, tracks[0].score_maps[index], side=64)
+        draw_score_map(picture, tracks[0].score_maps[index], side=80)
     return picture
+
+
+def _draw(picture: np.ndarray, box: np.ndarray, colour: str) -> None:
+    """A box with a thin white edge, seen on any ground."""
+    draw_box(picture, box, (255, 255, 255), thickness=3)
+    draw_box(picture, box, _rgb(colour), thickness=2)
 
 
 def _caption(sequence: Sequence, tracks: SequenceOf[Track], index: int) -> str:

@@ -57,7 +57,15 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    environment.filters["rate"] = _rate
     return environment
+
+
+def _rate(fps: float | None) -> str:
+    """Frames a second in a table; a dash where nobody measured."""
+    if fps is None:
+        return "–"
+    return ">9999" if fps > 9999 else f"{fps:.{0 if fps >= 10 else 1}f}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,7 @@ class _Page:
             "summary": [self._summary_row(evaluation) for evaluation in self.evaluations],
             "plots": list(self._plots()),
             "sequences": list(self._sequence_rows()),
+            "marked": any(sequence.attributes for sequence in self._sequences.values()),
             "failures": self.failures,
             "clip_groups": {
                 f"Best of {first.tracker}": [self._whole(name) for name in names[:CLIPS]],

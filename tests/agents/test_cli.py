@@ -220,7 +220,7 @@ def test_track_keeps_what_was_done_when_the_video_breaks_off(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["missing.mp4", "--box", BOX], ["missing.mp4"]),
+        (["missing.mp4", "--box", BOX], ["missing.mp4", "number of a webcam"]),
         (["{text}", "--box", BOX], ["text.mp4", "Cannot open"]),
         (["{empty}", "--box", BOX], ["empty", "No images"]),
         (["{video}"], ["--box", "--select"]),
@@ -254,6 +254,22 @@ def test_track_explains_what_is_wrong(
     message = error(capsys, "track", *filled, *default)
     assert all(word in message for word in words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "text.mp4"]
+
+
+def test_track_says_that_it_wrote_only_what_it_wrote(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["track", str(folder), "--tracker", "static", "--out", str(tmp_path / "a.avi")]) == 2
+    )
+    assert "wrote" not in capsys.readouterr().out
+
+
+def test_a_box_may_stick_out_of_the_frame(folder: Path, tmp_path: Path) -> None:
+    boxes = tmp_path / "b.json"
+    arguments = [str(folder), "--box=-5,9,20,30", "--tracker", "static", "--json", str(boxes)]
+    assert main(["track", *arguments]) == 0
+    assert json.loads(boxes.read_text())["boxes"][0] == [-5, 9, 20, 30]
 
 
 def test_select_needs_a_screen(
@@ -324,6 +340,28 @@ def test_evaluate_explains_what_is_wrong(
     assert "RELO_DATA" in error(capsys, "evaluate", "--dataset", "LaSOT", *out)
     assert "LaSOT" in error(capsys, "evaluate", "--dataset", "LaSTO", *out)
     assert "'test'" in error(capsys, "evaluate", "--dataset", "Synthetic", "--split", "tset", *out)
+
+
+def test_report_compares_with_published_results(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "TheirTracker"
+    root = ["--root", str(folder)]
+    common = ["evaluate", "--dataset", "Folder", *root, "--tracker", "static"]
+    assert main([*common, "--out", str(ours)]) == 0
+    theirs.mkdir()  # a text file a sequence, with tabs, as trackers are published
+    boxes = np.loadtxt(folder / "groundtruth.txt", delimiter=",")
+    np.savetxt(theirs / f"{folder.name}.txt", boxes, fmt="%.0f", delimiter="\t")
+    capsys.readouterr()
+    results = [str(ours / "static" / "Folder"), str(theirs)]
+    assert main(["report", *results, *root, "--out", str(tmp_path / "report")]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[2].startswith("TheirTracker")
+    assert "95.2" in table[2]
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "TheirTracker" in page
+    nowhere = ["report", str(theirs), *root, "--out", str(tmp_path)]
+    assert "Unknown data set 'TheirTracker'" in error(capsys, *nowhere)
 
 
 def test_datasets_list_and_verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,6 +146,7 @@ class TestInABrowser:
 
     def test_it_opens_without_complaints_and_fits_a_phone(self, browser):
         assert browser.console() == []
+        assert browser.run("return innerWidth") == 390
         assert browser.run("return document.querySelectorAll('#plots svg').length") == 4
         assert browser.run(
             "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"

@@ -13,7 +13,9 @@ from pathlib import Path
 CAPABILITIES = {
     "browserName": "chrome",
     "goog:chromeOptions": {
-        "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=390,1200"]
+        "args": ["--headless=new", "--no-sandbox", "--disable-gpu"],
+        # A desktop window is never narrower than 500 px.
+        "mobileEmulation": {"deviceMetrics": {"width": 390, "height": 844, "pixelRatio": 2}},
     },
     "goog:loggingPrefs": {"browser": "ALL"},
 }
