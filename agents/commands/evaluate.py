@@ -18,7 +18,7 @@ EXAMPLES = """\
 examples:
   relo evaluate --dataset Synthetic --split test --max-sequences 20 --out results
   relo evaluate --dataset LaSOT --root /data/LaSOT --tracker t256.safetensors --out results
-  relo evaluate --dataset GOT10k --split val --device cuda --batch-size 16 --out results
+  relo evaluate --dataset GOT10k --split val --batch-size 16 --out results
   relo evaluate --dataset Folder --root my-videos --tracker opencv:MIL --out results --workers 4
 exit status: 1 when a sequence failed; the table is that of the others"""
 

@@ -87,11 +87,13 @@ def list_datasets() -> tuple[DatasetSpec, ...]:
 
 
 def find_dataset(name: str) -> DatasetSpec:
-    """The row of a data set, whatever the case of ``name``.
+    """The row of a data set, whatever the case of ``name``; several between commas are a Mixture.
 
     Raises:
         ConfigError: there is none; the message names the nearest ones.
     """
+    if "," in name:
+        name = "Mixture"
     if name.lower() not in _SPECS:
         raise ConfigError(unknown("data set", name, [spec.name for spec in list_datasets()]))
     return _SPECS[name.lower()]
@@ -113,7 +115,7 @@ def make_dataset(
         DataError: its folder is missing; the message shows the expected layout.
     """
     if "," in name:
-        name, options = "Mixture", {"parts": name, **options}
+        options["parts"] = name
     spec = find_dataset(name)
     factory = spec.resolve()
     if spec.needs_root:
