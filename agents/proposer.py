@@ -34,9 +34,17 @@ class NetworkProposer:
         device: moved there; None leaves it where it is.
         dtype: run a copy of the network in this type; None runs the network itself.
         train_encoder: the policy encodes the crops itself.
+        features_on_device: leave the features where the network runs. Gymnasium's observation,
+            which is numpy, then has none; `RELOVecEnv` adds them to its own as a tensor, and
+            `RELORolloutBuffer` keeps them as one.
+
+    Attributes:
+        device_spaces: what `RELOVecEnv` adds to the observation.
+        features: float16 ``(num_rows, C, H, W)`` of each row's current frame, where they stay.
 
     Raises:
-        ConfigError: a name instead of a network, or ``dtype`` together with ``train_encoder``.
+        ConfigError: a name instead of a network, or ``train_encoder`` together with ``dtype`` or
+            with ``features_on_device``.
     """
 
     crops_only = True
@@ -48,11 +56,17 @@ class NetworkProposer:
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         train_encoder: bool = False,
+        features_on_device: bool = False,
     ) -> None:
         if isinstance(network, str | Path):
             raise ConfigError(
                 f"network is {str(network)!r}; expected a RELONetwork: "
                 "RELONetwork.from_pretrained(name or path)."
+            )
+        if train_encoder and features_on_device:
+            raise ConfigError(
+                "features_on_device keeps features, which train_encoder does without. "
+                "Drop one of the two."
             )
         if dtype is not None and train_encoder:
             raise ConfigError(
@@ -66,7 +80,10 @@ class NetworkProposer:
         self.network = network
         self.train_encoder = train_encoder
         self.crop = network.crop
-        self.extra_spaces: Mapping[str, gym.Space] = self._spaces()
+        spaces = self._spaces()
+        self.extra_spaces: Mapping[str, gym.Space] = {} if features_on_device else spaces
+        self.device_spaces: Mapping[str, gym.Space] = spaces if features_on_device else {}
+        self.features = torch.empty(0)
         self._num_rows = 0
         self._templates = self._tokens = self._valid = torch.empty(0)
 
@@ -77,6 +94,9 @@ class NetworkProposer:
         bound._templates = torch.empty(0)  # the first reset says how long a row is
         bound._tokens = torch.zeros(num_rows, self.network.token_size)
         bound._valid = torch.zeros(num_rows)
+        for space in self.device_spaces.values():
+            shape = (num_rows, *(space.shape or ()))
+            bound.features = torch.zeros(shape, dtype=torch.float16, device=_device(self.network))
         return bound
 
     @torch.no_grad()
@@ -119,6 +139,8 @@ class NetworkProposer:
             self._tokens[rows], self._valid[rows] = self.network.pack_tokens(tokens).float(), 1
         candidates = self.network.heads(features, only=("boxes",)).candidates
         assert candidates is not None
+        if self.device_spaces:
+            self.features[rows] = features.half()
         known = {"features": features, "tokens": flat, "tokens_valid": valid[:, None]}
         extras = {
             name: known[name].float().cpu().numpy().astype(space.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnv,
@@ -26,6 +27,9 @@ class RELOVecEnv(VecEnv):
     acted on, with ``terminal_observation`` and with ``episode``: return ``r``, length ``l``, time
     ``t`` [s] and ``auc``, as SB3's ``Monitor`` writes it.
 
+    The features of a proposer made with ``features_on_device=True`` are in the observation as a
+    tensor, which ``RELOPolicy`` and ``RELORolloutBuffer`` take as it is.
+
     Args:
         env: a registered id, or a vector environment that resets in the same step.
         num_envs: rows of the environment, when ``env`` is an id.
@@ -37,11 +41,13 @@ class RELOVecEnv(VecEnv):
 
     def __init__(self, env: str | VectorEnv, num_envs: int | None = None, **kwargs: Any) -> None:
         self.vector_env = _make(env, num_envs, kwargs)
-        super().__init__(
-            self.vector_env.num_envs,
-            self.vector_env.single_observation_space,
-            self.vector_env.single_action_space,
-        )
+        self._batch = getattr(self.vector_env, "batch", None)
+        on_device = getattr(getattr(self._batch, "proposer", None), "device_spaces", {})
+        self._on_device: dict[str, torch.Tensor] = dict.fromkeys(on_device, torch.empty(0))
+        seen = self.vector_env.single_observation_space
+        if on_device:
+            seen = gym.spaces.Dict({**seen.spaces, **on_device})  # type: ignore[attr-defined]
+        super().__init__(self.vector_env.num_envs, seen, self.vector_env.single_action_space)
         self._start_time = time.time()
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
@@ -54,7 +60,7 @@ class RELOVecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()
         self._returns[:], self._lengths[:] = 0, 0
-        return observation
+        return self._observed(observation)
 
     def set_options(self, options: list[dict] | dict | None = None) -> None:
         """Options of the next reset; they are the same for every row.
@@ -85,13 +91,15 @@ class RELOVecEnv(VecEnv):
                 rows.append(_row(infos, i))
                 continue
             info = _row(infos["final_info"], i)
-            info["terminal_observation"] = infos["final_obs"][i]
+            # The last observation is that of the frame acted on, repeated.
+            last = {name: values[i] for name, values in self._on_device.items()}
+            info["terminal_observation"] = {**infos["final_obs"][i], **last}
             info["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
             info["episode"] = self._episode(i, info)
             self.reset_infos[i] = _row(infos, i)
             rows.append(info)
         self._returns[dones], self._lengths[dones] = 0, 0
-        return observation, rewards.astype(np.float32), dones, rows
+        return self._observed(observation), rewards.astype(np.float32), dones, rows
 
     def close(self) -> None:
         """Close the environment."""
@@ -138,7 +146,15 @@ class RELOVecEnv(VecEnv):
         """Go on where ``state_dict`` was taken; returns what the environment's own returns."""
         self._returns = np.array(state["returns"])
         self._lengths = np.array(state["lengths"])
-        return self.vector_env.load_state_dict(state["env"])  # type: ignore[attr-defined]
+        return self._observed(self.vector_env.load_state_dict(state["env"]))  # type: ignore[attr-defined]
+
+    def _observed(self, observation: dict[str, Any]) -> dict[str, Any]:
+        """The environment's observation, with what stays on the device."""
+        for name in self._on_device:
+            assert self._batch is not None
+            values = getattr(self._batch.proposer, name)
+            self._on_device[name] = values[self._batch.proposed_rows]
+        return {**observation, **self._on_device}
 
     def _episode(self, i: int, info: dict[str, Any]) -> dict[str, float]:
         episode = {

@@ -61,6 +61,7 @@ class EpisodeBatch:
         config, dataset, proposer: what the episodes are made of.
         observation_space, action_space: of one row.
         redraws: clips replaced so far because a frame could not be read.
+        proposed_rows: int ``(num_rows,)``, the row whose proposals each row takes.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class EpisodeBatch:
         self._reduced_decoding = reduced_decoding
         shares = self.config.clip.open_loop and getattr(self.proposer, "crops_only", False)
         self._proposed_group = group_size if shares else 1
+        self.proposed_rows = np.arange(num_rows) // self._proposed_group * self._proposed_group
         self.candidates01 = np.zeros((num_rows, self.crop.num_positions, 4))
         self._seen = {
             name: np.zeros((num_rows, *space.shape), space.dtype)  # type: ignore[misc]
@@ -238,7 +240,7 @@ class EpisodeBatch:
 
     def _proposed(self, rows: SequenceOf[int]) -> tuple[list[int], np.ndarray]:
         """The rows that the proposer sees, and which of these each of ``rows`` takes after."""
-        leaders = [row - row % self._proposed_group for row in rows]
+        leaders = self.proposed_rows[list(rows)].tolist()
         order = {row: i for i, row in enumerate(dict.fromkeys(leaders))}
         return list(order), np.array([order[row] for row in leaders])
 

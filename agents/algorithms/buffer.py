@@ -143,6 +143,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
         self.recorded = 0
         self.episode = np.zeros(shape, np.int64)
         self.constants: dict[str, list[np.ndarray]] = {key: [] for key in self.constant_keys}
+        self.tensors: dict[str, th.Tensor] = {}
         if self.candidates:
             assert isinstance(self.action_space, spaces.Discrete)
             self.candidate_ious = np.zeros((*shape, int(self.action_space.n)), np.float32)
@@ -159,8 +160,8 @@ class RELORolloutBuffer(DictRolloutBuffer):
         self.trainable[t] = self.visible[t]
         self.recorded += 1
 
-    def add(self, obs: dict[str, np.ndarray], action: np.ndarray, *args: Any) -> None:  # type: ignore[override]
-        """Store a step as SB3 does, templates only where an episode starts."""
+    def add(self, obs: dict[str, Any], action: np.ndarray, *args: Any) -> None:  # type: ignore[override]
+        """Store a step as SB3 does, templates only where an episode starts, tensors as tensors."""
         episode_start = np.asarray(args[1], dtype=bool)
         t = self.pos
         new = np.flatnonzero(episode_start) if t else np.arange(self.n_envs)
@@ -169,6 +170,12 @@ class RELORolloutBuffer(DictRolloutBuffer):
         self.episode[t, new] = self.num_episodes + np.arange(len(new))
         for key in self.constant_keys:
             self.constants[key].extend(np.array(obs[key][new]))
+        for key, value in obs.items():
+            if isinstance(value, th.Tensor):
+                if self.observations.pop(key, None) is not None:
+                    self.tensors[key] = value.new_empty((self.buffer_size, *value.shape))
+                if key in self.tensors:
+                    self.tensors[key][t] = value
         super().add(obs, action, *args)
 
     @property
@@ -244,7 +251,8 @@ class RELORolloutBuffer(DictRolloutBuffer):
 
     def _get_samples(self, batch_inds: np.ndarray, env: Any = None) -> RolloutSamples:  # type: ignore[override]
         t, i = np.divmod(batch_inds, self.n_envs)
-        observations = {key: values[t, i] for key, values in self.observations.items()}
+        stored = {**self.observations, **self.tensors}
+        observations = {key: values[t, i] for key, values in stored.items()}
         for key, values in self.constants.items():
             observations[key] = np.stack([values[e] for e in self.episode[t, i]])
         return RolloutSamples(

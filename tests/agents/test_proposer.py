@@ -137,6 +137,11 @@ def test_a_name_is_not_a_network():
         NetworkProposer("nano")
 
 
+def test_a_policy_that_encodes_needs_no_features(network):
+    with pytest.raises(ConfigError, match="Drop one of the two"):
+        NetworkProposer(network, train_encoder=True, features_on_device=True)
+
+
 def test_a_factory_of_plain_values_makes_it(network, tmp_path):
     path = network.save_checkpoint(tmp_path / "net.safetensors", stage="random")
     kwargs = json.loads(json.dumps({"network": str(path)}))

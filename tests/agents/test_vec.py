@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor
 
+from agents.algorithms import ActorCritic
+from agents.proposer import NetworkProposer
 from agents.vec import RELOVecEnv
 from relo_env.errors import ConfigError
 from relo_env.vector_env import TrackingVectorEnv
-from tests.agents.worlds import CLIP_LENGTH, square_world
+from tests.agents.worlds import CLIP_LENGTH, micro_network, square_world
 from tests.toys import SMALL_CROPS, Squares
 
 
@@ -158,3 +161,63 @@ def test_pictures_of_every_row():
     assert len(pictures) == 2
     assert pictures[0].dtype == np.uint8
     venv.close()
+
+
+@pytest.mark.parametrize("group_size", [1, 2])
+def test_features_that_stay_on_the_device_are_those_of_the_observation(group_size):
+    network = micro_network()
+    plain, kept = (
+        RELOVecEnv(
+            TrackingVectorEnv(
+                4,
+                Squares(),
+                group_size=group_size,
+                search_window="jittered",
+                clip_length=3,
+                autoreset_mode=AutoresetMode.SAME_STEP,
+                proposer=NetworkProposer(network, features_on_device=on_device),
+            )
+        )
+        for on_device in (False, True)
+    )
+    assert kept.observation_space == plain.observation_space
+    assert "features" not in kept.vector_env.single_observation_space.spaces
+    for venv in (plain, kept):
+        venv.seed(0)
+    wanted, seen = plain.reset(), kept.reset()
+    for step in range(7):
+        assert isinstance(seen["features"], torch.Tensor)
+        for key in wanted:
+            np.testing.assert_array_equal(seen[key], wanted[key])
+        before = seen["features"].clone()
+        actions = np.arange(4) + step
+        wanted, _, dones, wanted_infos = plain.step(actions)
+        held, (seen, _, _, infos) = seen, kept.step(actions)
+        np.testing.assert_array_equal(held["features"], before)  # what was given stays
+        for row in np.flatnonzero(dones):
+            for key, value in wanted_infos[row]["terminal_observation"].items():
+                np.testing.assert_array_equal(infos[row]["terminal_observation"][key], value)
+    state = kept.state_dict()
+    np.testing.assert_array_equal(kept.load_state_dict(state)["features"], seen["features"])
+
+
+def test_an_algorithm_learns_the_same_from_features_on_the_device():
+    learned = []
+    for on_device in (False, True):
+        network = micro_network()
+        venv = RELOVecEnv(
+            TrackingVectorEnv(
+                4,
+                Squares(absent=(6, 7)),
+                clip_length=4,
+                autoreset_mode=AutoresetMode.SAME_STEP,
+                proposer=NetworkProposer(network, features_on_device=on_device),
+            )
+        )
+        model = ActorCritic("RELOPolicy", venv, policy_kwargs={"network": network}, seed=1)
+        model.learn(48)
+        assert ("features" in model.rollout_buffer.tensors) == on_device
+        learned.append(network.state_dict())
+        venv.close()
+    for name, value in learned[0].items():
+        torch.testing.assert_close(learned[1][name], value, rtol=0, atol=0)
