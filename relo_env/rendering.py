@@ -126,7 +126,9 @@ class Viewer:
         """Show a uint8 RGB picture."""
         if not has_screen():
             if not self._warned:
-                logger.warning("No screen to render on; use render_mode='rgb_array' instead.")
+                logger.warning(
+                    "No screen to show pictures on; render_mode='rgb_array' and relo track --out need none."
+                )
                 self._warned = True
             return
         cv2.imshow(self._title, picture[..., ::-1])

@@ -49,7 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``relo track``."""
     parser.add_argument("source", help="video file, folder of images, or number of a webcam")
     first = parser.add_mutually_exclusive_group()
-    first.add_argument("--box", type=box, metavar="X,Y,W,H", help="the object in the first frame")
+    first.add_argument(
+        "--box",
+        type=box,
+        metavar="X,Y,W,H",
+        help="the object in the first frame; --box=-5,9,20,30 where it sticks out to the left",
+    )
     first.add_argument("--select", action="store_true", help="draw the box in a window")
     parser.add_argument(
         "--out", type=Path, metavar="MP4", help="(default: tracked.mp4, unless --json is given)"
@@ -73,7 +78,7 @@ def box(text: str) -> Box:
         x, y, w, h = (float(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not four numbers LEFT,TOP,WIDTH,HEIGHT in pixels"
+            f"{text!r} is not four numbers LEFT,TOP,WIDTH,HEIGHT in pixels, without blanks"
         ) from None
     if not np.isfinite([x, y, w, h]).all() or w <= 0 or h <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} needs finite numbers, width and height above 0")
@@ -96,9 +101,10 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as done:
         if options.json:
             done.callback(_write_json, options.json, options.source, factory.name, found)
-        if out:
+        video = VideoWriter(out, footage.fps) if out else None
+        if video:
             done.callback(print, f"wrote {out}")
-        video = done.enter_context(VideoWriter(out, footage.fps)) if out else None
+            done.enter_context(video)
         viewer = done.enter_context(closing(rendering.Viewer("RELO"))) if options.show else None
         for answer, shown in follow(tracker, footage, first, start):
             found.append(answer)
@@ -168,7 +174,12 @@ def open_footage(source: str, max_frames: int | None = None) -> Footage:
         truth = path / "groundtruth.txt"
         first = tuple(read_boxes(truth)[0].tolist()) if truth.is_file() else None
         return _stored(frames, max_frames, first)
-    if path.exists() or not source.isdecimal():
+    if not path.exists() and not source.isdecimal():
+        raise FrameError(
+            f"There is no {source!r} in {Path.cwd()}; give the path of a video or of a folder of "
+            "images, or the number of a webcam (0 is the first)."
+        )
+    if path.exists():
         return _stored(VideoFrames(path), max_frames)
     capture = cv2.VideoCapture(int(source))
     if not capture.isOpened():
