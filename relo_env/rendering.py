@@ -127,7 +127,7 @@ class Viewer:
         if not has_screen():
             if not self._warned:
                 logger.warning(
-                    "No screen to show pictures on; render_mode='rgb_array' and relo track --out need none."
+                    "No screen to show pictures on; render_mode='rgb_array' and --out need none."
                 )
                 self._warned = True
             return
