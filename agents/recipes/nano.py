@@ -5,12 +5,12 @@ videos in LaSOT's layout; `agents.recipes.dinov2_from_onnx` makes the backbone's
 
     DATA="--cutouts objects people --photos photos --videos sequences"
     RUN="python -m agents.recipes.nano"
-    $RUN warmup $DATA --objects-only --out runs/objects --backbone vits14.safetensors
-    $RUN warmup $DATA --steps 1800 --out runs/warmup --network runs/objects/warmup.safetensors
-    $RUN policy $DATA --out runs/policy --network runs/warmup/warmup.safetensors
+    $RUN warmup $DATA --out runs/warmup --backbone vits14.safetensors
+    $RUN joint $DATA --out runs/joint --network runs/warmup/warmup.safetensors
+    $RUN policy $DATA --out runs/policy --network runs/joint/warmup.safetensors
     $RUN ship runs/policy/network.safetensors nano.safetensors
 
-Either stage can be interrupted; the same command and ``--resume`` goes on with it. Figures and what
+Any of them can be interrupted; the same command and ``--resume`` goes on with it. Figures and what
 else was tried are in docs/training-log.md.
 """
 
@@ -53,7 +53,10 @@ WARMUP = WarmupConfig(
     supervision="neighbours",
     amp=True,
 )
-"""Stage 1."""
+"""Stage 1, on objects."""
+
+JOINT = replace(WARMUP, steps=1_800, policy_weight=1.0)
+"""On all there is; the policy's expected gradient in the open loop shapes the encoder too."""
 
 POLICY = PolicyConfig(
     algorithm="expected-gradient",
@@ -64,7 +67,7 @@ POLICY = PolicyConfig(
     learning_rate=1e-3,
     fresh_heads=False,
 )
-"""Stage 2, in the closed loop; the policy starts as a copy of the prior."""
+"""Stage 2, in the closed loop, on frozen features."""
 
 SHARPNESS = 3.0
 """Factor on the prior's logits where the policy starts from them."""
@@ -110,19 +113,36 @@ def training_data(
 
 
 def run_warmup(options: argparse.Namespace) -> Path:
-    """Stage 1 from the pretrained backbone, or from a checkpoint."""
+    """Stage 1 from the pretrained backbone."""
     torch.manual_seed(options.seed)
-    if options.network:
-        network = RELONetwork.from_checkpoint(options.network)
-    else:
-        network = RELONetwork.from_preset("nano")
-        assert isinstance(network.encoder, ViTEncoder)
-        network.encoder.load_pretrained(load_file(options.backbone))
-    config = replace(WARMUP, steps=options.steps or WARMUP.steps, seed=options.seed)
-    data = training_data(
-        options.cutouts, options.photos, options.videos, objects_only=options.objects_only
+    network = RELONetwork.from_preset("nano")
+    assert isinstance(network.encoder, ViTEncoder)
+    network.encoder.load_pretrained(load_file(options.start))
+    return _warm_up(WARMUP, network, options, objects_only=True)
+
+
+def run_joint(options: argparse.Namespace) -> Path:
+    """Box regression and policy together, from a warmed-up checkpoint."""
+    network = RELONetwork.from_checkpoint(options.start)
+    start_from_prior(network)
+    return _warm_up(JOINT, network, options, objects_only=False)
+
+
+def _warm_up(
+    config: WarmupConfig, network: RELONetwork, options: argparse.Namespace, *, objects_only: bool
+) -> Path:
+    return warmup(
+        replace(config, steps=options.steps or config.steps, seed=options.seed),
+        network=network,
+        dataset=_data(options, objects_only=objects_only),
+        out=options.out,
+        resume=options.resume,
     )
-    return warmup(config, network=network, dataset=data, out=options.out, resume=options.resume)
+
+
+def _data(options: argparse.Namespace, *, objects_only: bool) -> Dataset:
+    folders = options.cutouts, options.photos, options.videos
+    return training_data(*folders, objects_only=objects_only)
 
 
 def start_from_prior(network: RELONetwork) -> None:
@@ -135,13 +155,13 @@ def start_from_prior(network: RELONetwork) -> None:
 
 
 def run_policy(options: argparse.Namespace) -> Path:
-    """Stage 2 from a warmed-up checkpoint."""
-    network = RELONetwork.from_checkpoint(options.network)
-    start_from_prior(network)
-    config = replace(POLICY, steps=options.steps or POLICY.steps, seed=options.seed)
-    data = training_data(options.cutouts, options.photos, options.videos)
+    """Stage 2 from a checkpoint whose policy knows the open loop."""
     return train_policy(
-        config, network=network, dataset=data, out=options.out, resume=options.resume
+        replace(POLICY, steps=options.steps or POLICY.steps, seed=options.seed),
+        network=RELONetwork.from_checkpoint(options.start),
+        dataset=_data(options, objects_only=False),
+        out=options.out,
+        resume=options.resume,
     )
 
 
@@ -158,22 +178,21 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     stages = parser.add_subparsers(required=True)
-    for name, run in (("warmup", run_warmup), ("policy", run_policy)):
+    for name, run, start, what in (
+        ("warmup", run_warmup, "--backbone", "ViT-S/14 of dinov2_from_onnx"),
+        ("joint", run_joint, "--network", "checkpoint of warmup"),
+        ("policy", run_policy, "--network", "checkpoint of joint"),
+    ):
         stage = stages.add_parser(name)
         stage.set_defaults(run=run)
         stage.add_argument("--cutouts", type=Path, nargs="+", required=True, help="see Synthetic")
         stage.add_argument("--photos", type=Path, required=True, help="folder of photographs")
         stage.add_argument("--videos", type=Path, required=True, help="folder of real sequences")
-        stage.add_argument("--network", type=Path, help="checkpoint to start from")
+        stage.add_argument(start, dest="start", type=Path, required=True, help=what)
         stage.add_argument("--out", type=Path, required=True, help="folder of the run")
         stage.add_argument("--steps", type=int, help="instead of the recipe's")
         stage.add_argument("--seed", type=int, default=0)
         stage.add_argument("--resume", action="store_true")
-        if name == "warmup":
-            stage.add_argument("--backbone", type=Path, help="ViT-S/14 of dinov2_from_onnx")
-            stage.add_argument(
-                "--objects-only", action="store_true", help="neither regions nor large targets"
-            )
     ship = stages.add_parser("ship")
     ship.set_defaults(run=run_ship)
     ship.add_argument("checkpoint", type=Path)

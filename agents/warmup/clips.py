@@ -111,19 +111,24 @@ class Seen(NamedTuple):
     Attributes:
         candidates: ``(T * N, H * W, 4)`` cxcywh01.
         prior: ``(T * N, H * W)`` heat map.
+        policy_logits: ``(T * N, H * W)``, if asked for.
     """
 
     candidates: Tensor
     prior: Tensor
+    policy_logits: Tensor | None = None
 
 
-def read_clips(network: RELONetwork, batch: ClipBatch, *, shared_prior: bool = False) -> Seen:
+def read_clips(
+    network: RELONetwork, batch: ClipBatch, *, shared_prior: bool = False, policy: bool = False
+) -> Seen:
     """Run a network over clips; temporal tokens pass from frame to frame without gradient.
 
     Args:
         network: in training or evaluation mode.
         batch: on the network's device.
         shared_prior: do not detach the prior from the encoder.
+        policy: run the policy's head too.
     """
     cache = network.encode_templates(normalize_crops(batch.templates), batch.template_boxes)
     tokens, frames = None, []
@@ -131,8 +136,8 @@ def read_clips(network: RELONetwork, batch: ClipBatch, *, shared_prior: bool = F
         features, tokens = network.encode(cache, None, search, tokens)
         frames.append(features)
     features = torch.cat(frames)
-    candidates = network.heads(features, only=("boxes",)).candidates
+    read = network.heads(features, only=("boxes", "policy") if policy else ("boxes",))
     prior = network.heads(features if shared_prior else features.detach(), only=("prior",)).prior
-    assert candidates is not None
+    assert read.candidates is not None
     assert prior is not None
-    return Seen(candidates, prior)
+    return Seen(read.candidates, prior, read.policy_logits)

@@ -20,10 +20,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from agents import distributed
+from agents.algorithms.losses import expected_policy_gradient_loss
 from agents.network import RELONetwork
 from agents.network.checkpoints import save_checkpoint
 from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
-from agents.warmup.losses import SUPERVISION, WarmupLosses, warmup_loss
+from agents.warmup.losses import SUPERVISION, WarmupLosses, overlaps, warmup_loss
 from relo_env.boxes import cxcywh_to_xywh
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, unknown
@@ -50,6 +51,8 @@ class WarmupConfig:
         max_gradient_norm: gradients are scaled down to this norm.
         supervision: where boxes are supervised, see `agents.warmup.losses.warmup_loss`.
         shared_prior: let the prior's loss train the encoder too, as the public code does.
+        policy_weight: also train the policy, by the expected policy gradient of its IoU, and let it
+            shape the encoder; 0, the paper's, leaves the policy to stage 2.
         amp: bfloat16 autocast.
         seed: every clip follows from it and from the step's number.
         num_workers: processes that make clips; 0 makes them in this one.
@@ -70,6 +73,7 @@ class WarmupConfig:
     max_gradient_norm: float = 1.0
     supervision: str = "centre"
     shared_prior: bool = False
+    policy_weight: float = 0.0
     amp: bool = False
     seed: int = 0
     num_workers: int = 0
@@ -249,15 +253,25 @@ class Warmup:
         factor = schedule(self.step, self.config.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.amp):
-            seen = read_clips(self.network, batch, shared_prior=self.config.shared_prior)
+        config, targets = self.config, batch.targets.flatten(0, 1)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.amp):
+            seen = read_clips(
+                self.network,
+                batch,
+                shared_prior=config.shared_prior,
+                policy=config.policy_weight > 0,
+            )
         losses = warmup_loss(
             seen.candidates,
             seen.prior,
-            batch.targets.flatten(0, 1),
+            targets,
             grid=self.network.crop.grid,
-            supervision=self.config.supervision,
+            supervision=config.supervision,
         )
+        if seen.policy_logits is not None:
+            earned = overlaps(seen.candidates.detach(), targets[:, None])
+            policy = expected_policy_gradient_loss(seen.policy_logits, earned)
+            losses = losses._replace(total=losses.total + config.policy_weight * policy)
         self.optimizer.zero_grad()
         losses.total.backward()
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -322,7 +336,8 @@ class HeldInterrupt:
 def parameter_groups(network: RELONetwork, config: WarmupConfig) -> list[dict[str, Any]]:
     """Optimiser groups of what is trained: new parts first, then the encoder's body.
 
-    Frozen parameters need no gradient from here on; policy and value belong to stage 2.
+    Frozen parameters need no gradient from here on; the value, and the policy unless
+    ``policy_weight`` says otherwise, belong to stage 2.
 
     Raises:
         ConfigError: a prefix of ``config.frozen`` names no parameter.
@@ -334,7 +349,9 @@ def parameter_groups(network: RELONetwork, config: WarmupConfig) -> list[dict[st
     new: list[nn.Parameter] = []
     body: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
-        if name.startswith(("heads.policy.", "heads.value.")):
+        if name.startswith("heads.value.") or (
+            name.startswith("heads.policy.") and not config.policy_weight
+        ):
             continue
         if name.startswith(config.frozen):
             parameter.requires_grad_(False)

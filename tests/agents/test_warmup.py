@@ -217,6 +217,27 @@ class TestTraining:
                 assert torch.equal(value, after[name]), name
         assert not torch.equal(before["heads.size.out.weight"], after["heads.size.out.weight"])
 
+    def test_a_policy_that_is_trained_too_learns_to_choose_and_shapes_the_encoder(self):
+        network = small_network()
+        config = replace(CONFIG, steps=60, clips=4, learning_rate=3e-3, policy_weight=1.0)
+        run = Warmup(config, network, small_data(), Path("unused"), False, torch.device("cpu"))
+        batch = run.batches[0]
+        targets = batch.targets.flatten(0, 1)
+
+        def earned():
+            with torch.no_grad():
+                seen = read_clips(network, batch, policy=True)
+            worth = overlaps(seen.candidates, targets[:, None])
+            return float((seen.policy_logits.softmax(-1) * worth).sum(-1).mean())
+
+        before = earned()
+        for run.step in range(60):
+            run._update(batch)
+        assert earned() > before + 0.4
+        network.zero_grad()
+        read_clips(network, batch, policy=True).policy_logits[:, 0].sum().backward()
+        assert network.encoder.search_token.grad.abs().sum() > 0
+
     def test_groups_have_their_rates(self):
         new, body = parameter_groups(small_network(), CONFIG)
         assert new["initial_lr"] == CONFIG.learning_rate
