@@ -14,7 +14,8 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 import relo_env
 from relo_env import boxes as bx
 from relo_env.episode import STOP
-from relo_env.errors import ConfigError, FrameError
+from relo_env.errors import ConfigError, DataError, FrameError
+from relo_env.registration import env_id
 from relo_env.rewards import clip_auc
 from tests.toys import SMALL_CROPS, Squares
 
@@ -42,12 +43,28 @@ def best(env):
     return int(bx.iou(env.candidates, target).argmax())
 
 
-@pytest.mark.parametrize("options", [{}, {"difficulty": "easy"}, {"search_window": "jittered"}])
-def test_checkers_find_nothing_in_the_synthetic_environment(options):
+IDS_WITHOUT_DATA = [
+    env_id(spec.name)
+    for spec in relo_env.list_datasets()
+    if not spec.needs_root and spec.name != "Mixture"  # which is made of others
+]
+
+
+@pytest.mark.parametrize("name", IDS_WITHOUT_DATA)
+@pytest.mark.parametrize("options", [{}, {"search_window": "jittered"}])
+def test_checkers_find_nothing_in_what_can_be_built_without_data(name, options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(gym.make("RELO-Synthetic-v0", **options).unwrapped)
-        check_env_sb3(gym.make("RELO-Synthetic-v0", **options).unwrapped)
+        check_env(gym.make(name, **options).unwrapped)
+        check_env_sb3(gym.make(name, **options).unwrapped)
+
+
+def test_unknown_ids_and_missing_data_are_explained(monkeypatch):
+    with pytest.raises(gym.error.NameNotFound, match="RELO-LaSOT"):
+        gym.make("RELO-LaSOTT-v0")
+    monkeypatch.delenv("RELO_DATA", raising=False)
+    with pytest.raises(DataError, match=r"(?s)RELO_DATA is not set.*groundtruth\.txt"):
+        gym.make("RELO-LaSOT-v0")
 
 
 # DESIGN's bounds let a box lie outside the window; Gymnasium recommends symmetric ones.
@@ -152,6 +169,77 @@ def test_candidate_info_tells_what_every_position_would_have_earned():
     _, _, _, _, info = env.step(6)
     np.testing.assert_array_equal(info["candidate_ious"], bx.iou(candidates, info["target_box"]))
     assert info["candidate_ious"][6] == info["iou"]
+
+
+def test_a_box_that_lies_outside_the_frame_is_played():
+    dataset = Squares(count=1)
+    dataset.videos["square-0"].boxes[3:6] = [[-50.0, -40, 20, 16], [90, 70, 20, 16], [200, 9, 9, 9]]
+    env = make(dataset=dataset, max_stride=1, clip_length=6)
+    for position in (0, 15):
+        env.reset(seed=0, options={"sequence": "square-0", "start": 1})
+        for _ in range(6):
+            *_, info = env.step(position)
+            assert np.isfinite(info["iou"])
+            left, top, width, height = info["box"]
+            assert min(width, height) >= 10  # as the tracker clips
+            assert 10 - width <= left <= 96 - 10
+            assert 10 - height <= top <= 72 - 10
+
+
+def test_the_official_reward_compares_inside_the_crop():
+    env = make(official=True)
+    env.reset(seed=2)
+    for position in (0, 5, 10):
+        target = bx.clip_to_unit(bx.cxcywh_to_xywh(env.batch.episodes[0].target_box01))
+        candidate = bx.cxcywh_to_xywh(env.batch.candidates01[0, position])
+        assert env.step(position)[4]["iou"] == float(bx.iou(candidate, target))
+
+
+def test_a_reward_of_ones_own_sees_the_frames_so_far():
+    seen = []
+
+    def reward(ious, visible, last):
+        seen.append((len(ious), len(visible), last))
+        return 10.0 + len(ious)
+
+    rewards, _ = play(make(clip_length=3, reward=reward), best)
+    assert seen == [(1, 1, False), (2, 2, False), (3, 3, True)]
+    assert rewards == [11.0, 12.0, 13.0]
+
+
+def test_the_last_observation_is_repeated_in_fresh_arrays():
+    env = make(clip_length=2)
+    env.reset(seed=0)
+    before = env.step(5)[0]
+    after, _, terminated, _, _ = env.step(5)
+    assert terminated
+    assert data_equivalence(before, after)
+    assert not any(np.shares_memory(before[key], after[key]) for key in after)
+
+
+@pytest.mark.parametrize("sampling", ["consecutive", "ordered", "causal"])
+@pytest.mark.parametrize("window", ["tracked", "jittered"])
+@pytest.mark.parametrize("action_mode", ["grid", "box", "move"])
+def test_random_play_breaks_nothing(sampling, window, action_mode):
+    if action_mode == "move" and window == "jittered":
+        pytest.skip("refused")
+    env = make(
+        dataset=Squares(absent=(4, 5, 6, 20), broken=(9,)),
+        search_window=window,
+        frame_sampling=sampling,
+        action_mode=action_mode,
+        augment=True,
+        clip_length=5,
+    )
+    env.action_space.seed(0)
+    for seed in range(6):
+        _, info = env.reset(seed=seed)
+        done = False
+        while not done:
+            observation, reward, done, _, info = env.step(env.action_space.sample())
+            assert env.observation_space.contains(observation)
+            numbers = [reward, info["iou"], info.get("auc", 0.0), *info["box"], *info["target_box"]]
+            assert np.isfinite(numbers).all()
 
 
 def test_the_target_size_oracle_proposes_true_sizes():

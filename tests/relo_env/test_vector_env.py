@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import relo_env
 from relo_env.errors import ConfigError
+from relo_env.proposers import PreviousSizeProposer
 from tests.toys import SMALL_CROPS, Squares
 
 MODES = list(AutoresetMode)
@@ -133,6 +134,79 @@ def test_returned_arrays_are_fresh():
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_without_copies_the_same_arrays_are_written_anew(mode):
+    plain, shared = make(autoreset_mode=mode), make(autoreset_mode=mode, copy=False)
+    (a, _), (b, _) = plain.reset(seed=2), shared.reset(seed=2)
+    arrays = dict(b)
+    for step in range(8):
+        assert data_equivalence(a, b)
+        assert all(b[key] is array for key, array in arrays.items())
+        actions = [step, 5, 15]
+        (a, *a_rest, a_info), (b, *b_rest, b_info) = plain.step(actions), shared.step(actions)
+        assert data_equivalence(a_rest, b_rest)
+        equal_infos(a_info, b_info)
+
+
+class Mean(PreviousSizeProposer):
+    """Sizes that follow from the crop alone; counts the crops that it sees."""
+
+    crops_only = True
+    extra_spaces = {"mean": gym.spaces.Box(0, 255, (1,), np.float32)}
+
+    def __init__(self, crop):
+        super().__init__(crop)
+        self.started, self.looked = [], []
+
+    def reset(self, rows, templates, template_boxes):
+        self.started.append(rows.tolist())
+
+    def propose(self, rows, searches, previous_boxes, target_boxes=None):
+        self.looked.append(rows.tolist())
+        mean = searches.mean((1, 2, 3), dtype=np.float64).astype(np.float32)[:, None]
+        sizes = np.repeat(0.1 + mean / 1000, 2, axis=1)
+        return relo_env.Proposals(self._of_size(sizes).boxes, {"mean": mean})
+
+
+@pytest.mark.parametrize(
+    ("more", "rows"),
+    [
+        ({"search_window": "jittered"}, [0, 2]),
+        ({"search_window": "tracked"}, [0, 1, 2, 3]),
+        ({"search_window": "jittered", "frame_sampling": "consecutive"}, [0, 1, 2, 3]),
+    ],
+    ids=["open loop", "closed loop", "a window without a target follows the box"],
+)
+def test_in_the_open_loop_a_groups_crop_is_looked_at_once(more, rows):
+    crop = relo_env.CropConfig(**SMALL_CROPS)
+    grouped, single = Mean(crop), Mean(crop)
+    ours = make(4, group_size=2, proposer=grouped, autoreset_mode="SameStep", **more)
+    theirs = SyncVectorEnv(
+        [lambda: relo_env.TrackingEnv(**options(proposer=single, **more))] * 4,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )
+    a, b = ours.reset(seed=3)[0], theirs.reset(seed=[3, 3, 4, 4])[0]
+    for step in range(7):
+        assert data_equivalence(a, b)
+        actions = np.array([0, 5, 10, 15]) - step % 2 * np.array([0, 5, 10, 15])
+        a, b = ours.step(actions)[0], theirs.step(actions)[0]
+    assert grouped.started == [rows] * len(grouped.started)
+    assert grouped.looked == [rows] * 8
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_gymnasiums_own_vector_environments_give_the_same(kind):
+    more = {**SMALL_CROPS, "clip_length": 2, "difficulty": "easy"}
+    ours = gym.make_vec("RELO-Synthetic-v0", 2, vectorization_mode="vector_entry_point", **more)
+    theirs = gym.make_vec("RELO-Synthetic-v0", 2, vectorization_mode=kind, **more)
+    a, b = ours.reset(seed=1)[0], theirs.reset(seed=1)[0]
+    for _ in range(4):
+        assert data_equivalence(a, b)
+        a, b = ours.step(np.array([3, 9]))[0], theirs.step(np.array([3, 9]))[0]
+    theirs.close()
+    ours.close()
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 @pytest.mark.parametrize("steps", [3, 4, 5])
 def test_state_dict_resumes_the_same_run(mode, steps):
     venv, other = make(autoreset_mode=mode), make(autoreset_mode=mode)
@@ -151,6 +225,7 @@ def test_state_dict_resumes_the_same_run(mode, steps):
 def test_it_is_pickled_by_its_arguments():
     venv = make()
     copy = pickle.loads(pickle.dumps(venv))
+    assert isinstance(copy, relo_env.TrackingVectorEnv)
     assert data_equivalence(venv.reset(seed=1)[0], copy.reset(seed=1)[0])
 
 
