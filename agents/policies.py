@@ -42,6 +42,8 @@ class RELOPolicy(ActorCriticPolicy):
         lr_scales: what is trained: learning rates, as multiples of the algorithm's, of all
             parameters whose name begins so, e.g. ``{"heads": 1, "encoder": 0.1}``.
         amp: run the network in bfloat16 where PyTorch finds that safe.
+        gradient_checkpointing: where the encoder is trained, run its blocks again on the way back
+            instead of keeping what they computed.
         use_sde: must be False.
         optimizer_class: of the trained parameters.
         optimizer_kwargs: of the optimizer, but for the learning rate; None: weight decay 1e-4
@@ -59,6 +61,7 @@ class RELOPolicy(ActorCriticPolicy):
         network: NetworkSource = "nano",
         lr_scales: Mapping[str, float] = HEADS_ONLY,
         amp: bool = False,
+        gradient_checkpointing: bool = False,
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.AdamW,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -79,7 +82,9 @@ class RELOPolicy(ActorCriticPolicy):
         self._given = (network,)  # in a tuple, or a module would be registered twice
         self.lr_scales = dict(lr_scales)
         self.amp = amp
+        self.gradient_checkpointing = gradient_checkpointing
         self.network = find_network(network)
+        self.network.encoder.gradient_checkpointing = gradient_checkpointing
         self._in_file = checkpoint_of(network) is not None
         self._greedy_rows: th.Tensor | None = None
         self._check_spaces()
@@ -183,6 +188,7 @@ class RELOPolicy(ActorCriticPolicy):
             "network": self.recipe,
             "lr_scales": self.lr_scales,
             "amp": self.amp,
+            "gradient_checkpointing": self.gradient_checkpointing,
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }

@@ -11,7 +11,7 @@ import difflib
 import logging
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import gymnasium as gym
@@ -201,6 +201,13 @@ class EpisodeBatch:
     def candidates(self, row: int) -> np.ndarray:
         """Candidate boxes ``(A, 4)`` of a row's current frame, xywh pixels, not clipped."""
         return self.episodes[row].window.to_image(self.candidates01[row])
+
+    def set_clip_length(self, length: int) -> None:
+        """Search frames of the clips that begin from now on; those that are played stay as long."""
+        clip = replace(self.config.clip, clip_length=length)
+        self.config = replace(self.config, clip=clip)
+        self.sampler.config = clip
+        self._next = [None] * self.num_rows
 
     def state(self) -> list[dict[str, Any]]:
         """What `restore` needs to bring all rows back to where they are."""

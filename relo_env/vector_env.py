@@ -145,6 +145,10 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
             info,
         )
 
+    def set_clip_length(self, length: int) -> None:
+        """Search frames of the clips that begin from now on; those that are played stay as long."""
+        self.batch.set_clip_length(length)
+
     def state_dict(self) -> dict[str, Any]:
         """The place of all rows in their run, as plain JSON values."""
         self._require_begun(range(self.num_envs))
@@ -152,6 +156,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
             "rngs": [rng.bit_generator.state for rng in self._rngs if rng is not None],
             "rows": self.batch.state(),
             "done": self._done.tolist(),
+            "clip_length": self.batch.config.clip.clip_length,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -164,6 +169,8 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
             raise ConfigError(
                 f"The state holds {len(state['rngs'])} rows; this environment has {self.num_envs}."
             )
+        if state["clip_length"] != self.batch.config.clip.clip_length:
+            self.set_clip_length(state["clip_length"])
         self._rngs = []
         for rng_state in state["rngs"]:
             rng, _ = seeding.np_random(0)

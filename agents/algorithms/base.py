@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import FloatSchedule, explained_variance
+from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.algorithms.buffer import CreditCallback, RELORolloutBuffer, RolloutSamples
+from agents.algorithms.schedules import Changing, linear, stages
 from agents.policies import RELOPolicy
 from relo_env.config import EnvConfig
 from relo_env.errors import ConfigError
@@ -37,7 +39,12 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         n_steps: steps a rollout of each environment; None: the environment's clip length.
         gamma: discount of ``credit="gae"``.
         gae_lambda: of ``credit="gae"``.
-        ent_coef: weight of the entropy bonus; a number or a schedule of the progress remaining.
+        ent_coef: weight of the entropy bonus; as the next two a number, several numbers, or an SB3
+            schedule, see `agents.algorithms.schedules`.
+        auc_weight: lambda, where it is to change: the reward is as if the environment paid it, its
+            value being that of a rollout's begin. None: the environment's throughout.
+        clip_length: frames of a clip, where they are to change: several numbers hold for equal
+            parts of the training. ``n_steps`` follows it. None: the environment's throughout.
         vf_coef: weight of the value loss.
         max_grad_norm: gradients are scaled down to this norm.
         credit: how a sampled action is credited, see `agents.algorithms.credit`.
@@ -70,7 +77,9 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         n_steps: int | None = None,
         gamma: float = 1.0,
         gae_lambda: float = 1.0,
-        ent_coef: float | Schedule = 0.0,
+        ent_coef: Changing = 0.0,
+        auc_weight: Changing | None = None,
+        clip_length: Changing | None = None,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.1,
         credit: str = "paper",
@@ -108,9 +117,16 @@ class RELOAlgorithm(OnPolicyAlgorithm):
             _init_setup_model=False,
             supported_action_spaces=(spaces.Discrete,),
         )
+        self.auc_weight = auc_weight
+        self.clip_length = clip_length
         self.credit = credit
         self.candidates = candidates
         self.micro_batch_size = micro_batch_size
+        self._require(
+            n_steps is None or clip_length is None,
+            "rollouts of one clip each, where its length changes",
+            "leave n_steps out",
+        )
         if _init_setup_model:
             self._setup_model()
 
@@ -118,7 +134,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         if self.env is not None:
             self._fit_to_environment(self.env)
         super()._setup_model()
-        self.ent_schedule = FloatSchedule(self.ent_coef)
+        self.ent_schedule = linear(self.ent_coef)
         self._logged: dict[str, list[float]] = defaultdict(list)
 
     def _fit_to_environment(self, env: VecEnv) -> None:
@@ -155,18 +171,48 @@ class RELOAlgorithm(OnPolicyAlgorithm):
             raise ConfigError(f"{type(self).__name__} needs {need}: {remedy}.")
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        credit = CreditCallback()
+        credit = CreditCallback(self.auc_weight)
         credit.init_callback(self)
         both = CallbackList([credit, super()._init_callback(callback, progress_bar)])
         both.model = self  # initialising the list would initialise the user's callbacks twice
         return both
 
-    def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: RolloutBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
         """SB3's; a rollout that a callback breaks off is thrown away with its clips."""
-        complete = super().collect_rollouts(*args, **kwargs)
+        if self.clip_length is not None:
+            self._follow_clip_length(stages(self.clip_length))
+        complete = super().collect_rollouts(env, callback, self.rollout_buffer, self.n_steps)
         if not complete:
             self._last_obs = None
         return complete
+
+    def _follow_clip_length(self, schedule: Schedule) -> None:
+        """Where the clips' length changes, begin new ones, and a buffer that holds them."""
+        assert self.env is not None
+        length = round(schedule(self._current_progress_remaining))
+        if length != self.env_config.clip.clip_length:
+            self.env.env_method("set_clip_length", length)
+            self._last_obs = self.env.reset()  # type: ignore[assignment]
+            self._last_episode_starts = np.ones(self.n_envs, dtype=bool)
+        if length != self.n_steps:
+            self.n_steps = length
+            self.rollout_buffer_kwargs["clip_length"] = length
+            self.rollout_buffer = RELORolloutBuffer(
+                length,
+                cast(spaces.Dict, self.observation_space),
+                self.action_space,
+                self.device,
+                gae_lambda=self.gae_lambda,
+                gamma=self.gamma,
+                n_envs=self.n_envs,
+                **self.rollout_buffer_kwargs,
+            )
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """SB3's zip; a network that was given as a module is stored by its preset and weights."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from agents.algorithms.credit import (
     episode_total,
     frame_return,
 )
+from agents.algorithms.schedules import Changing, linear
 from relo_env.config import RewardConfig
 from relo_env.errors import ConfigError, unknown
 
@@ -109,6 +111,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
         self.credit = credit
         self.candidates = candidates
         self.weights = RewardConfig()
+        self.extra_auc_weight = 0.0
         kept = {key: observation_space[key] for key in keys or observation_space}
         self.constant_keys = [key for key in EPISODE_CONSTANTS if key in kept]
         per_step = {key: space for key, space in kept.items() if key not in self.constant_keys}
@@ -191,6 +194,8 @@ class RELORolloutBuffer(DictRolloutBuffer):
         """
         self.ends = np.concatenate([self.episode_starts[1:] > 0, np.asarray(dones, bool)[None]])
         self._check_credit()
+        if self.extra_auc_weight:
+            self.rewards += self.extra_auc_weight * np.where(self.ends, self.aucs, 0)
         rollout = Rollout(
             rewards=self.rewards,
             values=self.values,
@@ -208,15 +213,16 @@ class RELORolloutBuffer(DictRolloutBuffer):
 
     def _check_credit(self) -> None:
         name = f"credit={self.credit!r}"
-        if self.credit in NEEDS_IOU_REWARD and self.recorded != self.buffer_size:
+        needed = self.credit in NEEDS_IOU_REWARD or self.extra_auc_weight
+        if needed and self.recorded != self.buffer_size:
             raise ConfigError(
                 f"{name} needs each frame's IoU and AUC, and {self.recorded} of {self.buffer_size} "
                 "steps were handed over: pass callback=CreditCallback() to learn()."
             )
-        if self.credit in NEEDS_IOU_REWARD and callable(self.weights.reward):
+        if needed and callable(self.weights.reward):
             raise ConfigError(
                 f'{name} is defined for reward="iou+auc"; with a reward of your own take '
-                'credit="gae" or "episode".'
+                'credit="gae" or "episode", and no auc_weight.'
             )
         whole = self.ends[-1].all() and self.episode_starts[0].all()
         if self.credit in NEEDS_WHOLE_EPISODES and not whole:
@@ -251,7 +257,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
 
     def _get_samples(self, batch_inds: np.ndarray, env: Any = None) -> RolloutSamples:  # type: ignore[override]
         t, i = np.divmod(batch_inds, self.n_envs)
-        stored = {**self.observations, **self.tensors}
+        stored: dict[str, Any] = {**self.observations, **self.tensors}
         observations = {key: values[t, i] for key, values in stored.items()}
         for key, values in self.constants.items():
             observations[key] = np.stack([values[e] for e in self.episode[t, i]])
@@ -277,10 +283,24 @@ class CreditCallback(BaseCallback):
     Our own algorithms bring it along; SB3's A2C and PPO take it, with
     ``rollout_buffer_class=RELORolloutBuffer``, for the paper's credit. It also logs
     ``rollout/iou_mean`` and ``rollout/auc_mean``.
+
+    Args:
+        auc_weight: lambda for the rollout at hand, in place of the environment's; a number, several
+            numbers to go through, or an SB3 schedule.
     """
 
+    def __init__(self, auc_weight: Changing | None = None) -> None:
+        super().__init__()
+        self.auc_weight = None if auc_weight is None else linear(auc_weight)
+
     def _on_rollout_start(self) -> None:
-        self.buffer.weights = self.training_env.get_attr("batch")[0].config.reward
+        paid = self.training_env.get_attr("batch")[0].config.reward
+        weight = paid.auc_weight
+        if self.auc_weight is not None:
+            weight = self.auc_weight(self.model._current_progress_remaining)
+            self.logger.record("rollout/auc_weight", weight)
+        self.buffer.weights = replace(paid, auc_weight=weight)
+        self.buffer.extra_auc_weight = weight - paid.auc_weight
 
     def _on_step(self) -> bool:
         self.buffer.record(self.locals["infos"])

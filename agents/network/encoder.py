@@ -7,9 +7,11 @@ all share stands here: type embeddings, the sequence of rows, temporal tokens, t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from agents.network.temporal import Block, TemporalConfig, TokenState
 from relo_env.config import CropConfig
@@ -27,9 +29,12 @@ class Encoder(nn.Module):
         crop: the crops it reads.
         temporal: what the frame before hands to this one.
         norm: normalisation of the feature rows.
+        gradient_checkpointing: where gradients are wanted, keep a joint block's input only and run
+            it again on the way back: a third more time, a fraction of the memory.
     """
 
     norm: nn.Module
+    gradient_checkpointing = False
 
     def __init__(
         self, width: int, num_blocks: int, crop: CropConfig, temporal: TemporalConfig
@@ -80,9 +85,10 @@ class Encoder(nn.Module):
         """Feature map ``(N, C, H, W)`` of search crops ``(N, 3, Hx, Wx)`` and the next tokens."""
         rows = self.embed_search(search) + self.search_token
         rows = torch.cat([rows, template_rows], dim=1)
-        rows, tokens = self.temporal(
-            self.joint_blocks(), rows, tokens, keep=self.crop.num_positions
-        )
+        blocks = self.joint_blocks()
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            blocks = [partial(checkpoint, block, use_reentrant=False) for block in blocks]
+        rows, tokens = self.temporal(blocks, rows, tokens, keep=self.crop.num_positions)
         return self.norm(rows).transpose(1, 2).unflatten(2, self.crop.grid), tokens
 
 

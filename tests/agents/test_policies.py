@@ -188,6 +188,50 @@ def test_amp_keeps_the_ratio_and_gives_float32(network):
     venv.close()
 
 
+def trained_from_crops(network, **kwargs):
+    """Gradients of one actor-critic update of the whole network, and the bytes kept for them."""
+    venv = square_world(network, train_encoder=True)
+    model = ActorCritic(
+        "RELOPolicy",
+        venv,
+        policy_kwargs={"network": network, "lr_scales": EVERYTHING, **kwargs},
+        max_grad_norm=1e9,
+        seed=0,
+    )
+    model.policy.optimizer.step = lambda: None
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor.nbytes)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.learn(16)
+    venv.close()
+    trained = network.named_parameters()
+    return {n: p.grad.clone() for n, p in trained if p.grad is not None}, sum(kept)
+
+
+def test_gradient_checkpointing_keeps_less_and_gives_the_same_gradients():
+    plain, much = trained_from_crops(micro_network())
+    again, little = trained_from_crops(micro_network(), gradient_checkpointing=True)
+    assert plain.keys() == again.keys()
+    assert any(name.startswith("encoder.vit.blocks.1") for name in plain)
+    for name, value in plain.items():
+        torch.testing.assert_close(again[name], value, atol=1e-6, rtol=1e-4)
+    assert little < 0.7 * much
+
+
+def test_amp_trains_the_whole_network_in_bfloat16():
+    plain, _ = trained_from_crops(micro_network())
+    half, _ = trained_from_crops(micro_network(), amp=True)
+    assert plain.keys() == half.keys()
+    together = [torch.cat([g.flatten() for g in one.values()]) for one in (plain, half)]
+    assert all(value.dtype == torch.float32 for value in half.values())
+    assert not torch.equal(*together)
+    assert torch.cosine_similarity(*together, dim=0) > 0.9
+
+
 def test_greedy_rows_take_the_most_probable_action(venv, network):
     policy = make_policy(venv, network)
     observation = tensors(venv.reset())

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.algorithms import GRPO, ActorCritic, ExpectedPolicyGradient, SelfCritical
 from agents.algorithms.losses import actor_critic_loss
+from agents.algorithms.schedules import linear, stages
 from relo_env.config import RewardConfig
 from relo_env.errors import ConfigError
 from relo_env.rewards import make_reward
@@ -257,17 +259,97 @@ def test_grpo_logs_its_groups_and_keeps_its_reference():
     venv.close()
 
 
-def test_a_schedule_of_the_entropy_bonus():
+def test_schedules_by_hand():
+    assert [linear(0.3)(left) for left in (1.0, 0.0)] == [0.3, 0.3]
+    assert [linear([2.0, 1.0, 0.0])(left) for left in (1.0, 0.75, 0.5, 0.0)] == [2, 1.5, 1, 0]
+    assert [stages([2, 4, 8])(left) for left in (1.0, 0.67, 0.66, 0.34, 0.3, 0.0)] == [
+        2, 2, 4, 4, 8, 8,
+    ]  # fmt: skip
+    assert linear(abs) is stages(abs) is abs
+
+
+@pytest.mark.parametrize("ent_coef", [lambda remaining: 0.5 * remaining, [0.5, 0.0]])
+def test_a_schedule_of_the_entropy_bonus(ent_coef):
+    network = micro_network()
+    venv = square_world(network)
+    model = ActorCritic("RELOPolicy", venv, policy_kwargs={"network": network}, ent_coef=ent_coef)
+    weights = []
+    model.learn(64, callback=lambda *_: weights.append(model.entropy_weight) is None)
+    assert weights[::CLIP_LENGTH] == pytest.approx([0.5, 0.375, 0.25, 0.125])
+    assert model.entropy_weight == pytest.approx(0.0)
+    venv.close()
+
+
+@pytest.mark.parametrize("credit", ["paper", "episode", "gae"])
+def test_a_lambda_of_the_algorithms_is_as_if_the_environment_paid_it(credit):
+    returns = []
+    for paid, own in ((3.0, None), (1.0, 3.0)):
+        network = micro_network()
+        venv = square_world(network, auc_weight=paid, absent=(3, 4, 9))
+        model = ActorCritic(
+            "RELOPolicy",
+            venv,
+            policy_kwargs={"network": network},
+            credit=credit,
+            auc_weight=own,
+            learning_rate=0.0,
+            seed=0,
+        )
+        returns.append(model.learn(32).rollout_buffer.returns)
+        venv.close()
+    assert returns[1] == pytest.approx(returns[0], abs=1e-5)
+
+
+def test_a_schedule_of_lambda():
     network = micro_network()
     venv = square_world(network)
     model = ActorCritic(
-        "RELOPolicy",
-        venv,
-        policy_kwargs={"network": network},
-        ent_coef=lambda remaining: 0.5 * remaining,
+        "RELOPolicy", venv, policy_kwargs={"network": network}, auc_weight=[4.0, 0.0]
     )
-    model.learn(32)
-    assert model.entropy_weight == pytest.approx(0.0)
+    seen = []
+
+    class Look(BaseCallback):
+        def _on_step(self):
+            return True
+
+        def _on_rollout_start(self):
+            seen.append(None)
+
+        def _on_rollout_end(self):  # credit is computed before
+            buffer = model.rollout_buffer
+            scored = buffer.aucs[-1] > 0
+            seen[-1] = ((buffer.returns - buffer.ious) / buffer.aucs[-1].clip(1e-3))[:, scored]
+
+    model.learn(64, callback=Look())
+    for found, weight in zip(seen, (4.0, 3.0, 2.0, 1.0), strict=True):
+        assert found.size
+        assert found == pytest.approx(weight, abs=1e-4)
+    venv.close()
+
+
+def test_a_schedule_of_the_clips_length():
+    network = micro_network()
+    venv = square_world(network, candidate_info=True)
+    model = ExpectedPolicyGradient(
+        "RELOPolicy", venv, policy_kwargs={"network": network}, clip_length=[1, 2, 5], seed=0
+    )
+    lengths = []
+    model.learn(120, callback=lambda *_: lengths.append(model.n_steps) is None)
+    # Frames 0 to 40 in clips of 1, to 80 in clips of 2, to 120 in clips of 5; four rows.
+    assert sorted(set(lengths)) == [1, 2, 5]
+    assert [lengths.count(length) for length in (1, 2, 5)] == [10, 10, 10]
+    assert [episode["l"] for episode in model.ep_info_buffer] == [1] * 40 + [2] * 20 + [5] * 8
+    assert model.n_steps == model.rollout_buffer.buffer_size == 5
+    venv.close()
+
+
+def test_a_changing_clip_length_says_how_long_a_rollout_is():
+    network = micro_network()
+    venv = square_world(network)
+    with pytest.raises(ConfigError, match="leave n_steps out"):
+        ActorCritic(
+            "RELOPolicy", venv, policy_kwargs={"network": network}, clip_length=[2, 4], n_steps=8
+        )
     venv.close()
 
 

@@ -25,6 +25,9 @@ def make(name: str):
         return PPO(RELOPolicy, venv, n_steps=4, batch_size=8, n_epochs=2, **kwargs)
     if name == "grpo":
         return GRPO("RELOPolicy", venv, kl_coef=0.1, batch_size=8, **kwargs)
+    if name == "schedules":
+        schedules = {"clip_length": [2, 3], "auc_weight": [0, 2], "ent_coef": [0.1, 0]}
+        return ActorCritic("RELOPolicy", venv, **schedules, **kwargs)
     return ActorCritic("RELOPolicy", venv, learning_rate=lambda left: 1e-3 * left, **kwargs)
 
 
@@ -75,7 +78,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
     goes_on_alike("actor-critic", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["grpo", "ppo"])
+@pytest.mark.parametrize("name", ["grpo", "ppo", "schedules"])
 def test_a_stopped_run_goes_on_to_the_same_numbers(name, tmp_path):
     broken(name, str(tmp_path), kill=False)
     goes_on_alike(name, tmp_path)
