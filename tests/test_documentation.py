@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -127,6 +128,91 @@ def test_commands_parse():
         else:
             assert words[0] in PROGRAMS, f"{where}: {words}"
     assert count >= 30
+
+
+CLIP = str(ROOT / "agents" / "assets" / "cockatoo")
+SHORT = {
+    "relo train warmup": "--network micro --random-weights --steps 2 --clips 2 --out warmup",
+    "relo train policy": "--network micro --random-weights --steps 32 --num-envs 2 --out policy",
+    "relo evaluate": "--dataset Synthetic --split test --dataset-option length=9 --max-sequences 1 "
+    "--tracker static --out results",
+    "relo report": "results/static/Synthetic --dataset Synthetic --split test "
+    "--dataset-option length=9 --out report",
+    "relo track": f"{CLIP} --max-frames 3 --tracker policy/network.safetensors --out tracked.mp4",
+    "relo datasets list": "",
+    "relo datasets verify": f"Folder --root {CLIP} --decode",
+    "relo weights list": "",
+    "relo bench": "--network micro --num-envs 2 --seconds 1",
+    "relo completion": "zsh",
+}
+"""The documented commands with arguments for which a test has time; doctor and demo come below."""
+RUN_ELSEWHERE = {
+    "relo --help": __file__,
+    "relo doctor": __file__,
+    "relo demo": __file__,
+    "relo ablate": ROOT / "tests/agents/ablations/test_ablations.py",
+    "relo weights convert": ROOT / "tests/agents/network/test_checkpoints.py",
+    "relo weights export": ROOT / "tests/agents/test_export.py",
+    "python docs/_scripts/make_pictures.py": __file__,
+    "python examples": ROOT / "tests/test_examples.py",
+    "python benchmarks": ROOT / "benchmarks",
+    "torchrun": ROOT / "tests/agents/test_distributed.py",
+    "tensorboard": ROOT / "docs/quickstart.md",
+    **dict.fromkeys(
+        ("pip install", "python -m venv", ".", "pytest", "ruff", "mypy", "sphinx-build"),
+        ROOT / ".ci" / "run",
+    ),
+}
+
+
+def test_every_command_is_run_by_a_test_or_marked():
+    for place in RUN_ELSEWHERE.values():
+        assert Path(place).exists()
+    for block, words in commands():
+        known = [k for k in (*SHORT, *RUN_ELSEWHERE) if shlex.join(words).startswith(k)]
+        assert known or block.mark == NEEDS_DATA, f"{block.page.name}:{block.line}: {words}"
+
+
+def test_documented_commands_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command, arguments in SHORT.items():
+        words = [*command.split()[1:], *arguments.split()]
+        if "--random-weights" in words or "evaluate" in words:
+            words += ["--device", "cpu"]
+        assert main(words) == 0, command
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"warmup", "policy", "results", "report", "tracked.mp4"}
+
+
+@pytest.mark.slow
+def test_the_demo_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    short = "--steps 128 --num-envs 4 --sequences 1 --length 12 --workers 1 --device cpu"
+    assert main(["demo", *short.split()]) == 0
+    assert "learned policy" in capsys.readouterr().out
+    assert {"run", "results", "success.png"} < {p.name for p in Path("relo-demo").iterdir()}
+    assert len([*Path("relo-demo").glob("*.mp4")]) == 2
+
+
+@pytest.mark.slow
+def test_pictures_can_be_made(tmp_path, monkeypatch):
+    pytest.importorskip("PIL")
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_scripts"))
+    import make_pictures
+
+    make_pictures.main(["--only", "mdp", "tokens", "--out", str(tmp_path)])
+    names = {"mdp-dark.png", "mdp-light.png", "tokens-dark.png", "tokens-light.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+@pytest.mark.slow
+def test_site_builds_without_warnings(tmp_path):
+    pytest.importorskip("furo", reason="the extra docs is not installed")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
+    built = subprocess.run([*command, "docs", str(tmp_path)], cwd=ROOT, capture_output=True)
+    assert built.returncode == 0, built.stderr.decode()
+    html = {path.stem for path in tmp_path.glob("*.html")}
+    assert {page.stem for page in (ROOT / "docs").glob("*.md")} <= html
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """All pictures of README and docs, from real runs: ``python docs/_scripts/make_pictures.py``.
 
-Takes about two minutes on two CPU cores. ``--network`` takes another network than the one that
-ships, ``--only`` makes some of the pictures.
+``--network`` takes another network than the one that ships, ``--only`` makes some of the pictures,
+``--out`` puts them elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -37,31 +38,33 @@ INK = {"light": "#1b1f24", "dark": "#e6e6e6"}
 GROUND = {"light": "#ffffff", "dark": "#131416"}
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Make the pictures that are asked for."""
     pictures = {f.__name__: f for f in (tracking, mdp, loops, auc, tokens, grid)}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", default="nano", help="preset that ships, or a checkpoint")
     parser.add_argument("--only", nargs="+", choices=pictures, default=pictures)
-    arguments = parser.parse_args()
-    STATIC.mkdir(exist_ok=True)
+    parser.add_argument("--out", type=Path, default=STATIC, help="folder of the pictures")
+    arguments = parser.parse_args(words)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.only:
-        pictures[name](arguments.network)
-        print("made", name)
+        begin = time.perf_counter()
+        pictures[name](arguments.network, arguments.out)
+        print(f"made {name} in {time.perf_counter() - begin:.0f} s")
 
 
-def tracking(network: str) -> None:
+def tracking(network: str, out: Path) -> None:
     """`relo track` on the real clip that ships, as a moving picture."""
     clip = resources.files("agents") / "assets" / "cockatoo"
     with tempfile.TemporaryDirectory() as folder:
-        out = f"{folder}/tracked.mp4"
-        relo(["track", str(clip), "--tracker", network, "--device", "cpu", "--out", out])
-        reader = cv2.VideoCapture(out)
+        video = f"{folder}/tracked.mp4"
+        relo(["track", str(clip), "--tracker", network, "--device", "cpu", "--out", video])
+        reader = cv2.VideoCapture(video)
         frames = []
         while (read := reader.read())[0]:
             frames.append(Image.fromarray(cv2.resize(read[1][..., ::-1], (480, 270))))
     frames[0].save(
-        STATIC / "tracking.webp",
+        out / "tracking.webp",
         save_all=True,
         append_images=frames[2::2],
         duration=100,
@@ -71,7 +74,7 @@ def tracking(network: str) -> None:
     )
 
 
-def mdp(network: str) -> None:
+def mdp(network: str, out: Path) -> None:
     """One step of the MDP: frame, window, crop, grid, candidates, policy, reward."""
     net = RELONetwork.from_pretrained(network)
     clip = play(greedy(net), seed=2, network=net)
@@ -84,10 +87,10 @@ def mdp(network: str) -> None:
         diagrams.policy_map(axes[3], step, CHOSEN)
         diagrams.candidates(axes[4], step, CHOSEN, TRUE)
         diagrams.next_frame(axes[5], step, clip.steps[3], WINDOW, CHOSEN)
-        save(figure, f"mdp-{theme}")
+        save(figure, out / f"mdp-{theme}.png")
 
 
-def loops(network: str) -> None:
+def loops(network: str, out: Path) -> None:
     """The same actions in both loops: a cell right of the middle, at every frame."""
     closed, opened = (play(shifted(1), seed=2, search_window=w) for w in ("tracked", "jittered"))
     for figure, theme in themed(10, 3.6):
@@ -98,28 +101,28 @@ def loops(network: str) -> None:
                 ax.set_title(f"IoU {step.info['iou']:.2f}", fontsize=10)
         axes[0, 0].set_ylabel("closed loop\n(tracked)")
         axes[1, 0].set_ylabel("open loop\n(jittered)")
-        save(figure, f"loops-{theme}")
+        save(figure, out / f"loops-{theme}.png")
 
 
-def auc(network: str) -> None:
+def auc(network: str, out: Path) -> None:
     """A clip's overlaps, its success curve, and what reaches each step."""
     net = RELONetwork.from_pretrained(network)
     clip = play(greedy(net, sample=np.random.default_rng(1)), seed=2, network=net)
     for figure, theme in themed(10, 3.2):
         diagrams.success(figure, clip, THRESHOLDS, (CHOSEN, WINDOW))
-        save(figure, f"auc-{theme}")
+        save(figure, out / f"auc-{theme}.png")
 
 
-def tokens(network: str) -> None:
+def tokens(network: str, out: Path) -> None:
     """Where temporal tokens come from: arrows between layers and frames."""
     for figure, theme in themed(10, 3.8):
         left, right = figure.subplots(1, 2)
         diagrams.token_arrows(left, "layer_aligned (default)", WINDOW, INK[theme])
         diagrams.token_arrows(right, "deep_to_shallow", WINDOW, INK[theme])
-        save(figure, f"tokens-{theme}")
+        save(figure, out / f"tokens-{theme}.png")
 
 
-def grid(network: str) -> None:
+def grid(network: str, out: Path) -> None:
     """How good the best position is, for grids of three resolutions and for the network's boxes."""
     best = {
         f"{side} x {side} cells,\ntrue size at their centres": _best(
@@ -134,7 +137,7 @@ def grid(network: str) -> None:
         print(f"{label!r}: best position's IoU {ious.mean():.3f} over {len(ious)} frames")
     for figure, theme in themed(7, 3):
         diagrams.best_position(figure.subplots(), best, (CHOSEN, WINDOW))
-        save(figure, f"grid-{theme}")
+        save(figure, out / f"grid-{theme}.png")
 
 
 def _best(**options: object) -> np.ndarray:
@@ -168,10 +171,9 @@ def themed(width: float, height: float) -> Iterator[tuple[Figure, str]]:
             plt.close(figure)
 
 
-def save(figure: Figure, name: str) -> None:
+def save(figure: Figure, path: Path) -> None:
     """Write a PNG of 256 colours."""
     figure.canvas.draw()
-    path = STATIC / f"{name}.png"
     figure.savefig(path, dpi=130)
     Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
 
