@@ -19,7 +19,7 @@ COMMANDS = {
     "evaluate": "run a tracker over a data set and print its figures",
     "report": "compare results that are on disk, as tables, plots and a page",
     "datasets": "`list` the data sets, `verify` one on disk",
-    "weights": "`list`, `fetch` and `convert` network weights",
+    "weights": "`list`, `fetch`, `convert` and `export` network weights",
     "bench": "measure the speed of environment, network and tracker here",
     "doctor": "check this installation",
     "completion": "print what makes a shell complete this command",

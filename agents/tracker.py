@@ -99,6 +99,7 @@ class RELOTracker:
             follows the best box whatever its score.
         device: where the network runs.
         dtype: of its weights, e.g. ``torch.bfloat16``; None keeps them.
+        compiled: run it through ``torch.compile``; the first frames then take minutes.
 
     Raises:
         ConfigError: an option that cannot be.
@@ -117,10 +118,11 @@ class RELOTracker:
         recovery: Recovery | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
+        compiled: bool = False,
     ) -> None:
         if localise not in ("policy", "prior"):
             raise ConfigError(f"localise is {localise!r}; expected 'policy' or 'prior'.")
-        self.network = network.for_inference(device, dtype)
+        self.network = network.for_inference(device, dtype, compiled)
         self.crop = network.crop
         self.official = official
         self.num_templates = num_templates or network.crop.num_templates

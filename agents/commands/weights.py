@@ -1,4 +1,4 @@
-"""List network weights, fetch the authors' released ones, and convert those into checkpoints.
+"""List network weights, fetch the authors' released ones, convert those, export networks.
 
 A converted checkpoint goes wherever a network is asked for: `relo track --tracker FILE`,
 `relo evaluate --tracker FILE`, `relo train policy --network FILE`.
@@ -19,7 +19,8 @@ examples:
   relo weights list
   relo weights list runs/policy/network.safetensors
   relo weights fetch t256 --out downloads
-  relo weights convert t256 downloads/RELO_ep0090.pth.tar t256.safetensors"""
+  relo weights convert t256 downloads/RELO_ep0090.pth.tar t256.safetensors
+  relo weights export nano nano-onnx"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     converting.add_argument("source", type=Path, help="the downloaded .pth.tar file")
     converting.add_argument("target", type=Path, help="the .safetensors file to write")
     converting.set_defaults(run=run_convert)
+    exporting = actions.add_parser("export", help="write a network as ONNX files")
+    exporting.add_argument("checkpoint", help="a checkpoint, or a preset whose weights ship")
+    exporting.add_argument("folder", type=Path, help="where to write them")
+    exporting.set_defaults(run=run_export)
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -77,4 +82,13 @@ def run_fetch(options: argparse.Namespace) -> int:
 def run_convert(options: argparse.Namespace) -> int:
     """Convert."""
     print(f"wrote {convert(options.preset, options.source, options.target)}")
+    return 0
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Export."""
+    from agents.export import export_onnx  # not needed to list weights
+
+    for path in export_onnx(RELONetwork.from_pretrained(options.checkpoint), options.folder):
+        print(f"wrote {path}")
     return 0

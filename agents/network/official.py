@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Source = str | PathLike[str] | Mapping[str, Any]
 """A file, or what was in it."""
 
+_WIDTHS = {384: "t256", 512: "b256", 768: "l256"}
+"""Official presets by the channels of their encoders."""
+
 _DECISION_HEADS = ("policy_model.", "value_model.")
 
 _BODY = {
@@ -128,7 +131,8 @@ def load_official(network: RELONetwork, source: Source) -> list[str]:
     expected = export_official(network)
     if not any(name.startswith(_DECISION_HEADS) for name in state):
         expected = {k: v for k, v in expected.items() if not k.startswith(_DECISION_HEADS)}
-    _compare(state, expected, f"an official checkpoint of {network.preset_name or 'this network'}")
+    what = f"an official checkpoint of {network.preset_name or 'this network'}"
+    _compare(state, expected, what + _hint(state, network))
     return _assign(network, state, _stem_blocks(network), prefix="")
 
 
@@ -184,7 +188,8 @@ def read_torch_file(path: str | PathLike[str]) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch's message goes on to recommend unsafe ways; its last part names the reason.
-        reason = str(error).rpartition("WeightsUnpickler error: ")[2].splitlines()[0]
+        said = str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
+        reason = said.splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be read as weights: {reason} Expected an undamaged file of torch.save; "
             "download it again (`relo weights fetch`)."
@@ -231,6 +236,15 @@ def _compare(state: Mapping[str, Any], expected: Mapping[str, Tensor], what: str
             f"This is not {what}. Missing: {_some(missing)}. Unexpected: {_some(unexpected)}. "
             f"Other shape: {_some(reshaped)}."
         )
+
+
+def _hint(state: Mapping[str, Any], network: RELONetwork) -> str:
+    """Which preset a state seems to be made for, where it is not the network's."""
+    norm = state.get("encoder.body.fc_norm.weight")
+    if not isinstance(norm, Tensor) or norm.shape == (network.width,):
+        return ""
+    preset = _WIDTHS.get(norm.numel())
+    return f" (its width is that of {preset!r})" if preset else ""
 
 
 def _assign(

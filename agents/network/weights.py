@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from os import PathLike
 from pathlib import Path
 
@@ -52,19 +54,50 @@ def fetch(preset: str, stage: str = "policy", folder: str | Path | None = None) 
     """
     name = released_file(preset, stage)
     try:
-        from huggingface_hub import hf_hub_download
+        import huggingface_hub as hub
     except ImportError as error:
         raise ConfigError(
             "Fetching weights needs huggingface_hub: pip install 'relo[hub]'."
         ) from error
     try:
-        return Path(hf_hub_download(HUB_REPOSITORY, name, local_dir=folder))
+        path = Path(hub.hf_hub_download(HUB_REPOSITORY, name, local_dir=folder))
     except Exception as error:
         raise CheckpointError(
             f"Could not get {name} from the hub: {error}. Offline, download it elsewhere from "
             f"https://huggingface.co/{HUB_REPOSITORY}/blob/main/{name} and pass its path to "
-            f"`relo weights convert {preset} FILE`."
+            f"`relo weights convert {preset} FILE {preset}.safetensors`."
         ) from error
+    expected, found = _published_hash(name), _sha256(path)
+    if expected is not None and found != expected:
+        path.unlink()
+        raise CheckpointError(
+            f"{path} was damaged on its way: its SHA-256 is {found}, expected {expected}. It was "
+            "removed; fetch it again."
+        )
+    return path
+
+
+def _published_hash(name: str) -> str | None:
+    """SHA-256 of a released file, None where the hub does not say.
+
+    That is so offline, where the file came out of the cache, and for files so small that the hub's
+    tag is another hash.
+    """
+    import huggingface_hub as hub
+
+    try:
+        tag = hub.get_hf_file_metadata(hub.hf_hub_url(HUB_REPOSITORY, name)).etag or ""
+    except Exception:
+        return None
+    return tag if re.fullmatch("[0-9a-f]{64}", tag) else None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def convert(preset: str, source: str | PathLike[str], target: str | PathLike[str]) -> Path:

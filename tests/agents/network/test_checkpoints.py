@@ -2,9 +2,10 @@
 
 import argparse
 import collections
+import hashlib
 import os
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,15 +219,54 @@ def test_convert_writes_one_of_ours(tmp_path):
     assert equal(RELONetwork.from_checkpoint(target).export_official(), state)
 
 
-def test_fetch_says_what_to_do_offline(monkeypatch):
-    hub = pytest.importorskip("huggingface_hub")
+def test_a_file_of_another_preset_is_named(released):
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint of b256 \(its width is that of 't256'\)"
+    ):
+        RELONetwork.from_preset("b256", **SMALL).load_official(released)
 
-    def offline(repository, name, local_dir):
-        assert repository == "xche32/RELO"
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub that hands out one file; its published hash can be set."""
+    module = pytest.importorskip("huggingface_hub")
+    file = tmp_path / "RELO_ep0090.pth.tar"
+    file.write_bytes(b"weights")
+    published = SimpleNamespace(etag=hashlib.sha256(b"weights").hexdigest())
+
+    def download(repository, name, local_dir):
+        assert (repository, name) == ("xche32/RELO", weights.released_file("b256"))
+        return str(file)
+
+    monkeypatch.setattr(module, "hf_hub_download", download)
+    monkeypatch.setattr(module, "get_hf_file_metadata", lambda url: published)
+    return SimpleNamespace(module=module, file=file, published=published)
+
+
+def test_fetch_checks_the_hash(hub):
+    assert weights.fetch("b256") == hub.file
+    hub.published.etag = "0" * 64
+    with pytest.raises(CheckpointError, match="damaged on its way"):
+        weights.fetch("b256")
+    assert not hub.file.exists()
+
+
+def test_fetch_takes_what_the_cache_has(hub, monkeypatch):
+    def offline(url):
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(hub, "hf_hub_download", offline)
-    with pytest.raises(CheckpointError, match=r"relo weights convert b256 FILE") as caught:
+    monkeypatch.setattr(hub.module, "get_hf_file_metadata", offline)
+    assert weights.fetch("b256") == hub.file
+    monkeypatch.setattr(hub.module, "get_hf_file_metadata", lambda url: SimpleNamespace(etag="abc"))
+    assert weights.fetch("b256") == hub.file
+
+
+def test_fetch_says_what_to_do_offline(hub, monkeypatch):
+    def offline(repository, name, local_dir):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(hub.module, "hf_hub_download", offline)
+    with pytest.raises(CheckpointError, match=r"relo weights convert b256 FILE b256") as caught:
         weights.fetch("b256")
     assert "relo_b256/RELO_ep0090.pth.tar" in str(caught.value)
     with pytest.raises(ConfigError, match="Unknown released preset 'nano'"):

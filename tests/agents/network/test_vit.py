@@ -78,7 +78,15 @@ def test_an_incomplete_state_is_refused():
 
 @pytest.mark.parametrize(
     "model",
-    ["swin_tiny_patch4_window7_224", "eva02_tiny_patch14_224", "vit_small_r26_s32_224", "resnet18"],
+    [
+        "swin_tiny_patch4_window7_224",
+        "samvit_base_patch16",
+        "eva02_tiny_patch14_224",
+        "vit_base_patch16_rope_224",
+        "vit_small_patch16_dinov3",
+        "vit_small_r26_s32_224",
+        "resnet18",
+    ],
 )
 def test_other_architectures_are_refused(model):
     with pytest.raises(ConfigError, match="not a plain ViT"):
