@@ -165,7 +165,7 @@ def videos_of(folder: Path, size: str, videos: int, length: int) -> LaSOT:
     root = folder / size
     root.mkdir()
     width, height = map(int, size.split("x"))
-    return write_lasot(root, (width, height), videos, length)
+    return write_lasot(root, (width, height), videos, length, drawn=20)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,7 +31,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         dataset: name of a data set, or an instance.
         group_size: rows G that live through the same clips.
         autoreset_mode: Gymnasium's ``NEXT_STEP``, ``SAME_STEP`` or ``DISABLED``.
-        num_threads: decoding threads; 0 decodes between the steps.
+        num_threads: decoding threads; None: one a core, at most 16; 0 decodes between the steps.
         cache_bytes: bound on the decoded frames in memory. All rows' clips, ``num_envs * (K + T)``
             frames, should fit; frames that do not are decoded twice.
         copy: return fresh observations; False: the same arrays, overwritten by the next step.
@@ -55,7 +56,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         *,
         group_size: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
-        num_threads: int = 2,
+        num_threads: int | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         copy: bool = True,
         render_mode: str | None = None,
@@ -81,7 +82,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         self.batch = EpisodeBatch(
             num_envs,
             dataset=dataset,
-            loader=FrameLoader(num_threads, cache_bytes),
+            loader=FrameLoader(_cores() if num_threads is None else num_threads, cache_bytes),
             group_size=group_size,
             **options,
         )
@@ -267,6 +268,13 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
     def _require_begun(self, rows: Iterable[int]) -> None:
         if any(self._rngs[row] is None for row in rows):
             raise gym.error.ResetNeeded("No episode began yet; call reset() first.")
+
+
+def _cores() -> int:
+    """Cores that this process may use, at most 16."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), 16)
+    return min(os.cpu_count() or 1, 16)
 
 
 def _check_rows(num_envs: int, group_size: int, options: dict[str, Any]) -> None:
