@@ -11,7 +11,7 @@ INTRODUCTION = """# Commands
 
 Every command explains itself: `relo --help`, `relo COMMAND --help`. What follows is what they say.
 Long commands show progress, can be interrupted, go on where they were, and write nothing outside
-the folder they are told."""
+the folder they are told. `python -m relo_env` is the same program."""
 
 
 def write(docs: Path) -> Path:
