@@ -69,7 +69,8 @@ def make_clip(
 ) -> Clip:
     """A clip of the frames ``start .. end - 1``, thinned out evenly where they are many.
 
-    The true box is green, the trackers' in their colours; the first track's score map is inset.
+    The true box is green, the trackers' in their colours, the first one's as thick as the true
+    one; its score map is inset.
 
     Raises:
         FrameError: a frame cannot be read.
@@ -95,10 +96,12 @@ def _picture(sequence: Sequence, tracks: SequenceOf[Track], index: int) -> np.nd
     picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     if sequence.visible[index]:
         _draw(picture, scale * sequence.boxes[index], TRUE_COLOUR)
-    for track in reversed(tracks):
-        _draw(picture, scale * track.boxes[index], track.colour)
-    if tracks[0].score_maps is not None and index > 0:
-        draw_score_map(picture, tracks[0].score_maps[index], side=80)
+    first, *others = tracks
+    for track in reversed(others):
+        draw_box(picture, scale * track.boxes[index], _rgb(track.colour), thickness=1)
+    _draw(picture, scale * first.boxes[index], first.colour)
+    if first.score_maps is not None and index > 0:
+        draw_score_map(picture, first.score_maps[index], side=80)
     return picture
 
 

@@ -48,7 +48,7 @@ def curve_plot(evaluations: Sequence[Evaluation], curve: str) -> Figure:
             label += f" [{100 * evaluation.mean(figure_name):.1f}]"
         axes.plot(thresholds, evaluation.mean_curve(curve), color=colour(index), label=label)
     axes.set(xlim=(thresholds[0], thresholds[-1]), ylim=(0, 1))
-    axes.legend(frameon=False, labelcolor=_INK)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=_INK)
     return figure
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from relo_env.benchmark.results import read_boxes, read_score_maps, read_seconds
 from relo_env.benchmark.runner import run
 from relo_env.benchmark.trackers import make_tracker_factory
 from relo_env.benchmark.tracking import track_sequence
+from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, DataError, ReloError
 from tests.benchmark.toy_trackers import Uneven
 from tests.toys import Squares, square_video
@@ -276,11 +278,12 @@ class TestEvaluation:
             summary_table(both)
 
 
-def test_opencv_mil_on_a_real_sequence(dev_root, tmp_path):
-    from relo_env.datasets.registry import make_dataset
-
+@pytest.mark.parametrize(("algorithm", "auc"), [("MIL", 0.180), ("CSRT", 0.698), ("KCF", 0.050)])
+def test_opencv_on_a_real_sequence(dev_root, tmp_path, algorithm, auc):
+    if not hasattr(cv2, f"Tracker{algorithm}_create"):
+        pytest.skip(f"this OpenCV comes without its contrib modules, and so without {algorithm}")
     dataset = make_dataset("Folder", root=dev_root)
-    mil = make_tracker_factory("opencv:MIL")
-    result = run(mil, dataset, tmp_path, sequences=["Crossing"], progress=False)
+    tracker = make_tracker_factory(f"opencv:{algorithm}")
+    result = run(tracker, dataset, tmp_path, sequences=["Crossing"], progress=False)
     evaluation = evaluate(result.folder, dataset, protocol="dev", sequences=["Crossing"])
-    assert evaluation.mean("success_auc") == pytest.approx(0.180, abs=0.02)
+    assert evaluation.mean("success_auc") == pytest.approx(auc, abs=0.02)
