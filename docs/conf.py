@@ -21,7 +21,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
-    "sphinx.ext.mathjax",
+    "mathml",
 ]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
@@ -38,6 +38,7 @@ napoleon_use_ivar = True
 # Docstrings put code between single backquotes, as Markdown does.
 default_role = "code"
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "RELO"
 html_show_copyright = False
