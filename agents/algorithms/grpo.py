@@ -107,12 +107,14 @@ class GRPO(RELOAlgorithm):
         """``n_epochs`` passes over the rollout."""
         self._start_update()
         self._credit_groups()
-        for _epoch in range(self.n_epochs):
+        epochs = 0
+        while epochs < self.n_epochs:
+            epochs += 1
             for samples in self.rollout_buffer.get(self.batch_size):
                 self._optimise(samples, self._loss)
             if self.target_kl and self._logged["approx_kl"][-1] > 1.5 * self.target_kl:
                 break
-        self._finish_update(self.n_epochs)
+        self._finish_update(epochs)
 
     def _credit_groups(self) -> None:
         buffer = self.rollout_buffer

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sb3_contrib import TRPO
+from sb3_contrib import TRPO, MaskablePPO
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.utils import obs_as_tensor
 
@@ -12,9 +12,11 @@ from agents.algorithms import ActorCritic
 from agents.network import RELONetwork, preset
 from agents.network.heads import HeadConfig
 from agents.policies import RELOPolicy
+from agents.vec import RELOVecEnv
 from relo_env.errors import CheckpointError, ConfigError
+from relo_env.vector_env import TrackingVectorEnv
 from tests.agents.worlds import CLIP_LENGTH, micro_network, square_world
-from tests.toys import SMALL_CROPS
+from tests.toys import SMALL_CROPS, Squares
 
 EVERYTHING = {"heads": 1.0, "encoder": 0.1}
 
@@ -129,17 +131,42 @@ def test_sb3s_algorithms_run_unchanged(algorithm):
     venv.close()
 
 
+class Masked(RELOVecEnv):
+    """Only the middle of the window may be chosen."""
+
+    def has_attr(self, attr_name):
+        return attr_name == "action_masks" or super().has_attr(attr_name)
+
+    def env_method(self, method_name, *args, indices=None, **kwargs):
+        if method_name != "action_masks":
+            return super().env_method(method_name, *args, indices=indices, **kwargs)
+        allowed = np.zeros((4, 4), dtype=bool)
+        allowed[1:3, 1:3] = True
+        return [allowed.ravel()] * self.num_envs
+
+
+def test_sb3_contribs_maskable_ppo_runs_with_a_policy_of_its_own():
+    options = {"clip_length": CLIP_LENGTH, "num_threads": 0, **SMALL_CROPS}
+    venv = Masked(TrackingVectorEnv(2, Squares(), autoreset_mode="SameStep", **options))
+    model = MaskablePPO("MultiInputPolicy", venv, n_steps=8, batch_size=8, n_epochs=1, seed=0)
+    model.learn(32)
+    assert set(model.rollout_buffer.actions.ravel()) <= {5, 6, 9, 10}
+    venv.close()
+
+
 @pytest.mark.parametrize("train_encoder", [False, True])
-def test_without_learning_ppos_ratio_is_one(train_encoder):
+@pytest.mark.parametrize(
+    ("algorithm", "options"), [(PPO, {"batch_size": 8, "n_epochs": 2}), (A2C, {})]
+)
+def test_without_learning_sb3s_ratio_is_one(algorithm, options, train_encoder):
     network = batch_norm_network()
     venv = square_world(network, train_encoder=train_encoder)
-    model = PPO(
+    model = algorithm(
         RELOPolicy,
         venv,
         learning_rate=0.0,
         n_steps=8,
-        batch_size=8,
-        n_epochs=2,
+        **options,
         policy_kwargs={
             "network": network,
             "lr_scales": EVERYTHING if train_encoder else {"heads.policy": 1, "heads.value": 1},

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
-from agents.training import ALGORITHMS, PolicyConfig, schedule, train_policy
+from agents.training import ALGORITHMS, PolicyConfig, make_env, schedule, train_policy
 from relo_env.errors import CheckpointError, ConfigError
 from tests.toys import Squares
 
@@ -64,6 +64,32 @@ def test_every_algorithm_trains_policy_and_value_only(algorithm: str, tmp_path: 
     assert changed <= {"heads.policy", "heads.value"}
     assert read_header(path)["stage"] == "policy"
     assert read_header(path)["metrics"]["num_timesteps"] == 16
+
+
+def test_the_encoder_is_trained_where_asked_for(tmp_path: Path) -> None:
+    options = {"encoder_scale": 0.5, "amp": True, "gradient_checkpointing": True}
+    path = train(tmp_path / "run", **options)
+    torch.manual_seed(0)
+    before, after = RELONetwork.from_preset("micro"), RELONetwork.from_checkpoint(path)
+    for name, value in before.encoder.vit.blocks.named_parameters():
+        assert not torch.equal(value, after.encoder.vit.blocks.get_parameter(name)), name
+    assert torch.equal(before.heads.size.out.weight, after.heads.size.out.weight)
+
+
+def test_half_precision_leaves_the_encoder_as_it_is(tmp_path: Path) -> None:
+    path = train(tmp_path / "run", amp=True)
+    torch.manual_seed(0)
+    before = RELONetwork.from_preset("micro").encoder.state_dict()
+    after = RELONetwork.from_checkpoint(path).encoder.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_weights_of_the_reward_reach_the_environment() -> None:
+    config = PolicyConfig(num_envs=1, iou_weight=0.25, auc_weight=3.0)
+    env = make_env(config, RELONetwork.from_preset("micro"), Squares())
+    reward = env.get_attr("batch")[0].config.reward
+    assert (reward.iou_weight, reward.auc_weight) == (0.25, 3.0)
+    env.close()
 
 
 def test_a_run_leaves_its_files_and_logs(tmp_path: Path) -> None:

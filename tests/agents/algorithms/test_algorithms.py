@@ -202,6 +202,42 @@ def test_expected_gradient_is_exact_in_the_open_loop():
     venv.close()
 
 
+def test_expected_gradient_adds_what_later_frames_returned_in_the_closed_loop():
+    network = micro_network()
+    venv = square_world(network, candidate_info=True, auc_weight=2.0)
+    model = ExpectedPolicyGradient(
+        "RELOPolicy",
+        venv,
+        policy_kwargs={"network": network, "lr_scales": {"heads.policy": 1.0}},
+        max_grad_norm=1e9,
+        vf_coef=0.0,
+        seed=0,
+    )
+    gradient = without_update(model)
+    buffer = model.rollout_buffer
+    (samples,) = buffer.in_order()
+    logits = network.heads(samples.observations["features"]).policy_logits
+    probabilities, shape = logits.softmax(-1), buffer.ious.shape
+    pay = make_reward(RewardConfig(auc_weight=2.0 / CLIP_LENGTH))
+    worth = torch.tensor(
+        [
+            [pay(np.array([iou]), np.array([True]), True) for iou in frame]
+            for frame in buffer.candidate_ious.reshape(-1, 16)
+        ]
+    )
+    actions = samples.actions.long()
+    own = worth.gather(1, actions).reshape(shape)
+    later = own.flip(0).cumsum(0).flip(0) - own  # one clip a row
+    value = torch.from_numpy(buffer.values)
+    baseline = value - (probabilities.detach() * worth).sum(1).reshape(shape)
+    log_prob = logits.log_softmax(-1).gather(1, actions).reshape(shape)
+    loss = -(probabilities * worth).sum(1).mean() - (log_prob * (later - baseline)).mean()
+    expected = torch.autograd.grad(loss, list(model.policy.parameters()))
+    for got, want in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(got, want.float(), atol=1e-6, rtol=1e-4)
+    venv.close()
+
+
 def test_self_critical_in_groups_trains_on_what_was_sampled():
     network = micro_network()
     venv = square_world(network, group_size=2)
@@ -256,6 +292,23 @@ def test_grpo_logs_its_groups_and_keeps_its_reference():
     assert names["train/reference_kl"] > 0
     for name, value in model.reference.state_dict().items():
         assert torch.equal(value, reference[name]), name
+    venv.close()
+
+
+@pytest.mark.parametrize(("target_kl", "epochs"), [(None, 4), (1e-12, 2)])
+def test_grpo_stops_an_update_that_goes_too_far(target_kl, epochs):
+    network = micro_network()
+    venv = square_world(network, group_size=4)
+    model = GRPO(
+        "RELOPolicy",
+        venv,
+        policy_kwargs={"network": network},
+        learning_rate=0.05,
+        target_kl=target_kl,
+        seed=0,
+    )
+    model.learn(16)
+    assert model._n_updates == epochs  # in the first the policy is the one that acted
     venv.close()
 
 

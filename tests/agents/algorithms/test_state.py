@@ -7,7 +7,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.algorithms import GRPO, ActorCritic
+from agents.algorithms import GRPO, ActorCritic, ExpectedPolicyGradient, SelfCritical
 from agents.algorithms.state import load_run_state, save_run_state
 from agents.callbacks import CheckpointCallback
 from agents.policies import RELOPolicy
@@ -19,12 +19,17 @@ TOTAL = 96
 
 def make(name: str):
     network = micro_network()
-    venv = square_world(network, group_size=2)
+    groups = {} if name == "expected" else {"group_size": 2}
+    venv = square_world(network, candidate_info=name == "expected", **groups)
     kwargs = {"policy_kwargs": {"network": network}, "seed": 3}
     if name == "ppo":
         return PPO(RELOPolicy, venv, n_steps=4, batch_size=8, n_epochs=2, **kwargs)
     if name == "grpo":
         return GRPO("RELOPolicy", venv, kl_coef=0.1, batch_size=8, **kwargs)
+    if name == "expected":
+        return ExpectedPolicyGradient("RELOPolicy", venv, **kwargs)
+    if name == "self-critical":
+        return SelfCritical("RELOPolicy", venv, **kwargs)
     if name == "schedules":
         schedules = {"clip_length": [2, 3], "auc_weight": [0, 2], "ent_coef": [0.1, 0]}
         return ActorCritic("RELOPolicy", venv, **schedules, **kwargs)
@@ -78,7 +83,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
     goes_on_alike("actor-critic", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["grpo", "ppo", "schedules"])
+@pytest.mark.parametrize("name", ["grpo", "self-critical", "expected", "ppo", "schedules"])
 def test_a_stopped_run_goes_on_to_the_same_numbers(name, tmp_path):
     broken(name, str(tmp_path), kill=False)
     goes_on_alike(name, tmp_path)
