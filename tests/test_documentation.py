@@ -252,7 +252,10 @@ def test_links_lead_somewhere(page):
     pictures = re.findall(r"```\{image\} (\S+)", page.read_text())
     for link in [*re.findall(r"\]\(([^)\s]+)\)", text), *pictures]:
         target, _, anchor = link.partition("#")
-        if re.match(r"\w+:", target) or target.startswith("environments/"):  # the web; generated
+        if re.match(r"\w+:", target):
+            assert re.fullmatch(r"https://[\w-]+(\.[\w-]+)+(/[^\s<>\"]*)?", target), link
+            continue
+        if target.startswith("environments/"):  # generated, see below
             continue
         path = page.parent / target if target else page
         assert path.exists(), f"{page.name}: {link}"
