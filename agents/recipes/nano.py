@@ -7,7 +7,9 @@ videos in LaSOT's layout; `agents.recipes.dinov2_from_onnx` makes the backbone's
     RUN="python -m agents.recipes.nano"
     $RUN warmup $DATA --out runs/warmup --backbone vits14.safetensors
     $RUN joint $DATA --out runs/joint --network runs/warmup/warmup.safetensors
-    $RUN policy $DATA --out runs/policy --network runs/joint/warmup.safetensors
+    $RUN joint $DATA --out runs/longer --network runs/joint/warmup.safetensors \\
+        --keep-policy --steps 2600 --seed 20
+    $RUN policy $DATA --out runs/policy --network runs/longer/warmup.safetensors
     $RUN ship runs/policy/network.safetensors nano.safetensors
 
 Any of them can be interrupted; the same command and ``--resume`` goes on with it. Figures and what
@@ -124,7 +126,8 @@ def run_warmup(options: argparse.Namespace) -> Path:
 def run_joint(options: argparse.Namespace) -> Path:
     """Box regression and policy together, from a warmed-up checkpoint."""
     network = RELONetwork.from_checkpoint(options.start)
-    start_from_prior(network)
+    if not options.keep_policy:
+        start_from_prior(network)
     return _warm_up(JOINT, network, options, objects_only=False)
 
 
@@ -193,6 +196,10 @@ def main() -> None:
         stage.add_argument("--steps", type=int, help="instead of the recipe's")
         stage.add_argument("--seed", type=int, default=0)
         stage.add_argument("--resume", action="store_true")
+        if name == "joint":
+            stage.add_argument(
+                "--keep-policy", action="store_true", help="the checkpoint is one of joint already"
+            )
     ship = stages.add_parser("ship")
     ship.set_defaults(run=run_ship)
     ship.add_argument("checkpoint", type=Path)

@@ -24,7 +24,7 @@ CHOICES = 4
 class Regions(Dataset):
     """One endless family of videos for each photograph: a region of it is the target.
 
-    The camera pans, zooms, rolls and tilts; light, blur, noise and compression change the picture.
+    The camera pans, zooms, rolls, tilts and shakes; light, blur, noise and compression change too.
     Beyond a photograph's border it is mirrored. `load` gives a photograph's first video, `draw` any
     of them.
 
@@ -88,6 +88,8 @@ class Film:
         self._gain = np.exp(0.15 * _curve(rng, length))
         self._contrast = np.exp(0.2 * _curve(rng, length))
         self._blur = np.abs(rng.normal(0, 0.9)) * np.exp(0.3 * _curve(rng, length))
+        longest = min(0.4 * np.sqrt(self.boxes[:, 2:].prod(1).mean()), 16.0)
+        self._smear = longest * np.abs(_curve(rng, length)) * (rng.random() < 0.4)
         self._noise = rng.uniform(0, 7)
         self._quality = int(rng.integers(15, 95)) if rng.random() < 0.4 else None
 
@@ -106,6 +108,8 @@ class Film:
         if self._blur[index] > 0.3:
             frame = cv2.GaussianBlur(frame, (0, 0), self._blur[index])
         rng = np.random.default_rng([self._seed, index])
+        if self._smear[index] >= 2:
+            frame = cv2.filter2D(frame, -1, _line(self._smear[index], rng.uniform(0, np.pi)))
         light = self._gain[index] * (self._contrast[index] * (frame - 128.0) + 128.0)
         noisy = light + rng.normal(0, self._noise, (*frame.shape[:2], 1))
         frame = np.clip(noisy, 0, 255).astype(np.uint8)
@@ -152,7 +156,7 @@ def _camera(
     fill = np.exp(rng.uniform(np.log(0.8), np.log(2.2))) * min(frame_size) / min(photo_size)
     zoom = min(fill, 0.65 * min(frame_size) / np.sqrt(w * h)) * np.exp(0.2 * _curve(rng, length))
     stretch = np.exp(0.08 * _curve(rng, length))
-    angle = 0.12 * _curve(rng, length)
+    angle = (0.8 if rng.random() < 0.2 else 0.12) * _curve(rng, length)
     tilt = 0.15 * _curve(rng, length), 0.15 * _curve(rng, length)
     center = [side * (0.5 + 0.25 * np.clip(_curve(rng, length), -1.6, 1.6)) for side in frame_size]
     maps = np.empty((length, 3, 3))
@@ -169,17 +173,32 @@ def _camera(
 
 
 def _boxes(region: np.ndarray, to_frame: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
-    """Boxes around the region's image, as wide as its upright sides are long, clipped."""
+    """Boxes around the image of the ellipse that the region's box holds, clipped to the frame.
+
+    Upright that is the region itself; turned, the corners of a region count for nothing, as those
+    of an object's box would.
+    """
     x, y, w, h = region
     corners = np.array([[x, y, 1], [x + w, y, 1], [x + w, y + h, 1], [x, y + h, 1]])
     mapped = corners @ to_frame.transpose(0, 2, 1)
     points = mapped[..., :2] / mapped[..., 2:]
-    sides = np.linalg.norm(np.roll(points, -1, axis=1) - points, axis=-1)
-    size = np.stack([sides[:, [0, 2]].mean(1), sides[:, [1, 3]].mean(1)], axis=-1)
+    across = (points[:, 1] - points[:, 0] + points[:, 2] - points[:, 3]) / 2
+    down = (points[:, 3] - points[:, 0] + points[:, 2] - points[:, 1]) / 2
+    size = np.sqrt(across**2 + down**2)
     center = points.mean(1)
     low = np.clip(center - size / 2, 0, np.array(frame_size) - 2.0)
     high = np.clip(center + size / 2, 2.0, np.array(frame_size))
     return np.concatenate([low, np.maximum(high - low, 1.0)], axis=-1)
+
+
+def _line(length: float, angle: float) -> np.ndarray:
+    """Kernel that smears a picture over ``length`` px in the direction ``angle``."""
+    radius = int(np.ceil(length / 2))
+    kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
+    step = length / 2 * np.array([np.cos(angle), np.sin(angle)])
+    ends = [tuple(int(v) for v in np.round(radius + sign * step)) for sign in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0)
+    return kernel / kernel.sum()
 
 
 def _curve(rng: np.random.Generator, length: int) -> np.ndarray:

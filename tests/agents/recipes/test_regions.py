@@ -18,7 +18,7 @@ def photos(tmp_path):
 def filmed_plainly(dataset, name):
     """A video without what changes its colours."""
     film = dataset.load(name).frames
-    film._noise, film._quality = 0.0, None
+    film._noise, film._quality, film._smear = 0.0, None, np.zeros(len(film))
     film._gain, film._contrast, film._blur = (np.full(len(film), v) for v in (1.0, 1.0, 0.0))
     return film
 
