@@ -1,10 +1,11 @@
 """How sure a tracker may be of its box, and what it does when it is not.
 
-What a policy says of its own choice is no probability: it is trained to choose, and chooses in a
-frame without target too. Two numbers tell more together: *agreement*, the overlap with the chosen
-box that a box drawn from the policy would have, and *heat*, the prior's value at the chosen
-position, which is low where nothing looks like the target. A logistic regression on both, fitted to
-tracks over held-back video with absences, makes them the probability that the box is right.
+What a policy says of its own choice is no probability: it is trained to choose, chooses in a frame
+without target too, and is sure of it. The prior's heat map, which was never rewarded for being
+sure, tells more, by two numbers together: *agreement*, the overlap with the chosen box that a box
+drawn by heat has, and *heat*, its value at the chosen position, which is low where nothing looks
+like the target. A logistic regression on both, fitted to tracks over held-back video with absences,
+makes them the probability that the box is right.
 """
 
 from __future__ import annotations
@@ -51,12 +52,21 @@ class Confidence:
             right: bool ``(N,)``, whether each box was right.
         """
         inputs = _inputs(agreement, heat)
+
+        def loss(weights: np.ndarray) -> float:
+            odds = np.where(right, -1, 1) * (inputs @ weights)
+            return float(np.logaddexp(0, odds).mean() + _RIDGE / 2 * weights @ weights)
+
         weights = np.zeros(inputs.shape[1])
-        for _ in range(25):
+        for _ in range(50):
             p = _sigmoid(inputs @ weights)
             slope = inputs.T @ (p - right) / len(p) + _RIDGE * weights
             curvature = (inputs.T * (p * (1 - p))) @ inputs / len(p) + _RIDGE * np.eye(len(weights))
-            weights -= np.linalg.solve(curvature, slope)
+            step = np.linalg.solve(curvature, slope)
+            # A whole step may overshoot where most boxes are beyond doubt.
+            while loss(weights - step) > loss(weights) and np.abs(step).max() > 1e-9:
+                step = step / 2
+            weights = weights - step
         return cls(*weights.tolist())
 
 
@@ -64,7 +74,7 @@ def agreement(scores: np.ndarray, candidates: np.ndarray, position: int) -> floa
     """Overlap with the chosen candidate that a candidate drawn by score has on average.
 
     Args:
-        scores: ``(A,)``, none negative.
+        scores: ``(A,)``, none negative, such as a heat map.
         candidates: ``(A, 4)`` cxcywh.
         position: the one chosen.
     """
@@ -106,7 +116,7 @@ class Recovery:
         reach: largest such factor.
     """
 
-    lost_below: float = 0.2
+    lost_below: float = 0.5
     patience: int = 3
     growth: float = 1.1
     reach: float = 2.0

@@ -26,13 +26,14 @@ class NetworkProposer:
     gradients, and gets what a crop cannot tell: the temporal tokens of the frame before, ``tokens``
     float32 ``(token_size,)`` and ``tokens_valid`` ``(1,)``, 0 at an episode's first frame.
 
-    The network is used as it is, in evaluation mode and without gradients: where the policy trains
-    the same module, candidates follow the training and tokens are one update old.
+    The network runs in evaluation mode and without gradients. Where the policy trains all of the
+    same module, candidates follow the training and tokens are one update old; where it trains heads
+    only, a faster copy of encoder and box regression runs.
 
     Args:
         network: where the boxes come from.
         device: moved there; None leaves it where it is.
-        dtype: run a copy of the network in this type; None runs the network itself.
+        dtype: run a copy of the network in this type; None keeps it.
         train_encoder: the policy encodes the crops itself.
         features_on_device: leave the features where the network runs. Gymnasium's observation,
             which is numpy, then has none; `RELOVecEnv` adds them to its own as a tensor, and
@@ -79,6 +80,8 @@ class NetworkProposer:
             network = network.for_inference(_device(network), dtype)
         self.network = network
         self.train_encoder = train_encoder
+        self._runs_as_it_is = train_encoder or dtype is not None
+        self._faster: dict[tuple[tuple[int, int], ...], RELONetwork] = {}  # bound ones share it
         self.crop = network.crop
         spaces = self._spaces()
         self.extra_spaces: Mapping[str, gym.Space] = {} if features_on_device else spaces
@@ -109,9 +112,13 @@ class NetworkProposer:
             template_boxes: ``(n, K, 4)`` xywh as fractions of each crop.
         """
         self.network.eval()
-        cache = self.network.encode_templates(
-            normalize_crops(self._tensor(templates)), self._tensor(template_boxes).float()
-        ).rows
+        cache = (
+            self._running()
+            .encode_templates(
+                normalize_crops(self._tensor(templates)), self._tensor(template_boxes).float()
+            )
+            .rows
+        )
         if not len(self._templates):
             self._templates = cache.new_zeros((self._num_rows, *cache.shape[1:]))
             self._tokens = self._tokens.to(cache.device)
@@ -129,15 +136,16 @@ class NetworkProposer:
     ) -> Proposals:
         """Candidates of the next frame of ``rows``, see `BoxProposer.propose`."""
         flat, valid = self._tokens[rows], self._valid[rows]
-        features, tokens = self.network.encode(
+        network = self._running()
+        features, tokens = network.encode(
             TemplateCache(self._templates[rows]),
             None,
             normalize_crops(self._tensor(searches)),
-            self.network.unpack_tokens(flat, valid),
+            network.unpack_tokens(flat, valid),
         )
         if tokens is not None:
             self._tokens[rows], self._valid[rows] = self.network.pack_tokens(tokens).float(), 1
-        candidates = self.network.heads(features, only=("boxes",)).candidates
+        candidates = network.heads(features, only=("boxes",)).candidates
         assert candidates is not None
         if self.device_spaces:
             self.features[rows] = features.half()
@@ -147,6 +155,22 @@ class NetworkProposer:
             for name, space in self.extra_spaces.items()
         }
         return Proposals(candidates.double().cpu().numpy(), extras)
+
+    def _running(self) -> RELONetwork:
+        """The network; where the encoder is not trained its faster copy, as the tracker runs it.
+
+        The same arithmetic gives the same boxes. The copy is made anew when weights have changed.
+        """
+        if self._runs_as_it_is:
+            return self.network
+        heads = self.network.heads
+        parts = (self.network.encoder, heads.size, heads.offset)
+        weights = [weight for part in parts for weight in part.parameters()]
+        state = tuple((weight.data_ptr(), weight._version) for weight in weights)
+        if state not in self._faster:
+            self._faster.clear()
+            self._faster[state] = self.network.for_inference(_device(self.network))
+        return self._faster[state]
 
     def _spaces(self) -> dict[str, gym.Space]:
         box = gym.spaces.Box

@@ -140,10 +140,17 @@ class RELOTracker:
     def from_pretrained(cls, name_or_path: str | PathLike[str], **options: Any) -> RELOTracker:
         """Tracker of a preset that ships with weights, or of one of our checkpoints.
 
+        Where the checkpoint holds a confidence, a lost target is searched for (``recovery``),
+        unless the options say otherwise or switch the window off for the bare greedy policy.
+
         Raises:
             CheckpointError: neither such a preset nor a readable checkpoint.
         """
-        return cls(RELONetwork.from_pretrained(name_or_path), **options)
+        network = RELONetwork.from_pretrained(name_or_path)
+        bare = options.get("official") or options.get("window_exponent") == 0
+        if network.confidence is not None and not bare:
+            options.setdefault("recovery", Recovery())
+        return cls(network, **options)
 
     @classmethod
     def as_official(
@@ -245,8 +252,8 @@ class RELOTracker:
                 score = float((weighted if self.official else scores[i])[position])
             else:
                 assert outputs.prior is not None
-                heat = float(outputs.prior[i, position])
-                evidence = agreement(scores[i], candidates[i], position), heat
+                heat = outputs.prior[i].cpu().numpy()
+                evidence = agreement(heat, candidates[i], position), float(heat[position])
                 score = float(self.confidence(*evidence))
             self._follow(track, box, None if tokens is None else tokens.row(i), score)
             track.frames += 1

@@ -21,7 +21,6 @@ import numpy as np
 from tqdm import tqdm
 
 from agents.commands import arguments
-from agents.confidence import Recovery
 from agents.tracker import RELOTracker, View
 from agents.video import VideoWriter
 from relo_env import boxes as bx
@@ -96,8 +95,8 @@ def run(options: argparse.Namespace) -> int:
     start = _first_box(options, footage, first)
     found: list[Found] = []
     tracker = factory()
-    if isinstance(tracker, RELOTracker) and tracker.confidence and not options.no_recovery:
-        tracker.recovery = Recovery()
+    if isinstance(tracker, RELOTracker) and options.no_recovery:
+        tracker.recovery = None
     with ExitStack() as done:
         if options.json:
             done.callback(_write_json, options.json, options.source, factory.name, found)

@@ -10,7 +10,8 @@ videos in LaSOT's layout; `agents.recipes.dinov2_from_onnx` makes the backbone's
     $RUN joint $DATA --out runs/longer --network runs/joint/warmup.safetensors \\
         --keep-policy --steps 2600 --seed 20
     $RUN policy $DATA --out runs/policy --network runs/longer/warmup.safetensors
-    $RUN ship runs/policy/network.safetensors nano.safetensors
+    $RUN ship runs/policy/network.safetensors nano.safetensors \\
+        --cutouts objects people --photos photos
 
 Any of them can be interrupted; the same command and ``--resume`` goes on with it. Figures and what
 else was tried are in docs/training-log.md.
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -29,10 +31,12 @@ from safetensors.torch import load_file
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.network.vit import ViTEncoder
+from agents.recipes.calibration import calibrate
 from agents.recipes.regions import Regions
 from agents.training import PolicyConfig, train_policy
 from agents.warmup import WarmupConfig, warmup
 from relo_env.datasets.base import Dataset
+from relo_env.datasets.base import Sequence as Video
 from relo_env.datasets.folder import Folder
 from relo_env.datasets.mixture import Mixture, Sizeable
 from relo_env.datasets.synthetic import LEVELS, Synthetic
@@ -169,12 +173,25 @@ def run_policy(options: argparse.Namespace) -> Path:
 
 
 def run_ship(options: argparse.Namespace) -> Path:
-    """A checkpoint as it is shipped: in half precision."""
+    """A checkpoint as it is shipped: its confidence measured, in half precision."""
     header = read_header(options.checkpoint)
     network = RELONetwork.from_checkpoint(options.checkpoint)
+    found = calibrate(network, calibration_videos(options.cutouts, options.photos))
+    print(f"{found}")
     return network.save_checkpoint(
         options.out, stage=header["stage"], metrics=header["metrics"], dtype=torch.float16
     )
+
+
+def calibration_videos(cutouts: Sequence[Path], photos: Path) -> list[Video]:
+    """Six held-back videos of either level, with targets of 10 px and more."""
+    chosen: list[Video] = []
+    for level, first in (("medium", 0), ("hard", 100)):
+        held_back = Synthetic("val", difficulty=level, length=100, cutouts=cutouts, photos=photos)
+        videos = (held_back[index] for index in range(first, first + 100))
+        sizeable = (v for v in videos if v.visible[0] and v.boxes[0, 2:].prod() > 100)
+        chosen += islice(sizeable, 6)
+    return chosen
 
 
 def main() -> None:
@@ -202,6 +219,8 @@ def main() -> None:
             )
     ship = stages.add_parser("ship")
     ship.set_defaults(run=run_ship)
+    ship.add_argument("--cutouts", type=Path, nargs="+", required=True, help="see Synthetic")
+    ship.add_argument("--photos", type=Path, required=True, help="folder of photographs")
     ship.add_argument("checkpoint", type=Path)
     ship.add_argument("out", type=Path)
     options = parser.parse_args()

@@ -39,6 +39,16 @@ def test_fit_survives_data_that_it_can_separate():
     assert found(0.01, 0.01) < 0.1 < 0.9 < found(0.99, 0.99)
 
 
+def test_fit_of_evidence_that_is_mostly_beyond_doubt():
+    rng = np.random.default_rng(0)
+    agreed, heat = rng.beta(20, 0.2, 3000), rng.beta(0.3, 1.0, 3000)
+    truth = Confidence(-6.0, 1.2, 0.4)
+    right = rng.random(3000) < truth(agreed, heat)
+    found = Confidence.fit(agreed, heat, right)
+    assert calibration_error(found(agreed, heat), right) < 0.03
+    assert found.agreement == pytest.approx(1.2, abs=0.2)
+
+
 def test_agreement_by_hand():
     candidates = np.array([[0.5, 0.5, 0.2, 0.2], [0.5, 0.5, 0.2, 0.4], [0.1, 0.1, 0.1, 0.1]])
     scores = np.array([0.5, 0.3, 0.2])
