@@ -314,7 +314,8 @@ def test_notebook_runs(tmp_path):
     nbclient = pytest.importorskip("nbclient")
     notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    nbclient.NotebookClient(
-        notebook, timeout=600, resources={"metadata": {"path": tmp_path}}, env=environment
-    ).execute(env=environment)
+    client = nbclient.NotebookClient(
+        notebook, timeout=600, resources={"metadata": {"path": tmp_path}}
+    )
+    client.execute(env=environment)
     assert not any("Traceback" in str(cell.get("outputs")) for cell in notebook.cells)
