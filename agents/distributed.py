@@ -5,6 +5,7 @@ Every process computes the gradients of its part of a batch; their mean is the b
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[torch.device]:
-    """Join the processes that ``torchrun`` started, if it did, and leave them at the end.
+    """Join the processes that ``torchrun`` started, if it did.
 
-    Gradients travel by NCCL between GPUs, else by gloo. A group that exists already is left alone.
+    Gradients travel by NCCL between GPUs, else by gloo. A process joins once and leaves when it
+    ends: a second group of the same processes finds the addresses of the first, and may wait for
+    them for ever. A group that exists already is left alone.
 
     Args:
         device: what the user asked for.
@@ -26,16 +29,20 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     Yields:
         The device of this process: its own GPU where ``device`` is just ``"cuda"``.
     """
-    if dist.is_initialized() or not dist.is_torchelastic_launched():
+    if not dist.is_torchelastic_launched():
         yield device
         return
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield device
-    finally:
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(_leave)
+    yield device
+
+
+def _leave() -> None:
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 

@@ -48,6 +48,7 @@ def two_processes(tmp_path_factory):
         [*command, "-m", "tests.agents.test_distributed", str(out)],
         cwd=Path(__file__).parents[2],
         check=True,
+        timeout=300,
     )
     return out
 
