@@ -7,8 +7,12 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
+# Numbers are equal to the bit for equal numbers of threads, in this process and in those it starts.
 cv2.setNumThreads(1)
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
