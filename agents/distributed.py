@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 
-@contextmanager
-def process_group(device: torch.device) -> Iterator[torch.device]:
+def join_processes(device: torch.device) -> torch.device:
     """Join the processes that ``torchrun`` started, if it did.
 
     Gradients travel by NCCL between GPUs, else by gloo. A process joins once and leaves when it
@@ -26,19 +24,18 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     Args:
         device: what the user asked for.
 
-    Yields:
+    Returns:
         The device of this process: its own GPU where ``device`` is just ``"cuda"``.
     """
     if not dist.is_torchelastic_launched():
-        yield device
-        return
+        return device
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(_leave)
-    yield device
+    return device
 
 
 def _leave() -> None:

@@ -112,13 +112,10 @@ class NetworkProposer:
             template_boxes: ``(n, K, 4)`` xywh as fractions of each crop.
         """
         self.network.eval()
-        cache = (
-            self._running()
-            .encode_templates(
-                normalize_crops(self._tensor(templates)), self._tensor(template_boxes).float()
-            )
-            .rows
-        )
+        network = self._running()
+        cache = network.encode_templates(
+            normalize_crops(self._tensor(templates)), self._tensor(template_boxes).float()
+        ).rows
         if not len(self._templates):
             self._templates = cache.new_zeros((self._num_rows, *cache.shape[1:]))
             self._tokens = self._tokens.to(cache.device)
@@ -144,7 +141,7 @@ class NetworkProposer:
             network.unpack_tokens(flat, valid),
         )
         if tokens is not None:
-            self._tokens[rows], self._valid[rows] = self.network.pack_tokens(tokens).float(), 1
+            self._tokens[rows], self._valid[rows] = network.pack_tokens(tokens).float(), 1
         candidates = network.heads(features, only=("boxes",)).candidates
         assert candidates is not None
         if self.device_spaces:

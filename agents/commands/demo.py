@@ -210,7 +210,8 @@ class RandomPolicy(RELOTracker):
         super().init(frame, box)
 
     def _scores(self, outputs: HeadOutputs) -> np.ndarray:
-        return self._rng.random(super()._scores(outputs).shape)
+        assert outputs.policy_logits is not None
+        return self._rng.random(tuple(outputs.policy_logits.shape))
 
 
 def random_policy(name_or_path: str, device: str = "cpu") -> RandomPolicy:

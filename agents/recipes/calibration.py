@@ -22,16 +22,12 @@ class Judged(NamedTuple):
         heat: float ``(N,)``.
         score: float ``(N,)``, the tracker's.
         right: bool ``(N,)``; never where the target is absent.
-        visible: bool ``(N,)``, whether the target is there.
-        lost: bool ``(N,)``, whether the tracker says that it is lost.
     """
 
     agreement: np.ndarray
     heat: np.ndarray
     score: np.ndarray
     right: np.ndarray
-    visible: np.ndarray
-    lost: np.ndarray
 
 
 def calibrate(network: RELONetwork, videos: Iterable[Video], **options: object) -> Confidence:
@@ -65,17 +61,6 @@ def judge(network: RELONetwork, videos: Iterable[Video], **options: object) -> J
             assert view is not None
             assert view.evidence is not None
             right = visible and float(bx.iou(np.array(box), truth)) > RIGHT
-            rows.append((*view.evidence, score, right, visible, tracks[i].lost))
-    columns = np.array(rows).T
-    return Judged(*columns[:3], *columns[3:].astype(bool))
-
-
-def recovery_figures(seen: Judged) -> dict[str, float]:
-    """How well a tracker with `Recovery` tells that its target is gone: shares of frames.
-
-    ``announced``: of those whose target is absent; ``false_alarms``: of those with a right box.
-    """
-    return {
-        "announced": float(seen.lost[~seen.visible].mean()) if (~seen.visible).any() else 0.0,
-        "false_alarms": float(seen.lost[seen.right].mean()) if seen.right.any() else 0.0,
-    }
+            rows.append((*view.evidence, score, right))
+    agreement, heat, score, right = np.array(rows).T
+    return Judged(agreement, heat, score, right.astype(bool))

@@ -97,25 +97,19 @@ def training_data(
         difficulty = replace(LEVELS[level], size=(low, largest))
         return Synthetic("train", difficulty=difficulty, cutouts=cutouts, photos=photos)
 
-    pictured = [folder / "img" for folder in cutouts if (folder / "img").is_dir()]
-    real = Sizeable(Folder(videos), least=LEAST_REAL_TARGET)
-    parts: dict[str, tuple[Dataset, float]] = {
-        "medium": (synthetic("medium", 0.35), 0.65),
-        "hard": (synthetic("hard", 0.35), 0.22),
-        "real": (real, 0.13),
+    parts = {
+        "medium": synthetic("medium", 0.35),
+        "hard": synthetic("hard", 0.35),
+        "real": Sizeable(Folder(videos), least=LEAST_REAL_TARGET),
     }
+    weights = {"medium": 0.65, "hard": 0.22, "real": 0.13}
     if not objects_only:
-        parts = {
-            "medium": (parts["medium"][0], 0.32),
-            "hard": (parts["hard"][0], 0.16),
-            "large": (synthetic("medium", 0.7), 0.10),
-            "regions": (Regions([photos, *pictured]), 0.32),
-            "real": (real, 0.10),
-        }
-    return Mixture(
-        {name: dataset for name, (dataset, _) in parts.items()},
-        weights=[weight for _, weight in parts.values()],
-    )
+        pictured = [folder / "img" for folder in cutouts if (folder / "img").is_dir()]
+        parts["large"] = synthetic("medium", 0.7)
+        parts["regions"] = Regions([photos, *pictured])
+        weights = {"medium": 0.32, "hard": 0.16, "large": 0.10, "regions": 0.32, "real": 0.10}
+    # What is drawn depends on the order of the parts: that of the weights.
+    return Mixture({name: parts[name] for name in weights}, weights=list(weights.values()))
 
 
 def run_warmup(options: argparse.Namespace) -> Path:
@@ -176,8 +170,7 @@ def run_ship(options: argparse.Namespace) -> Path:
     """A checkpoint as it is shipped: its confidence measured, in half precision."""
     header = read_header(options.checkpoint)
     network = RELONetwork.from_checkpoint(options.checkpoint)
-    found = calibrate(network, calibration_videos(options.cutouts, options.photos))
-    print(f"{found}")
+    print(calibrate(network, calibration_videos(options.cutouts, options.photos)))
     return network.save_checkpoint(
         options.out, stage=header["stage"], metrics=header["metrics"], dtype=torch.float16
     )

@@ -119,8 +119,8 @@ def warmup(
         ConfigError: ``out`` holds a run and ``resume`` is False, or frozen names nothing.
         CheckpointError: nothing to resume from, or a run of another configuration.
     """
-    with distributed.process_group(torch.device(device)) as device:
-        return Warmup(config, network, dataset, Path(out), resume, device).run()
+    device = distributed.join_processes(torch.device(device))
+    return Warmup(config, network, dataset, Path(out), resume, device).run()
 
 
 class Warmup:
