@@ -24,13 +24,13 @@ class SearchWindow:
     """A square region of the frame and the size of the crop made of it.
 
     Attributes:
-        center: (x, y) of the window's centre in image pixels.
+        anchor: the box that it is centred on, xywh in image pixels.
         side: [px] side of the window in the image.
         size: [px] side S of the crop.
         official: reproduce the official geometry instead of the exact one.
     """
 
-    center: tuple[float, float]
+    anchor: tuple[float, float, float, float]
     side: float
     size: int
     official: bool = False
@@ -55,13 +55,18 @@ class SearchWindow:
         side = math.sqrt(area) * factor if area > 0 else 0.0
         if official and math.isfinite(side):
             side = float(math.ceil(side))
-        center = (x + 0.5 * w, y + 0.5 * h)
-        if not (math.isfinite(center[0]) and math.isfinite(center[1]) and 1 <= side < math.inf):
+        if not (math.isfinite(x) and math.isfinite(y) and 1 <= side < math.inf):
             raise ConfigError(
                 f"No search window around box {[x, y, w, h]} at factor {factor}: its side would be "
                 f"{side} px; expected a finite xywh box whose window is at least a pixel wide."
             )
-        return cls(center, side, size, official)
+        return cls((x, y, w, h), side, size, official)
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """(x, y) of the window's centre in image pixels."""
+        x, y, w, h = self.anchor
+        return x + 0.5 * w, y + 0.5 * h
 
     @property
     def scale(self) -> float:
@@ -79,22 +84,31 @@ class SearchWindow:
 
     def to_crop(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes ``(..., 4)`` from xywh image pixels to cxcywh01 of the crop."""
-        boxes = xywh_to_cxcywh(boxes)
-        center = np.asarray(self.center)
         if self.official:
-            span = self.size - 1
-            position = 0.5 + (boxes[..., :2] - center) * self.scale / span
-            extent = boxes[..., 2:] * self.scale / span
-        else:
-            position = 0.5 + (boxes[..., :2] - center) / self.side
-            extent = boxes[..., 2:] / self.side
-        return np.concatenate([position, extent], axis=-1)
+            return self._to_crop_official(np.asarray(boxes, dtype=np.float32))
+        boxes = xywh_to_cxcywh(boxes)
+        position = 0.5 + (boxes[..., :2] - np.asarray(self.center)) / self.side
+        return np.concatenate([position, boxes[..., 2:] / self.side], axis=-1)
 
     def to_image(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes ``(..., 4)`` from cxcywh01 of the crop to xywh image pixels."""
         boxes = np.asarray(boxes, dtype=np.float64)
+        if self.official:  # the same up to the order of rounding
+            boxes = boxes * self.size / self.scale
+            position = boxes[..., :2] + (np.asarray(self.center) - 0.5 * self.size / self.scale)
+            return cxcywh_to_xywh(np.concatenate([position, boxes[..., 2:]], axis=-1))
         position = np.asarray(self.center) + (boxes[..., :2] - 0.5) * self.side
         return cxcywh_to_xywh(np.concatenate([position, boxes[..., 2:] * self.side], axis=-1))
+
+    def _to_crop_official(self, boxes: np.ndarray) -> np.ndarray:
+        """In float32 and in the official order, so that corners come out with the same bits."""
+        anchor, scale = np.asarray(self.anchor, np.float32), np.float32(self.scale)
+        span = np.float32(self.size - 1)
+        center = boxes[..., :2] + boxes[..., 2:] / 2
+        position = span / 2 + (center - (anchor[:2] + anchor[2:] / 2)) * scale
+        extent = boxes[..., 2:] * scale
+        corners = np.concatenate([position - extent / 2, extent], axis=-1) / span
+        return xywh_to_cxcywh(corners)
 
     def _extract_exact(self, frame: np.ndarray, mirror: bool) -> np.ndarray:
         # cv2 puts a pixel's centre on an integer, we put it half a pixel further: crop pixel i
