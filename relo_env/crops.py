@@ -10,7 +10,7 @@ boxes are divided by ``S - 1`` on the way in but multiplied by ``S`` on the way 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -72,6 +72,11 @@ class SearchWindow:
     def scale(self) -> float:
         """Crop pixels to an image pixel."""
         return self.size / self.side
+
+    def reduced(self, factor: int) -> SearchWindow:
+        """The same window of a frame whose sides are ``factor`` times shorter."""
+        x, y, w, h = (value / factor for value in self.anchor)
+        return replace(self, anchor=(x, y, w, h), side=self.side / factor)
 
     def extract(self, frame: np.ndarray, mirror: bool = False) -> np.ndarray:
         """Crop of a uint8 frame ``(H, W, 3)`` as uint8 ``(S, S, 3)``; black outside the frame.

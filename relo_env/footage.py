@@ -203,12 +203,8 @@ class Footage:
 
     def _cut(self, frame: Frame, window: SearchWindow, out: np.ndarray) -> None:
         if frame.reduction > 1:
-            x, y = window.center
-            center = (x / frame.reduction, y / frame.reduction)
             # Not official even if the frame is: whole pixels of a reduced frame mean nothing.
-            window = replace(
-                window, center=center, side=window.side / frame.reduction, official=False
-            )
+            window = replace(window.reduced(frame.reduction), official=False)
         augmentation = self.clip.augmentation
         crop = augmentation.colour(window.extract(frame.image, augmentation.mirror))
         cv2.split(crop, list(out))
