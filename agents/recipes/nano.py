@@ -5,15 +5,21 @@ videos in LaSOT's layout; `agents.recipes.dinov2_from_onnx` makes the backbone's
 
     DATA="--cutouts objects people --photos photos --videos sequences"
     RUN="python -m agents.recipes.nano"
+    JOINT="$RUN joint $DATA"
+    LONGER="$JOINT --keep-policy --steps 2600"
     $RUN warmup $DATA --out runs/warmup --backbone vits14.safetensors
-    $RUN joint $DATA --out runs/joint --network runs/warmup/warmup.safetensors
-    $RUN joint $DATA --out runs/longer --network runs/joint/warmup.safetensors \\
-        --keep-policy --steps 2600 --seed 20
-    $RUN policy $DATA --out runs/policy --network runs/longer/warmup.safetensors
+    $JOINT --out runs/joint-0 --network runs/warmup/warmup.safetensors --seed 10
+    $JOINT --out runs/joint-1 --network runs/warmup/warmup.safetensors --seed 11
+    $RUN average runs/joint-?/warmup.safetensors runs/joint.safetensors
+    $LONGER --out runs/longer-0 --network runs/joint-0/warmup.safetensors --seed 20
+    $LONGER --out runs/longer-1 --network runs/joint-1/warmup.safetensors --seed 21
+    $LONGER --out runs/longer-2 --network runs/joint.safetensors --seed 22
+    $RUN average runs/longer-?/warmup.safetensors runs/longer.safetensors
+    $RUN policy $DATA --out runs/policy --network runs/longer.safetensors
     $RUN ship runs/policy/network.safetensors nano.safetensors \\
         --cutouts objects people --photos photos
 
-Any of them can be interrupted; the same command and ``--resume`` goes on with it. Figures and what
+A training can be interrupted; the same command and ``--resume`` goes on with it. Figures and what
 else was tried are in docs/training-log.md.
 """
 
@@ -155,6 +161,19 @@ def start_from_prior(network: RELONetwork) -> None:
             parameter.mul_(SHARPNESS)
 
 
+def run_average(options: argparse.Namespace) -> Path:
+    """The mean of networks that come from one start: one that errs less than any of them.
+
+    Wortsman et al. 2022, "Model soups".
+    """
+    header = read_header(options.checkpoints[0])
+    networks = [RELONetwork.from_checkpoint(path) for path in options.checkpoints]
+    weights = [network.state_dict() for network in networks]
+    for name, value in weights[0].items():
+        value.copy_(torch.stack([each[name] for each in weights]).float().mean(0))
+    return networks[0].save_checkpoint(options.out, stage=header["stage"])
+
+
 def run_policy(options: argparse.Namespace) -> Path:
     """Stage 2 from a checkpoint whose policy knows the open loop."""
     return train_policy(
@@ -210,6 +229,10 @@ def main() -> None:
             stage.add_argument(
                 "--keep-policy", action="store_true", help="the checkpoint is one of joint already"
             )
+    average = stages.add_parser("average")
+    average.set_defaults(run=run_average)
+    average.add_argument("checkpoints", type=Path, nargs="+")
+    average.add_argument("out", type=Path)
     ship = stages.add_parser("ship")
     ship.set_defaults(run=run_ship)
     ship.add_argument("--cutouts", type=Path, nargs="+", required=True, help="see Synthetic")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections import Counter
 
 import cv2
 import numpy as np
+import torch
 
-from agents.recipes.nano import training_data
+from agents.network import RELONetwork
+from agents.network.checkpoints import read_header
+from agents.recipes.nano import run_average, training_data
 from tests.relo_env.datasets.layouts import write, write_images
 
 
@@ -27,3 +31,17 @@ def test_training_data_are_drawn_in_proportion(tmp_path):
     shares = [drawn[part] / 300 for part in ("medium", "hard", "real")]
     # Four standard deviations are 0.11 at most.
     np.testing.assert_allclose(shares, [0.65, 0.22, 0.13], atol=0.11)
+
+
+def test_the_average_of_networks(tmp_path):
+    networks = [RELONetwork.from_preset("nano") for _ in range(3)]
+    paths = [
+        network.save_checkpoint(tmp_path / f"{i}.safetensors", stage="warmup")
+        for i, network in enumerate(networks)
+    ]
+    out = run_average(Namespace(checkpoints=paths, out=tmp_path / "average.safetensors"))
+    assert read_header(out)["stage"] == "warmup"
+    average = RELONetwork.from_checkpoint(out)
+    for name, value in average.named_parameters():
+        ones = [network.get_parameter(name) for network in networks]
+        torch.testing.assert_close(value, torch.stack(ones).mean(0))
