@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Literal
 
 import numpy as np
@@ -141,10 +142,20 @@ class RewardConfig:
 
     def __post_init__(self) -> None:
         _require(
-            callable(self.reward) or self.reward == "iou+auc",
+            _takes_three(self.reward) if callable(self.reward) else self.reward == "iou+auc",
             f"reward is {self.reward!r}; expected one of ['iou+auc'], or a callable "
             "(ious, visible, last) -> float.",
         )
+
+
+def _takes_three(function: Callable[..., object]) -> bool:
+    try:
+        signature(function).bind(None, None, None)
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # a builtin that does not say what it takes
+    return True
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def run_verify(options: argparse.Namespace) -> int:
     """Print the report on a data set; 1 if it has a fault."""
     if not find_dataset(options.name).needs_root:
         raise ConfigError(f"Data set {options.name!r} is made on the fly; nothing to verify.")
-    with tqdm(desc=options.name, unit="sequence") as bar:
+    # No bar above an error that comes at once.
+    with tqdm(desc=options.name, unit="sequence", delay=0.5) as bar:
 
         def advance(done: int, total: int) -> None:
             bar.total = total

@@ -40,6 +40,11 @@ def test_a_reward_of_ones_own_is_taken_as_it_is():
     assert make_reward(RewardConfig(reward=own)) is own
 
 
+def test_a_reward_that_takes_something_else_is_refused():
+    with pytest.raises(ConfigError, match=r"or a callable \(ious, visible, last\) -> float"):
+        RewardConfig(reward=lambda iou: iou)
+
+
 def test_an_unknown_reward_is_named():
     with pytest.raises(ConfigError, match="reward is 'auc'; expected one of"):
         RewardConfig(reward="auc")
