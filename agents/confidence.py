@@ -1,16 +1,17 @@
 """How sure a tracker may be of its box, and what it does when it is not.
 
 What a policy says of its own choice is no probability: it is trained to choose, chooses in a frame
-without target too, and is sure of it. The prior's heat map, which was never rewarded for being
-sure, tells more, by two numbers together: *agreement*, the overlap with the chosen box that a box
-drawn by heat has, and *heat*, its value at the chosen position, which is low where nothing looks
-like the target. A logistic regression on both, fitted to tracks over held-back video with absences,
-makes them the probability that the box is right.
+without target too, and is sure of it. Three things together tell more. From the prior's heat map,
+which was never rewarded for being sure: *agreement*, the overlap with the chosen box that a box
+drawn by heat has, and *heat*, its value at the chosen position. And the *features* there, which
+differ where the template finds nothing like itself. A logistic regression on them, fitted to tracks
+over held-back video with absences, makes them the probability that the box is right.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,52 +23,77 @@ RIGHT = 0.5
 _RIDGE = 1e-3
 """Weight decay of the regression, for data that it could separate without error."""
 
+_FEATURES_RIDGE = 0.3
+"""The same for the features, of which there are hundreds for a few dozen videos."""
+
+
+class Evidence(NamedTuple):
+    """What speaks for a box, or for each of N boxes: then all have a first axis of N.
+
+    Attributes:
+        agreement: in [0, 1], see `agreement`.
+        heat: in (0, 1), the prior at the chosen position.
+        features: ``(C,)``, the network's at the chosen position.
+    """
+
+    agreement: np.ndarray | float
+    heat: np.ndarray | float
+    features: np.ndarray
+
 
 @dataclass(frozen=True)
 class Confidence:
-    """Probability that a box is right: ``sigmoid(bias + agreement * logit(A) + heat * logit(H))``.
+    """Probability that a box is right.
+
+    ``sigmoid(bias + agreement * logit(A) + heat * logit(H) + features @ F)`` for evidence A, H, F.
 
     Attributes:
         bias: log-odds at even agreement and heat.
         agreement: weight of the agreement's log-odds.
         heat: weight of the heat's log-odds.
+        features: ``(C,)``, weights of the features; none: they do not count.
     """
 
     bias: float
     agreement: float
     heat: float
+    features: tuple[float, ...] = ()
 
-    def __call__(self, agreement: np.ndarray | float, heat: np.ndarray | float) -> np.ndarray:
-        """Probabilities for agreements and heats in [0, 1], of any shape."""
-        weights = np.array([self.bias, self.agreement, self.heat])
-        return _sigmoid(_inputs(agreement, heat) @ weights)
+    def __call__(self, evidence: Evidence) -> np.ndarray:
+        """Probabilities ``()`` or ``(N,)``."""
+        weights = np.array([self.bias, self.agreement, self.heat, *self.features])
+        return _sigmoid(_inputs(evidence)[..., : len(weights)] @ weights)
 
     @classmethod
-    def fit(cls, agreement: np.ndarray, heat: np.ndarray, right: np.ndarray) -> Confidence:
-        """The most likely one for N boxes, by Newton's method.
+    def fit(cls, evidence: Evidence, right: np.ndarray) -> Confidence:
+        """The most likely one for N boxes with weight decay, by Newton's method.
 
         Args:
-            agreement: float ``(N,)``.
-            heat: float ``(N,)``.
+            evidence: of N boxes.
             right: bool ``(N,)``, whether each box was right.
         """
-        inputs = _inputs(agreement, heat)
+        inputs = _inputs(evidence)
+        scale = np.where(inputs.std(0) > 0, inputs.std(0), 1.0)
+        inputs = inputs / scale
+        decay = np.full(inputs.shape[1], _FEATURES_RIDGE)
+        decay[:3] = _RIDGE
 
         def loss(weights: np.ndarray) -> float:
             odds = np.where(right, -1, 1) * (inputs @ weights)
-            return float(np.logaddexp(0, odds).mean() + _RIDGE / 2 * weights @ weights)
+            return float(np.logaddexp(0, odds).mean() + decay / 2 @ weights**2)
 
         weights = np.zeros(inputs.shape[1])
         for _ in range(50):
             p = _sigmoid(inputs @ weights)
-            slope = inputs.T @ (p - right) / len(p) + _RIDGE * weights
-            curvature = (inputs.T * (p * (1 - p))) @ inputs / len(p) + _RIDGE * np.eye(len(weights))
+            slope = inputs.T @ (p - right) / len(p) + decay * weights
+            curvature = (inputs.T * (p * (1 - p))) @ inputs / len(p) + np.diag(decay)
             step = np.linalg.solve(curvature, slope)
             # A whole step may overshoot where most boxes are beyond doubt.
             while loss(weights - step) > loss(weights) and np.abs(step).max() > 1e-9:
                 step = step / 2
             weights = weights - step
-        return cls(*weights.tolist())
+        bias, agreed, heat, *features = (weights / scale).tolist()
+        return cls(bias, agreed, heat, tuple(features))
 
 
 def agreement(scores: np.ndarray, candidates: np.ndarray, position: int) -> float:
@@ -122,13 +148,16 @@ class Recovery:
     reach: float = 2.0
 
 
-def _inputs(agreement: np.ndarray | float, heat: np.ndarray | float) -> np.ndarray:
-    def log_odds(share: np.ndarray) -> np.ndarray:
+def _inputs(evidence: Evidence) -> np.ndarray:
+    """``(..., 3 + C)``: one, the log-odds of agreement and heat, the features."""
+
+    def log_odds(share: np.ndarray | float) -> np.ndarray:
         share = np.clip(share, 1e-4, 1 - 1e-4)
         return np.log(share / (1 - share))
 
-    agreement, heat = np.asarray(agreement), np.asarray(heat)
-    return np.stack([np.ones_like(heat), log_odds(agreement), log_odds(heat)], axis=-1)
+    agreed, heat = log_odds(evidence.agreement), log_odds(evidence.heat)
+    numbers = np.stack([np.ones_like(heat), agreed, heat], axis=-1)
+    return np.concatenate([numbers, evidence.features], axis=-1)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.confidence import Recovery, agreement
+from agents.confidence import Evidence, Recovery, agreement
 from agents.network import HeadOutputs, RELONetwork, TemplateCache, TokenState, normalize_crops
 from agents.network.presets import official_settings
 from relo_env import boxes as bx
@@ -30,14 +30,14 @@ class View:
         scores: ``(H, W)`` score of every position, before the window function.
         candidates: ``(H * W, 4)`` box of every position, cxcywh01 of the window.
         position: the position chosen.
-        evidence: agreement and heat that the score was made of, where the network has a confidence.
+        evidence: what the score was made of, where the network has a confidence.
     """
 
     window: SearchWindow
     scores: np.ndarray
     candidates: np.ndarray
     position: int
-    evidence: tuple[float, float] | None = None
+    evidence: Evidence | None = None
 
 
 @dataclass
@@ -253,8 +253,12 @@ class RELOTracker:
             else:
                 assert outputs.prior is not None
                 heat = outputs.prior[i].cpu().numpy()
-                evidence = agreement(heat, candidates[i], position), float(heat[position])
-                score = float(self.confidence(*evidence))
+                evidence = Evidence(
+                    agreement(heat, candidates[i], position),
+                    float(heat[position]),
+                    features[i].flatten(1)[:, position].float().cpu().numpy(),
+                )
+                score = float(self.confidence(evidence))
             self._follow(track, box, None if tokens is None else tokens.row(i), score)
             track.frames += 1
             track.view = View(

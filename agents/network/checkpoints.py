@@ -109,7 +109,8 @@ def load_checkpoint(network: RELONetwork, path: str | PathLike[str]) -> dict[str
             f"It was written by relo {header['versions'].get('relo')}."
         ) from error
     if "confidence" in header:
-        network.confidence = Confidence(**header["confidence"])
+        found = header["confidence"]
+        network.confidence = Confidence(**{**found, "features": tuple(found.get("features", ()))})
     return header
 
 

@@ -18,6 +18,7 @@ videos in LaSOT's layout; `agents.recipes.dinov2_from_onnx` makes the backbone's
     $RUN policy $DATA --out runs/policy --network runs/longer.safetensors
     $RUN ship runs/policy/network.safetensors nano.safetensors \\
         --cutouts objects people --photos photos
+    $RUN confidence nano.safetensors --cutouts objects people --photos photos
 
 A training can be interrupted; the same command and ``--resume`` goes on with it. Figures and what
 else was tried are in docs/training-log.md.
@@ -34,10 +35,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from agents.confidence import Recovery, calibration_error, reliability
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.network.vit import ViTEncoder
-from agents.recipes.calibration import calibrate
+from agents.recipes.calibration import absences, calibrate, judge
 from agents.recipes.regions import Regions
 from agents.training import PolicyConfig, train_policy
 from agents.warmup import WarmupConfig, warmup
@@ -189,20 +191,36 @@ def run_ship(options: argparse.Namespace) -> Path:
     """A checkpoint as it is shipped: its confidence measured, in half precision."""
     header = read_header(options.checkpoint)
     network = RELONetwork.from_checkpoint(options.checkpoint)
-    print(calibrate(network, calibration_videos(options.cutouts, options.photos)))
+    calibrate(network, held_back_videos("val", options.cutouts, options.photos))
     return network.save_checkpoint(
         options.out, stage=header["stage"], metrics=header["metrics"], dtype=torch.float16
     )
 
 
-def calibration_videos(cutouts: Sequence[Path], photos: Path) -> list[Video]:
-    """Six held-back videos of either level, with targets of 10 px and more."""
+def run_confidence(options: argparse.Namespace) -> str:
+    """Figures of the confidence and of recovery, on videos that it was not fitted to."""
+    videos = held_back_videos("test", options.cutouts, options.photos)
+    network = RELONetwork.from_pretrained(options.checkpoint)
+    lines = []
+    for recovery in (Recovery(), None):
+        seen = judge(network, videos, recovery=recovery)
+        error = calibration_error(seen.score, seen.right)
+        lines.append(f"{recovery}: calibration error {error:.3f}, {absences(seen)}")
+        bins = zip(*reliability(seen.score, seen.right), strict=True)
+        lines += [
+            f"  score {score:.2f}: {right:.2f} of {count} right" for score, right, count in bins
+        ]
+    return "\n".join(lines)
+
+
+def held_back_videos(split: str, cutouts: Sequence[Path], photos: Path | None) -> list[Video]:
+    """Thirty videos of each level, with targets of 10 px and more."""
     chosen: list[Video] = []
-    for level, first in (("medium", 0), ("hard", 100)):
-        held_back = Synthetic("val", difficulty=level, length=100, cutouts=cutouts, photos=photos)
-        videos = (held_back[index] for index in range(first, first + 100))
+    for first, level in enumerate(LEVELS):
+        held_back = Synthetic(split, difficulty=level, length=100, cutouts=cutouts, photos=photos)
+        videos = (held_back[100 * first + index] for index in range(100))
         sizeable = (v for v in videos if v.visible[0] and v.boxes[0, 2:].prod() > 100)
-        chosen += islice(sizeable, 6)
+        chosen += islice(sizeable, 30)
     return chosen
 
 
@@ -233,14 +251,16 @@ def main() -> None:
     average.set_defaults(run=run_average)
     average.add_argument("checkpoints", type=Path, nargs="+")
     average.add_argument("out", type=Path)
-    ship = stages.add_parser("ship")
-    ship.set_defaults(run=run_ship)
-    ship.add_argument("--cutouts", type=Path, nargs="+", required=True, help="see Synthetic")
-    ship.add_argument("--photos", type=Path, required=True, help="folder of photographs")
-    ship.add_argument("checkpoint", type=Path)
-    ship.add_argument("out", type=Path)
+    for name in ("ship", "confidence"):
+        stage = stages.add_parser(name)
+        stage.set_defaults(run=run_ship if name == "ship" else run_confidence)
+        stage.add_argument("--cutouts", type=Path, nargs="*", default=(), help="see Synthetic")
+        stage.add_argument("--photos", type=Path, help="folder of photographs")
+        stage.add_argument("checkpoint", type=Path)
+        if name == "ship":
+            stage.add_argument("out", type=Path)
     options = parser.parse_args()
-    print(f"wrote {options.run(options)}")
+    print(options.run(options))
 
 
 if __name__ == "__main__":
