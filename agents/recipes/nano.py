@@ -213,7 +213,9 @@ def run_confidence(options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def held_back_videos(split: str, cutouts: Sequence[Path], photos: Path | None) -> list[Video]:
+def held_back_videos(
+    split: str, cutouts: Sequence[Path] = (), photos: Path | None = None
+) -> list[Video]:
     """Thirty videos of each level, with targets of 10 px and more."""
     chosen: list[Video] = []
     for first, level in enumerate(LEVELS):

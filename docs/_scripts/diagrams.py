@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from play import Play, Step
 
+from agents.confidence import calibration_error, reliability
+from agents.recipes.calibration import Judged
 from relo_env import clip_auc
 
 Colour = tuple[float, float, float]
@@ -138,6 +140,30 @@ def success(figure: Figure, clip: Play, thresholds: np.ndarray, colours: tuple) 
         right.plot(t, values, marker=marker, linewidth=1, markersize=4, label=label)
     right.set(xlabel="frame t", title=r"what reaches step t ($\lambda$ = 1)", ylim=(0, 9))
     right.legend(fontsize=7, loc="upper right")
+
+
+def confidence(figure: Figure, seen: Judged, colours: tuple[Colour, Colour, Colour]) -> None:
+    """What a score is worth, and which scores boxes get."""
+    left, right = figure.subplots(1, 2)
+    mean, share, count = reliability(seen.score, seen.right)
+    left.plot([0, 1], [0, 1], ":", color=colours[2])
+    left.plot(mean, share, "o-", color=colours[0])
+    error = calibration_error(seen.score, seen.right)
+    title = f"{count.sum()} boxes, expected calibration error {error:.3f}"
+    left.set(xlabel="score", ylabel="share of right boxes", title=title, xlim=(0, 1), ylim=(0, 1))
+    for frames, label, colour in zip(
+        (seen.right, seen.visible & ~seen.right, ~seen.visible),
+        ("right", "wrong", "target absent"),
+        colours,
+        strict=True,
+    ):
+        bins = np.linspace(0, 1, 21)
+        weights = np.full(frames.sum(), 1 / max(frames.sum(), 1))
+        right.hist(
+            seen.score[frames], bins, weights=weights, histtype="step", color=colour, label=label
+        )
+    right.set(xlabel="score", ylabel="share of such boxes", xlim=(0, 1))
+    right.legend(loc="upper left")
 
 
 def token_arrows(ax: Axes, mode: str, arrow: Colour, ink: str) -> None:

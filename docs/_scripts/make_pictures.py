@@ -26,7 +26,10 @@ from PIL import Image
 from play import Play, greedy, play, shifted
 
 from agents.cli import main as relo
+from agents.confidence import Recovery
 from agents.network import RELONetwork
+from agents.recipes.calibration import absences, judge
+from agents.recipes.nano import held_back_videos
 from relo_env.rendering import CHOSEN_COLOUR, TRUE_COLOUR, WINDOW_COLOUR
 from relo_env.rewards import THRESHOLDS
 
@@ -40,7 +43,7 @@ GROUND = {"light": "#ffffff", "dark": "#131416"}
 
 def main(words: list[str] | None = None) -> None:
     """Make the pictures that are asked for."""
-    pictures = {f.__name__: f for f in (tracking, mdp, loops, auc, tokens, grid)}
+    pictures = {f.__name__: f for f in (tracking, mdp, loops, auc, tokens, grid, confidence)}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", default="nano", help="preset that ships, or a checkpoint")
     parser.add_argument("--only", nargs="+", choices=pictures, default=pictures)
@@ -147,6 +150,16 @@ def grid(network: str, out: Path) -> None:
     for figure, theme in themed(7, 3):
         diagrams.best_position(figure.subplots(), best, (CHOSEN, WINDOW))
         save(figure, out / f"grid-{theme}.png")
+
+
+def confidence(network: str, out: Path) -> None:
+    """What the tracker's score is worth, on synthetic videos that nothing was fitted to."""
+    net = RELONetwork.from_pretrained(network)
+    seen = judge(net, held_back_videos("test"), recovery=Recovery())
+    print(absences(seen))
+    for figure, theme in themed(10, 3.4):
+        diagrams.confidence(figure, seen, (WINDOW, CHOSEN, INK[theme]))
+        save(figure, out / f"confidence-{theme}.png")
 
 
 def _best(**options: object) -> np.ndarray:
