@@ -142,7 +142,7 @@ class Recovery:
         reach: largest such factor.
     """
 
-    lost_below: float = 0.5
+    lost_below: float = 0.2
     patience: int = 3
     growth: float = 1.1
     reach: float = 2.0
