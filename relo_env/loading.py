@@ -11,7 +11,7 @@ import numpy as np
 
 from relo_env.datasets.base import Sequence
 
-DEFAULT_CACHE_BYTES = 1 << 30
+DEFAULT_CACHE_BYTES = 2 << 30
 
 
 FrameKey = tuple[str, int, int]

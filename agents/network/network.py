@@ -198,7 +198,7 @@ class RELONetwork(nn.Module):
             device: where it shall run.
             dtype: of its weights; None keeps them.
             compiled: run encoder and heads through ``torch.compile``, which takes a minute at the
-                first frames and needs a C++ compiler on a CPU.
+                first frames and needs a C++ compiler on a CPU; there it pays in bfloat16 only.
         """
         network = fold(self).to(device=device, dtype=dtype)
         # As the features lie in memory.
