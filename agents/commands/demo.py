@@ -24,7 +24,7 @@ from tqdm import tqdm
 from agents.commands import arguments
 from agents.commands.track import picture
 from agents.network import HeadOutputs, RELONetwork
-from agents.network.checkpoints import find_checkpoint, read_header
+from agents.network.checkpoints import find_checkpoint
 from agents.tracker import RELOTracker
 from agents.training import CONFIG, PolicyConfig, train_policy
 from agents.video import VideoWriter
@@ -88,8 +88,7 @@ def run(options: argparse.Namespace) -> int:
     config = arguments.config_from(options, DemoConfig)
     out: Path = options.out
     weights = find_checkpoint("nano")
-    stage = read_header(weights)["stage"]
-    say("1/4", f"Weights: nano after stage 1 ({weights.name}, stage {stage!r}).")
+    say("1/4", f"Weights: the encoder and the box regression of nano ({weights.name}).")
     say(
         "",
         "It reads a box off any position of a search crop; its policy is drawn anew and is blind.",
