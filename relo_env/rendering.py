@@ -58,11 +58,12 @@ def draw_score_map(picture: np.ndarray, scores: np.ndarray, side: int = 96) -> N
 
 def draw_caption(picture: np.ndarray, text: str) -> None:
     """Write a line in the bottom left corner, in place."""
-    at = (6, picture.shape[0] - 8)
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(
-            picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA
-        )
+    x, y = 6, picture.shape[0] - 8
+    # An outline of thicker letters would be wider than the letters, in some versions of OpenCV.
+    for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)):
+        colour = (0, 0, 0) if (dx, dy) != (0, 0) else (255, 255, 255)
+        at = (x + dx, y + dy)
+        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
 
 
 def draw(

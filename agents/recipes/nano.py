@@ -214,7 +214,7 @@ def run_confidence(options: argparse.Namespace) -> str:
 
 
 def held_back_videos(
-    split: str, cutouts: Sequence[Path] = (), photos: Path | None = None
+    split: str, cutouts: Sequence[Path] | None = None, photos: Path | None = None
 ) -> list[Video]:
     """Thirty videos of each level, with targets of 10 px and more."""
     chosen: list[Video] = []
@@ -256,7 +256,7 @@ def main() -> None:
     for name in ("ship", "confidence"):
         stage = stages.add_parser(name)
         stage.set_defaults(run=run_ship if name == "ship" else run_confidence)
-        stage.add_argument("--cutouts", type=Path, nargs="*", default=(), help="see Synthetic")
+        stage.add_argument("--cutouts", type=Path, nargs="+", help="see Synthetic")
         stage.add_argument("--photos", type=Path, help="folder of photographs")
         stage.add_argument("checkpoint", type=Path)
         if name == "ship":
