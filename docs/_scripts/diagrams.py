@@ -163,7 +163,7 @@ def confidence(figure: Figure, seen: Judged, colours: tuple[Colour, Colour, Colo
             seen.score[frames], bins, weights=weights, histtype="step", color=colour, label=label
         )
     right.set(xlabel="score", ylabel="share of such boxes", xlim=(0, 1))
-    right.legend(loc="upper left")
+    right.legend(loc="upper center")
 
 
 def token_arrows(ax: Axes, mode: str, arrow: Colour, ink: str) -> None:
