@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from agents.confidence import RIGHT, Confidence, Evidence
+from agents.confidence import RIGHT, Confidence, Evidence, Recovery
 from agents.network import RELONetwork
 from agents.tracker import RELOTracker
 from relo_env import boxes as bx
@@ -60,21 +60,32 @@ class Absences(NamedTuple):
 LEAST, SOON = 5, 20
 
 
-def calibrate(network: RELONetwork, videos: Iterable[Video], **options: object) -> Confidence:
+EAGER = Recovery(lost_below=0.5)
+"""Calls targets lost that are not, and so sees many of them in wide windows."""
+
+
+def calibrate(network: RELONetwork, videos: Sequence[Video], **options: object) -> Confidence:
     """Fit ``network.confidence`` to tracks over videos, and return it.
+
+    Each video is tracked twice. A tracker that is never lost sees targets at one scale; in the
+    wider window of a search they are smaller, and have to be recognised there too.
 
     Args:
         network: its confidence is replaced.
         videos: held back from training, some of them with frames without target.
-        options: of the `RELOTracker`.
+        options: of the `RELOTracker`, all but ``recovery``.
     """
     network.confidence = Confidence(0.0, 1.0, 1.0)  # for the evidence that a tracker shows with it
-    seen = judge(network, videos, **options)
-    network.confidence = Confidence.fit(seen.evidence, seen.right)
+    never = judge(network, videos, **options)
+    network.confidence = Confidence.fit(never.evidence, never.right)
+    eager = judge(network, videos, recovery=EAGER, **options)
+    evidence = map(np.concatenate, zip(never.evidence, eager.evidence, strict=True))
+    right = np.concatenate([never.right, eager.right])
+    network.confidence = Confidence.fit(Evidence(*evidence), right)
     return network.confidence
 
 
-def judge(network: RELONetwork, videos: Iterable[Video], **options: object) -> Judged:
+def judge(network: RELONetwork, videos: Sequence[Video], **options: object) -> Judged:
     """Follow the target of each video from its first frame, all of them in step."""
     tracker = RELOTracker(network, **options)  # type: ignore[arg-type]
     videos = [video for video in videos if video.visible[0]]
