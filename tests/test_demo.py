@@ -8,6 +8,9 @@ from agents.network import RELONetwork
 CONFIG = DemoConfig(steps=2_560, sequences=6, length=40)
 """The demo, shortened to what a test may take; figures are those of these settings."""
 
+# Four policy stages and their benchmarks, on a machine that may be busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+
 
 def figures(network, out, seed, trackers=("learned policy", "prior", "random policy")):
     """`success_auc` of each tracker on held-back synthetic videos after the policy stage."""
@@ -27,14 +30,12 @@ def learned(tmp_path_factory):
     ]
 
 
-@pytest.mark.slow
 def test_the_policy_learns_where_to_look(learned):
     for auc in learned:
         assert auc["learned policy"] > auc["random policy"] + 0.30
         assert auc["learned policy"] > auc["prior"] - 0.02
 
 
-@pytest.mark.slow
 def test_without_warm_up_little_is_learnt(learned, tmp_path):
     network = RELONetwork.from_preset("nano")
     blind = figures(network, tmp_path, 0, trackers=("learned policy",))
