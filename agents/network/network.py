@@ -191,23 +191,24 @@ class RELONetwork(nn.Module):
     ) -> RELONetwork:
         """A frozen copy that gives the same numbers faster; it stays on its device.
 
-        Batch norms and biases are folded into the layers before them, and on a CPU the matrices of
-        the encoder are laid out as its kernels read them.
+        Batch norms and biases are folded into the layers before them, and on a CPU in float32 the
+        matrices of the encoder are laid out as its kernels read them.
 
         Args:
             device: where it shall run.
             dtype: of its weights; None keeps them.
-            compiled: run encoder and heads through ``torch.compile``, which takes a minute at the
-                first frames and needs a C++ compiler on a CPU; there it pays in bfloat16 only.
+            compiled: run what is not laid out so through ``torch.compile``, which takes a minute at
+                the first frames and needs a C++ compiler on a CPU.
         """
         network = fold(self).to(device=device, dtype=dtype)
         # As the features lie in memory.
         network.heads.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if compiled:
-            network.encoder.compile(options=COMPILE_OPTIONS)
-            network.heads.compile(options=COMPILE_OPTIONS)
-        elif can_pack(torch.device(device), network.encoder.search_token.dtype):
+        if can_pack(torch.device(device), network.encoder.search_token.dtype):
             pack_linears(network.encoder)
+        elif compiled:
+            network.encoder.compile(options=COMPILE_OPTIONS)
+        if compiled:
+            network.heads.compile(options=COMPILE_OPTIONS)
         return network
 
     def _cast(self, crops: Tensor) -> Tensor:
