@@ -74,9 +74,12 @@ class SearchWindow:
         return self.size / self.side
 
     def reduced(self, factor: int) -> SearchWindow:
-        """The same window of a frame whose sides are ``factor`` times shorter."""
+        """The same window of a frame whose sides are ``factor`` times shorter.
+
+        Never official: whole pixels of a reduced frame mean nothing.
+        """
         x, y, w, h = (value / factor for value in self.anchor)
-        return replace(self, anchor=(x, y, w, h), side=self.side / factor)
+        return replace(self, anchor=(x, y, w, h), side=self.side / factor, official=False)
 
     def extract(self, frame: np.ndarray, mirror: bool = False) -> np.ndarray:
         """Crop of a uint8 frame ``(H, W, 3)`` as uint8 ``(S, S, 3)``; black outside the frame.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -203,8 +202,7 @@ class Footage:
 
     def _cut(self, frame: Frame, window: SearchWindow, out: np.ndarray) -> None:
         if frame.reduction > 1:
-            # Not official even if the frame is: whole pixels of a reduced frame mean nothing.
-            window = replace(window.reduced(frame.reduction), official=False)
+            window = window.reduced(frame.reduction)
         augmentation = self.clip.augmentation
         crop = augmentation.colour(window.extract(frame.image, augmentation.mirror))
         cv2.split(crop, list(out))
