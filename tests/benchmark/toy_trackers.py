@@ -104,7 +104,8 @@ class ForgetsOne(InStep):
 class KilledOnce(InStep):
     """Kills the run at its process's 35th frame to be tracked, unless the marker file exists.
 
-    The run is this process, or the one that started it where this is a worker.
+    The run is this process and, where this is a worker, the one that started it. No video has 35
+    frames, so this process has finished one before it dies and never finishes the one it is at.
     """
 
     def __init__(self, marker):
@@ -124,9 +125,11 @@ class KilledOnce(InStep):
         if self.frames >= 35 and not self.marker.exists():
             self.marker.touch()
             parent = multiprocessing.parent_process()
-            os.kill(os.getpid() if parent is None else parent.pid, signal.SIGKILL)
-            while os.getppid() == parent.pid:  # until it is dead indeed
-                time.sleep(0.01)
+            if parent is not None:
+                os.kill(parent.pid, signal.SIGKILL)
+                while os.getppid() == parent.pid:  # until it is dead indeed
+                    time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class DiesOnBigFrames(Brightest):
