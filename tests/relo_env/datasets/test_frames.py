@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import platform
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -68,6 +71,25 @@ def test_grey_and_transparent_images_have_three_channels(tmp_path):
         path = tmp_path / name
         path.write_bytes(cv2.imencode(".png", np.full(shape, 9, np.uint8))[1].tobytes())
         assert read_image(path).shape == (4, 6, 3)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators do as they like")
+def test_frames_are_decoded_into_memory_that_was_used_before(tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(cv2.imencode(".png", np.zeros((720, 1280, 3), np.uint8))[1].tobytes())
+    script = (
+        "import resource\n"
+        "from relo_env.datasets.frames import read_image\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        f"for _ in range(3): read_image({str(path)!r})\n"
+        "before = faults()\n"
+        f"for _ in range(20): read_image({str(path)!r})\n"
+        "print((faults() - before) / 20)\n"
+    )
+    # In a process of its own, since malloc remembers what it has learnt elsewhere.
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    pages = 720 * 1280 * 3 / 4096
+    assert float(ran.stdout) < 0.1 * pages
 
 
 def test_array_frames_are_copies():
