@@ -206,6 +206,7 @@ class RELOPolicy(ActorCriticPolicy):
 
     def _check_spaces(self) -> None:
         crop = self.network.crop
+        self._check_parts()
         if not isinstance(self.action_space, spaces.Discrete):
             raise ConfigError(
                 f"The action space is {self.action_space}; RELOPolicy chooses a position: make the "
@@ -214,7 +215,8 @@ class RELOPolicy(ActorCriticPolicy):
         if int(self.action_space.n) != crop.num_positions:
             raise ConfigError(
                 f"The environment has {self.action_space.n} positions, the network "
-                f"{crop.num_positions}. Give the environment proposer=NetworkProposer(network)."
+                f"{crop.num_positions}. Give the same network to the environment, "
+                'proposer=NetworkProposer(network), and here, policy_kwargs={"network": network}.'
             )
         if "features" in self.observation_space.spaces:  # type: ignore[attr-defined]
             shape = self.observation_space["features"].shape  # type: ignore[index]
@@ -229,12 +231,16 @@ class RELOPolicy(ActorCriticPolicy):
                     "observation with features. Use NetworkProposer(..., train_encoder=True)."
                 )
 
-    def _freeze(self) -> None:
+    def _check_parts(self) -> None:
         names = [name for name, _ in self.network.named_parameters()]
+        parts = {".".join(name.split(".")[:2]) for name in names}
+        if not self.lr_scales:
+            raise ConfigError(f"lr_scales is empty, so nothing is trained; name some of {parts}.")
         for prefix in self.lr_scales:
             if not any(name.startswith(prefix) for name in names):
-                parts = {".".join(name.split(".")[:2]) for name in names}
                 raise ConfigError(unknown("part of the network", prefix, parts))
+
+    def _freeze(self) -> None:
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(self._prefix(name) is not None)
 

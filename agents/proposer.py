@@ -40,6 +40,7 @@ class NetworkProposer:
             `RELORolloutBuffer` keeps them as one.
 
     Attributes:
+        trainable: the network as it was given, whose heads a policy trains.
         device_spaces: what `RELOVecEnv` adds to the observation.
         features: float16 ``(num_rows, C, H, W)`` of each row's current frame, where they stay.
 
@@ -76,6 +77,7 @@ class NetworkProposer:
             )
         if device is not None:
             network = network.to(device)
+        self.trainable = network
         if dtype is not None:
             network = network.for_inference(_device(network), dtype)
         self.network = network

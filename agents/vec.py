@@ -41,7 +41,7 @@ class RELOVecEnv(VecEnv):
 
     def __init__(self, env: str | VectorEnv, num_envs: int | None = None, **kwargs: Any) -> None:
         self.vector_env = _make(env, num_envs, kwargs)
-        self._batch = getattr(self.vector_env, "batch", None)
+        self._batch = getattr(self.vector_env.unwrapped, "batch", None)
         on_device = getattr(getattr(self._batch, "proposer", None), "device_spaces", {})
         self._on_device: dict[str, torch.Tensor] = dict.fromkeys(on_device, torch.empty(0))
         seen = self.vector_env.single_observation_space
@@ -111,21 +111,22 @@ class RELOVecEnv(VecEnv):
 
     def has_attr(self, attr_name: str) -> bool:
         """Whether the environment has this attribute."""
-        return hasattr(self.vector_env, attr_name)
+        return hasattr(self._owner(attr_name), attr_name)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """The environment's attribute, once for each row asked for."""
-        return [getattr(self.vector_env, attr_name)] * len(list(self._get_indices(indices)))
+        value = getattr(self._owner(attr_name), attr_name)
+        return [value] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Set the environment's attribute, which all rows share."""
-        setattr(self.vector_env, attr_name, value)
+        setattr(self._owner(attr_name), attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **kwargs: Any
     ) -> list[Any]:
         """Call the environment's method once; its result, once for each row asked for."""
-        result = getattr(self.vector_env, method_name)(*method_args, **kwargs)
+        result = getattr(self._owner(method_name), method_name)(*method_args, **kwargs)
         return [result] * len(list(self._get_indices(indices)))
 
     def env_is_wrapped(
@@ -137,7 +138,7 @@ class RELOVecEnv(VecEnv):
     def state_dict(self) -> dict[str, Any]:
         """Everything that ``load_state_dict`` needs to make a resumed run the same run."""
         return {
-            "env": self.vector_env.state_dict(),  # type: ignore[attr-defined]
+            "env": self._owner("state_dict").state_dict(),  # type: ignore[attr-defined]
             "returns": self._returns.tolist(),
             "lengths": self._lengths.tolist(),
         }
@@ -146,7 +147,12 @@ class RELOVecEnv(VecEnv):
         """Go on where ``state_dict`` was taken; returns what the environment's own returns."""
         self._returns = np.array(state["returns"])
         self._lengths = np.array(state["lengths"])
-        return self._observed(self.vector_env.load_state_dict(state["env"]))  # type: ignore[attr-defined]
+        env = self._owner("load_state_dict")
+        return self._observed(env.load_state_dict(state["env"]))  # type: ignore[attr-defined]
+
+    def _owner(self, name: str) -> VectorEnv:
+        """The outermost environment, or below its wrappers the innermost, that has a name."""
+        return self.vector_env if hasattr(self.vector_env, name) else self.vector_env.unwrapped
 
     def _observed(self, observation: dict[str, Any]) -> dict[str, Any]:
         """The environment's observation, with what stays on the device."""

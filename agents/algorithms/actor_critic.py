@@ -11,7 +11,7 @@ from agents.algorithms.losses import policy_gradient_loss
 
 
 class ActorCritic(RELOAlgorithm):
-    """RELO's policy stage (METHOD section 1): ``A_t = IoU_t + lambda * AUC - V_t``, normalised.
+    """RELO's policy stage (arXiv 2605.07379): ``A_t = IoU_t + lambda * AUC - V_t``, normalised.
 
     The gradient of one update is that of `losses.actor_critic_loss` on the rollout. Another
     ``credit`` changes the return that ``V_t`` is taken from and nothing else. See `RELOAlgorithm`

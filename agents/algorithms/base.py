@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -18,12 +18,14 @@ from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.algorithms.buffer import CreditCallback, RELORolloutBuffer, RolloutSamples
+from agents.algorithms.credit import Credit
 from agents.algorithms.schedules import Changing, linear, stages
 from agents.policies import RELOPolicy
+from agents.proposer import NetworkProposer
 from relo_env.config import EnvConfig
 from relo_env.errors import ConfigError
 
-Loss = Callable[[RolloutSamples], tuple[th.Tensor, dict[str, th.Tensor]]]
+Loss = Callable[[RolloutSamples], tuple[th.Tensor, Mapping[str, th.Tensor | float]]]
 """Loss of a micro-batch, a mean over its frames, and named scalars to log."""
 
 
@@ -47,14 +49,15 @@ class RELOAlgorithm(OnPolicyAlgorithm):
             parts of the training. ``n_steps`` follows it. None: the environment's throughout.
         vf_coef: weight of the value loss.
         max_grad_norm: gradients are scaled down to this norm.
-        credit: how a sampled action is credited, see `agents.algorithms.credit`.
+        credit: how a sampled action is credited, a name or a rule of your own, see
+            `agents.algorithms.credit`; the algorithms with a rule of theirs do not take it.
         candidates: keep what every position would have earned (the environment needs
             ``candidate_info=True``).
         micro_batch_size: frames on the device at once; gradients are accumulated. None: all.
         rollout_buffer_kwargs: of `RELORolloutBuffer`, such as ``memory_limit``.
         stats_window_size: episodes in the logged means.
         tensorboard_log: folder of the TensorBoard log.
-        policy_kwargs: of the policy, such as ``network``.
+        policy_kwargs: of the policy, such as ``network``, by default the proposer's.
         verbose: 0 silent, 1 a table for each rollout.
         seed: of the policy's sampling and of the environment.
         device: where policy and losses run.
@@ -82,7 +85,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         clip_length: Changing | None = None,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.1,
-        credit: str = "paper",
+        credit: str | Credit = "paper",
         candidates: bool = False,
         micro_batch_size: int | None = None,
         rollout_buffer_kwargs: dict[str, Any] | None = None,
@@ -122,6 +125,8 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         self.credit = credit
         self.candidates = candidates
         self.micro_batch_size = micro_batch_size
+        for name, value in (("n_steps", n_steps), ("micro_batch_size", micro_batch_size)):
+            self._require(value is None or value >= 1, f"a {name} above 0", f"{value} is none")
         self._require(
             n_steps is None or clip_length is None,
             "rollouts of one clip each, where its length changes",
@@ -139,6 +144,14 @@ class RELOAlgorithm(OnPolicyAlgorithm):
 
     def _fit_to_environment(self, env: VecEnv) -> None:
         """Take what the environment decides; a subclass that needs more of it checks it here."""
+        self._require(
+            env.has_attr("batch"),
+            "an environment of relo_env",
+            'such as RELOVecEnv("RELO-Synthetic-v0", num_envs=8)',
+        )
+        proposer = env.get_attr("batch")[0].proposer
+        if isinstance(proposer, NetworkProposer):
+            self.policy_kwargs = {"network": proposer.trainable, **self.policy_kwargs}
         clip = self.env_config.clip
         self.n_steps = self.n_steps or clip.clip_length
         self.rollout_buffer_kwargs = {
@@ -243,13 +256,15 @@ class RELOAlgorithm(OnPolicyAlgorithm):
             value, scalars = loss(micro)
             (share * value).backward()
             self._log(loss=value, **scalars)
-        norm = th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        norm = th.nn.utils.clip_grad_norm_(
+            self.policy.parameters(), self.max_grad_norm, error_if_nonfinite=True
+        )
         optimizer.step()
         self._log(grad_norm=norm)
 
-    def _log(self, **scalars: th.Tensor) -> None:
+    def _log(self, **scalars: th.Tensor | float) -> None:
         for name, value in scalars.items():
-            self._logged[name].append(value.item())
+            self._logged[name].append(value.item() if isinstance(value, th.Tensor) else value)
 
     def _finish_update(self, n_epochs: int = 1) -> None:
         """Last line of every ``train``: means over the update go to SB3's logger."""

@@ -17,6 +17,7 @@ from agents.algorithms.credit import (
     CREDITS,
     NEEDS_IOU_REWARD,
     NEEDS_WHOLE_EPISODES,
+    Credit,
     Rollout,
     episode_total,
     frame_return,
@@ -81,7 +82,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
         gae_lambda: of ``credit="gae"``.
         gamma: of ``credit="gae"``.
         n_envs: environments N.
-        credit: a name of ``credit.CREDITS``.
+        credit: a name of ``credit.CREDITS``, or a rule of your own.
         candidates: keep ``candidate_ious`` (the environment needs ``candidate_info=True``).
         keys: observations to keep; None: all.
         clip_length: steps of an episode, for the memory estimate.
@@ -100,13 +101,13 @@ class RELORolloutBuffer(DictRolloutBuffer):
         gae_lambda: float = 1.0,
         gamma: float = 1.0,
         n_envs: int = 1,
-        credit: str = "paper",
+        credit: str | Credit = "paper",
         candidates: bool = False,
         keys: Sequence[str] | None = None,
         clip_length: int = 1,
         memory_limit: int = 8 * GIB,
     ):
-        if credit not in CREDITS:
+        if not callable(credit) and credit not in CREDITS:
             raise ConfigError(unknown("credit", credit, CREDITS))
         self.credit = credit
         self.candidates = candidates
@@ -208,7 +209,13 @@ class RELORolloutBuffer(DictRolloutBuffer):
             gamma=self.gamma,
             gae_lambda=self.gae_lambda,
         )
-        self.returns = CREDITS[self.credit](rollout).astype(np.float32)
+        rule = self.credit if callable(self.credit) else CREDITS[self.credit]
+        self.returns = np.asarray(rule(rollout), np.float32)
+        if self.returns.shape != self.rewards.shape:
+            raise ConfigError(
+                f"Credit {rule} returned an array of shape {self.returns.shape}; expected the "
+                f"return of each of {self.rewards.shape} steps and environments."
+            )
         self.advantages = self.returns - self.values
 
     def _check_credit(self) -> None:
@@ -222,7 +229,13 @@ class RELORolloutBuffer(DictRolloutBuffer):
         if needed and callable(self.weights.reward):
             raise ConfigError(
                 f'{name} is defined for reward="iou+auc"; with a reward of your own take '
-                'credit="gae" or "episode", and no auc_weight.'
+                'ActorCritic with credit="gae" or "episode", and no auc_weight.'
+            )
+        if self.credit in NEEDS_IOU_REWARD and not self._paid_as_announced():
+            raise ConfigError(
+                f"{name} reads the IoU and AUC of the infos, and the rewards collected are others: "
+                'a wrapper changed them. Take ActorCritic with credit="gae" or "episode", which '
+                "read the rewards."
             )
         whole = self.ends[-1].all() and self.episode_starts[0].all()
         if self.credit in NEEDS_WHOLE_EPISODES and not whole:
@@ -230,6 +243,12 @@ class RELORolloutBuffer(DictRolloutBuffer):
                 f"{name} needs whole episodes, and this rollout of {self.buffer_size} steps cuts "
                 "some: make n_steps a multiple of the environment's clip_length."
             )
+
+    def _paid_as_announced(self) -> bool:
+        """Whether the rewards are what the environment pays for these IoUs and AUCs."""
+        paid = self.weights.auc_weight - self.extra_auc_weight
+        announced = self.weights.iou_weight * self.ious + paid * np.where(self.ends, self.aucs, 0)
+        return np.allclose(self.rewards, announced, rtol=1e-3, atol=1e-4)
 
     def normalise_advantages(self) -> None:
         """Zero mean and unit deviation over the frames that are trained on."""

@@ -1,4 +1,4 @@
-"""Credit: what a sampled action is told that it earned, by name.
+"""Credit: what a sampled action is told that it earned, by name or by a rule of your own.
 
 All arrays are ``(T, N)``, T steps of N environments, with whole episodes in them.
 
@@ -77,7 +77,7 @@ def _starts(ends: np.ndarray) -> np.ndarray:
 def auc_of_frame(ious: np.ndarray) -> np.ndarray:
     """``clip_auc`` of a clip of one frame, elementwise.
 
-    A clip's AUC is the mean of its frames' (METHOD section 4), which splits it exactly.
+    A clip's AUC is the mean of its frames', which splits it exactly.
     """
     passed = np.searchsorted(THRESHOLDS, ious, side="left")
     return (passed - 0.5 * (passed > 0) - 0.5 * (passed == len(THRESHOLDS))) * 0.05
@@ -121,7 +121,10 @@ def _frame(rollout: Rollout) -> np.ndarray:
     return to_go(own, rollout.ends)
 
 
-CREDITS: dict[str, Callable[[Rollout], np.ndarray]] = {
+Credit = Callable[[Rollout], np.ndarray]
+"""A rule: the return ``(T, N)`` of every step of a rollout."""
+
+CREDITS: dict[str, Credit] = {
     "paper": _paper,
     "gae": _gae,
     "episode": _episode,

@@ -17,7 +17,7 @@ from agents.algorithms.losses import expected_policy_gradient_loss, policy_gradi
 
 
 class ExpectedPolicyGradient(RELOAlgorithm):
-    """``sum_a pi(a) (w(a) - b) grad log pi(a)``, w from ``candidate_ious`` (METHOD section 4).
+    """``sum_a pi(a) (w(a) - b) grad log pi(a)``, w from ``candidate_ious``.
 
     w(a) is a position's own part of the episode's return: its IoU and its share of lambda * AUC. In
     the open loop this is the exact gradient. In the closed loop a choice also moves later windows;
@@ -25,7 +25,7 @@ class ExpectedPolicyGradient(RELOAlgorithm):
     ``b_t = V_t - sum_a pi(a) w_t(a)``, what the critic expects of them before the choice. (V of
     the next frame as the baseline would know the choice, and take away what is to be learnt.)
 
-    Needs ``candidate_info=True``. See `RELOAlgorithm` for the arguments.
+    Needs ``candidate_info=True``. See `RELOAlgorithm` for the arguments, all but ``credit``.
     """
 
     def __init__(

@@ -56,7 +56,8 @@ def step_advantages(rewards: np.ndarray, ends: np.ndarray, group_size: int) -> n
 class GRPO(RELOAlgorithm):
     """Episode return, standardised within a group on the same clip; no critic.
 
-    The environment's ``group_size`` is G. `RELOAlgorithm` has the other arguments.
+    The environment's ``group_size`` is G. `RELOAlgorithm` has the other arguments, but
+    for ``credit``.
 
     Args:
         policy: see `RELOAlgorithm`.

@@ -74,7 +74,7 @@ def actor_critic_loss(
     auc_weight: float = 1.0,
     vf_coef: float = 0.5,
 ) -> Tensor:
-    """The paper's loss of the policy stage: ``policy + vf_coef * value`` (METHOD section 1).
+    """The paper's loss of the policy stage: ``policy + vf_coef * value`` (arXiv 2605.07379).
 
     ``r_t = iou_weight * IoU_t + auc_weight * AUC``, the same AUC at every frame of a clip;
     ``A_t = r_t - V_t``, normalised over all frames of all clips.

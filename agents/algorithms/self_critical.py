@@ -22,7 +22,7 @@ class SelfCritical(RELOAlgorithm):
     With groups, row 0 of each acts greedily and is left out of the loss. Without groups, in the
     open loop, what the greedy positions would have earned is read from ``candidate_ious``.
 
-    See `RELOAlgorithm` for the arguments.
+    See `RELOAlgorithm` for the arguments, all but ``credit``.
     """
 
     def __init__(

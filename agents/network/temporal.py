@@ -3,7 +3,7 @@
 N learned vectors, the *current* tokens, travel with a frame's rows through every joint block of the
 encoder. What they had gathered one frame earlier, the *previous* tokens, is shown to this frame as
 its memory. Nothing else passes from frame to frame, and no gradient does. The three ways of handing
-tokens on are the three classes below (METHOD.md section 3; official behaviour: layer-aligned).
+tokens on are the three classes below (official behaviour: layer-aligned).
 
 State belongs to a sequence: it is None at a sequence's first frame, and whoever steps the network
 hands the state that one frame returned to the next.

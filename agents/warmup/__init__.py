@@ -1,7 +1,7 @@
 """Stage 1: encoder and box regression learn to read a good box off a given position.
 
 The paper says nothing about *where* to look in this stage: a box is supervised at the position of
-the true centre only (METHOD section 2). Beside it, on detached features, the heat-map prior is
+the true centre only. Beside it, on detached features, the heat-map prior is
 trained, which is the baseline that the policy stage has to beat.
 """
 

@@ -350,6 +350,8 @@ def test_foreign_weights_are_refused(venv, network):
         (SMALL_CROPS | {"action_mode": "box"}, {}, "action_mode"),
         (SMALL_CROPS | {"search_size": 128}, {}, "64 positions"),
         ({}, {"lr_scales": {"heads.polcy": 1.0}}, "heads.policy"),
+        ({}, {"lr_scales": {"head.policy": 1.0}}, "heads.policy"),
+        ({}, {"lr_scales": {}}, "nothing is trained"),
     ],
 )
 def test_what_does_not_fit_is_said(network, options, kwargs, message):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import TransformReward
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor
 
@@ -131,6 +132,13 @@ def test_attributes_and_methods_reach_the_environment(venv):
     venv.set_attr("note", "seen")
     assert venv.vector_env.note == "seen"
     assert not venv.has_attr("no_such_attribute")
+
+
+def test_wrappers_of_the_vector_environment_are_looked_through(venv):
+    wrapped = RELOVecEnv(TransformReward(venv.vector_env, lambda reward: 2 * reward))
+    wrapped.reset()
+    assert wrapped.get_attr("batch")[0] is venv.vector_env.batch
+    assert wrapped.env_method("state_dict")[0].keys() == venv.vector_env.state_dict().keys()
 
 
 def test_an_id_makes_the_environment():

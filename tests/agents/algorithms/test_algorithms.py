@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium.wrappers.vector import TransformReward
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.algorithms import GRPO, ActorCritic, ExpectedPolicyGradient, SelfCritical
 from agents.algorithms.losses import actor_critic_loss
 from agents.algorithms.schedules import linear, stages
+from agents.vec import RELOVecEnv
 from relo_env.config import RewardConfig
 from relo_env.errors import ConfigError
 from relo_env.rewards import make_reward
@@ -420,6 +422,47 @@ def test_what_the_environment_lacks_is_said(algorithm, options, message):
     venv = square_world(network, **options)
     with pytest.raises(ConfigError, match=message):
         algorithm("RELOPolicy", venv, policy_kwargs={"network": network})
+    venv.close()
+
+
+@pytest.mark.parametrize("argument", [{"n_steps": 0}, {"micro_batch_size": -1}])
+def test_sizes_are_positive(argument):
+    venv = square_world(micro_network())
+    with pytest.raises(ConfigError, match=next(iter(argument))):
+        ActorCritic("RELOPolicy", venv, **argument)
+    venv.close()
+
+
+def test_the_policy_trains_the_proposers_network():
+    network = micro_network()
+    venv = square_world(network)
+    assert ActorCritic("RELOPolicy", venv).policy.network is network
+    venv.close()
+
+
+def test_other_environments_are_refused():
+    with pytest.raises(ConfigError, match="environment of relo_env"):
+        ActorCritic("RELOPolicy", "CartPole-v1")
+
+
+def test_the_papers_credit_does_not_pass_a_wrapper_over():
+    venv = square_world(micro_network())
+    doubled = RELOVecEnv(TransformReward(venv.vector_env, lambda reward: 2 * reward))
+    with pytest.raises(ConfigError, match="a wrapper changed them"):
+        ActorCritic("RELOPolicy", doubled).learn(16)
+    ActorCritic("RELOPolicy", doubled, credit="gae").learn(16)
+    venv.close()
+
+
+def test_a_credit_of_ones_own():
+    venv = square_world(micro_network())
+    model = ActorCritic("RELOPolicy", venv, credit=lambda rollout: rollout.rewards + 7)
+    model.learn(16)
+    buffer = model.rollout_buffer
+    np.testing.assert_array_equal(buffer.returns, buffer.rewards + 7)
+    model = ActorCritic("RELOPolicy", venv, credit=lambda rollout: rollout.rewards[0])
+    with pytest.raises(ConfigError, match="expected the return of each of"):
+        model.learn(16)
     venv.close()
 
 
