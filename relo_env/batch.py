@@ -18,14 +18,14 @@ import gymnasium as gym
 import numpy as np
 
 from relo_env.clips import ClipSampler
-from relo_env.config import ClipConfig, CropConfig, EnvConfig, RewardConfig
+from relo_env.config import ClipConfig, CropConfig, EnvConfig, RewardConfig, check_flag
 from relo_env.datasets.base import Dataset
-from relo_env.datasets.registry import make_dataset
+from relo_env.datasets.registry import find_dataset, make_dataset
 from relo_env.episode import MOVES, Episode, Outcome, check_action, check_box
 from relo_env.errors import ConfigError, DataError, FrameError, unknown
 from relo_env.footage import LOOKAHEAD, Footage
 from relo_env.loading import FrameLoader
-from relo_env.proposers import BoxProposer, make_proposer
+from relo_env.proposers import BoxProposer, check_proposals, check_proposer, make_proposer
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class EpisodeBatch:
     ) -> None:
         self.config, dataset_options = _sort_options(options)
         self.dataset = _open_dataset(dataset, root, split, dataset_options)
-        self.proposer = make_proposer(
+        asked = make_proposer(
             proposer,
             proposer_kwargs,
             num_templates=num_templates,
@@ -95,8 +95,10 @@ class EpisodeBatch:
             search_size=search_size,
             search_factor=search_factor,
             stride=stride,
-        ).bind(num_rows)
+        )
+        self.proposer = check_proposer(asked.bind(num_rows), f"{type(asked).__name__}.bind gives")
         self.crop = self.proposer.crop
+        check_flag("reduced_decoding", reduced_decoding)
         if reduced_decoding and self.config.clip.mode == "sequence":
             raise ConfigError(
                 'reduced_decoding changes pixels; mode="sequence" is for evaluation and shows them '
@@ -182,6 +184,7 @@ class EpisodeBatch:
             np.stack([episode.previous_box01 for episode in episodes]),
             np.stack([episode.target_box01 for episode in episodes]),
         )
+        proposals = check_proposals(proposals, self.proposer, len(proposed))
         self.candidates01[rows] = proposals.boxes[source]
         for name, values in proposals.extras.items():
             self._seen[name][rows] = values[source]
@@ -200,7 +203,17 @@ class EpisodeBatch:
 
     def candidates(self, row: int) -> np.ndarray:
         """Candidate boxes ``(A, 4)`` of a row's current frame, xywh pixels, not clipped."""
-        return self.episodes[row].window.to_image(self.candidates01[row])
+        return self.episode(row).window.to_image(self.candidates01[row])
+
+    def episode(self, row: int) -> Episode:
+        """The episode of a row.
+
+        Raises:
+            ResetNeeded: none began.
+        """
+        if self._rows[row] is None:
+            raise gym.error.ResetNeeded("No episode began yet; call reset() first.")
+        return self.episodes[row]
 
     def set_clip_length(self, length: int) -> None:
         """Search frames of the clips that begin from now on; those that are played stay as long."""
@@ -355,10 +368,11 @@ def _open_dataset(
     dataset: str | Dataset, root: str | None, split: str | None, options: dict[str, Any]
 ) -> Dataset:
     if isinstance(dataset, str):
+        hint = _meant(find_dataset(dataset).unknown_options(options))
         try:
             return make_dataset(dataset, root=root, split=split, **options)
         except ConfigError as error:
-            raise ConfigError(f"{error}{_meant(options)}") from None
+            raise ConfigError(f"{error}{hint}") from None
     given = {"root": root, "split": split, **options}
     extra = sorted(name for name, value in given.items() if value is not None)
     if extra:
@@ -380,3 +394,10 @@ def _check_pins(pins: Mapping[str, Any]) -> None:
     for name in pins:
         if name not in ("sequence", "start"):
             raise ConfigError(unknown("reset option", name, ("sequence", "start")))
+    sequence, start = pins.get("sequence"), pins.get("start")
+    if not isinstance(sequence, str | None):
+        raise ConfigError(
+            f"Reset option sequence is {sequence!r}; expected one name, for all rows."
+        )
+    if not isinstance(start, int | np.integer | None):
+        raise ConfigError(f"Reset option start is {start!r}; expected the number of a frame.")

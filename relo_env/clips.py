@@ -180,7 +180,7 @@ class ClipSampler:
 
 
 def jittered_box(box: np.ndarray, jitter: np.ndarray) -> np.ndarray:
-    """Box around which the official training crops are taken (SEMANTICS section 4).
+    """Box around which the official training crops are taken.
 
     Args:
         box: xywh pixels of the target.

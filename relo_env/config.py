@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
-from typing import Literal
+from math import isfinite
+from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +24,19 @@ def _require(condition: bool, message: str) -> None:
 
 def _choose(name: str, value: str, allowed: tuple[str, ...]) -> None:
     _require(value in allowed, f"{name} is {value!r}; expected one of {list(allowed)}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and isfinite(value)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """A switch.
+
+    Raises:
+        ConfigError: it is neither True nor False.
+    """
+    _require(isinstance(value, bool | np.bool_), f"{name} is {value!r}; expected True or False.")
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,9 @@ class CropConfig:
             )
         for name in ("template_factor", "search_factor"):
             value = getattr(self, name)
-            _require(value > 0, f"{name} is {value!r}; expected a number > 0.")
+            _require(
+                _is_number(value) and value > 0, f"{name} is {value!r}; expected a number > 0."
+            )
         _require(
             self.search_size % self.stride == 0,
             f"search_size {self.search_size} is not a multiple of stride {self.stride}; "
@@ -106,7 +123,10 @@ class ClipConfig:
             _require(
                 isinstance(value, int) and value > 0, f"{name} is {value!r}; expected an int > 0."
             )
-        _require(self.jitter >= 0, f"jitter is {self.jitter!r}; expected a number >= 0.")
+        _require(
+            _is_number(self.jitter) and self.jitter >= 0,
+            f"jitter is {self.jitter!r}; expected a number >= 0.",
+        )
         _require(
             not (self.mode == "sequence" and self.search_window == "jittered"),
             'search_window="jittered" draws windows around the ground truth of a clip; '
@@ -141,11 +161,15 @@ class RewardConfig:
     auc_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(
-            _takes_three(self.reward) if callable(self.reward) else self.reward == "iou+auc",
-            f"reward is {self.reward!r}; expected one of ['iou+auc'], or a callable "
-            "(ious, visible, last) -> float.",
-        )
+        expected = "expected one of ['iou+auc'], or a callable (ious, visible, last) -> float."
+        if not callable(self.reward):
+            _require(self.reward == "iou+auc", f"reward is {self.reward!r}; {expected}")
+        elif not _takes_three(self.reward):
+            taken = signature(self.reward)
+            raise ConfigError(f"reward is {self.reward!r}, which takes {taken}; {expected}")
+        for name in ("iou_weight", "auc_weight"):
+            value = getattr(self, name)
+            _require(_is_number(value), f"{name} is {value!r}; expected a finite number.")
 
 
 def _takes_three(function: Callable[..., object]) -> bool:
@@ -168,7 +192,7 @@ class EnvConfig:
         action_mode: ``"grid"``: a position; ``"box"``: a box; ``"move"``: shift, scale and stop.
         max_moves: moves a frame in ``action_mode="move"``.
         augment: draw grey, mirror and brightness once a clip; None: for training clips only.
-        candidate_info: put what every position would have earned into the info.
+        candidate_info: put the IoU that every position would have had into the info.
         official: official crop geometry, and IoU inside the crop with the target clamped to it.
     """
 
@@ -182,13 +206,17 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         _choose("action_mode", self.action_mode, ("grid", "box", "move"))
+        for name in ("candidate_info", "official"):
+            check_flag(name, getattr(self, name))
+        if self.augment is not None:
+            check_flag("augment", self.augment)
         _require(
             isinstance(self.max_moves, int) and self.max_moves > 0,
             f"max_moves is {self.max_moves!r}; expected an int > 0.",
         )
         _require(
             not (self.action_mode == "move" and self.candidate_info),
-            'candidate_info says what other positions would have earned; action_mode="move" '
+            'candidate_info tells the IoU of every position; action_mode="move" '
             "has no positions. Drop one of the two.",
         )
         _require(

@@ -2,7 +2,7 @@
 
 Two variants share one interface. The default maps exactly: crop pixels are samples of the frame
 at their own centres, and ``to_image(to_crop(box)) == box``. ``official=True`` reproduces the
-public RELO code bit for bit, with its faults (SEMANTICS sections 3, 4 and 8): the corner is
+public RELO code bit for bit, with its faults: the corner is
 rounded but the rounding is not carried, a crop that just fits loses its last row and column, and
 boxes are divided by ``S - 1`` on the way in but multiplied by ``S`` on the way out.
 """

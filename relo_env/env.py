@@ -12,8 +12,19 @@ from relo_env import rendering
 from relo_env.batch import EpisodeBatch
 from relo_env.crops import SearchWindow
 from relo_env.datasets.base import Dataset
+from relo_env.errors import ConfigError
 
 ROWS = (0,)
+
+VECTOR_ARGUMENTS = {
+    "num_envs",
+    "group_size",
+    "autoreset_mode",
+    "num_threads",
+    "cache_bytes",
+    "copy",
+}
+"""What only `TrackingVectorEnv` takes."""
 
 
 def draw_episode_seed(rng: np.random.Generator) -> int:
@@ -38,7 +49,8 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
     given, and T search frames, in which it is asked for. In each search frame a square search
     window is cut around the box chosen last and resized to the search crop. A proposer gives a
     candidate box for every cell of a grid over that crop; the agent chooses a cell and so a box.
-    See RELO, arXiv 2605.07379.
+    See RELO, arXiv 2605.07379. With `proposer="previous-size"` every candidate has the size of the
+    last box: one that was clipped at the frame's border stays small, it never grows again.
 
     ## Action Space
 
@@ -66,7 +78,8 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
 
     ## Starting State
 
-    The first search window lies around the last template's box.
+    The first search window lies around the last template's box. In a clip longer than its video
+    the last frame is repeated (consecutive frames) or frames are drawn twice (ordered, causal).
 
     ## Episode End
 
@@ -77,8 +90,9 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
 
     Of the frame just acted on: `sequence`, `frame`, `box`, `target_box` (xywh pixels, zeros when
     absent), `iou` (0.0 when absent), `visible`; at the end `auc` and `ious`; with
-    `candidate_info=True` also `candidate_ious`, what every position would have earned. An info of
-    `reset` describes the last template's frame and has no `iou`.
+    `candidate_info=True` also `candidate_ious`, the IoU that every position would have had (plain
+    IoU, whatever the reward). An info of `reset` describes the last template's frame and has no
+    `iou`.
 
     ## Arguments
 
@@ -109,7 +123,8 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
 
     Anything else goes to the data set, e.g. `difficulty="hard"` to `RELO-Synthetic-v0`.
 
-    `reset(options={"sequence": name, "start": frame})` pins the next clip only.
+    `reset(options={"sequence": name, "start": frame})` pins the next clip only; `start` is the
+    frame of the first template.
 
     ## Version History
 
@@ -126,6 +141,11 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
         self, dataset: str | Dataset = "Synthetic", render_mode: str | None = None, **options: Any
     ) -> None:
         EzPickle.__init__(self, dataset, render_mode, **options)
+        if vector := sorted(VECTOR_ARGUMENTS & set(options)):
+            raise ConfigError(
+                f"{vector}: arguments of the vector environment, gym.make_vec(id, num_envs=...) or "
+                "TrackingVectorEnv, not of a single one. Make that one, or leave them out."
+            )
         self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
         self.batch = EpisodeBatch(1, dataset=dataset, **options)
         self.observation_space = self.batch.observation_space  # type: ignore[assignment]
@@ -158,12 +178,12 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
     @property
     def frame(self) -> np.ndarray:
         """The whole current frame, uint8 RGB ``(H, W, 3)``, for agents that look beyond crops."""
-        return self.batch.episodes[0].frame
+        return self.batch.episode(0).frame
 
     @property
     def window(self) -> SearchWindow:
         """Where the search crop lies in `frame`; maps boxes between the two."""
-        return self.batch.episodes[0].window
+        return self.batch.episode(0).window
 
     @property
     def candidates(self) -> np.ndarray:
@@ -189,7 +209,7 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
         """The frame acted on last with the chosen box, the true one and the search window."""
         if self.render_mode != "rgb_array":
             return None
-        return rendering.draw_episode(self.batch.episodes[0].shown())
+        return rendering.draw_episode(self.batch.episode(0).shown())
 
     def close(self) -> None:
         """Close the window and the decoding threads."""
@@ -201,4 +221,4 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
 
     def _refresh(self) -> None:
         if self.render_mode == "human":
-            self._viewer.show(rendering.draw_episode(self.batch.episodes[0].shown()))
+            self._viewer.show(rendering.draw_episode(self.batch.episode(0).shown()))

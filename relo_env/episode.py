@@ -15,7 +15,7 @@ from relo_env.config import CropConfig, EnvConfig
 from relo_env.crops import SearchWindow
 from relo_env.errors import ConfigError
 from relo_env.footage import Footage
-from relo_env.rewards import clip_auc, make_reward
+from relo_env.rewards import check_reward, clip_auc, make_reward
 
 MOVES = np.array(
     # dx, dy in box sides, dsize as a fraction; alpha = 0.03 (Yun et al. 2017, section 3.2)
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
         reward: what is paid.
         done: the episode is over.
         moved_on: the frame is settled and the next one is entered, unless the episode is over.
-        info: description of the frame acted on (DESIGN section 3).
+        info: description of the frame acted on (see `TrackingEnv`).
     """
 
     reward: float
@@ -220,7 +220,7 @@ class Episode:
         info = {**self._info(overlap), **extra}
         if done:
             info |= {"auc": clip_auc(ious[visible]), "ious": ious}
-        reward = float(self._reward(ious, visible, done))
+        reward = check_reward(self._reward(ious, visible, done))
         self._seen = self._see(self._t, f"IoU {overlap:.2f}" if self.visible else "absent")
         if not done:
             self._t += 1
@@ -239,7 +239,9 @@ class Episode:
 
     def _see(self, turn: int, caption: str) -> tuple[Any, ...]:
         """What `shown` tells, but for the frame, which is fetched when somebody asks for it."""
-        caption = f"{self.clip.sequence.name}  {self._t}/{len(self.clip.search_frames)}  {caption}"
+        caption = (
+            f"{self.clip.sequence.name}  {self.turn}/{len(self.clip.search_frames)}  {caption}"
+        )
         return turn, self.window, self.box, self.target_box, self.visible, caption
 
 

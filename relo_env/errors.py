@@ -31,7 +31,11 @@ class CheckpointError(ReloError):
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> str:
     """Message for a name that is not in a registry, with the nearest ones that are."""
+    return f"Unknown {kind} {name!r}. {nearest(name, known)}{' ' + hint if hint else ''}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The names that a mistyped one may have meant, or else all of them, as a sentence."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-    advice = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {names}."
-    return f"Unknown {kind} {name!r}. {advice}{' ' + hint if hint else ''}"
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
+    return f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {names}."

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from relo_env.datasets.base import Sequence
+from relo_env.errors import ConfigError
 
 DEFAULT_CACHE_BYTES = 2 << 30
 
@@ -43,12 +44,18 @@ class FrameLoader:
         num_threads: decoding threads; 0 decodes in the caller's.
         cache_bytes: bound on the decoded frames that are kept for their turn.
 
+    Raises:
+        ConfigError: one of them is not a number, or negative.
+
     Attributes:
         decodes_ahead: there are threads.
         kept_bytes: decoded frames that are kept at the moment.
     """
 
     def __init__(self, num_threads: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        for name, value in {"num_threads": num_threads, "cache_bytes": cache_bytes}.items():
+            if not isinstance(value, int) or value < 0:
+                raise ConfigError(f"{name} is {value!r}; expected an int >= 0.")
         self.decodes_ahead = num_threads > 0
         self._pool = ThreadPoolExecutor(num_threads, "relo-decode") if num_threads else None
         self._cache_bytes = cache_bytes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium as gym
@@ -11,6 +13,9 @@ import numpy as np
 
 from relo_env.config import CropConfig
 from relo_env.errors import ConfigError, unknown
+
+OBSERVED = ("template", "template_box", "search")
+"""What an environment's observation holds whatever the proposer."""
 
 
 class Proposals(NamedTuple):
@@ -35,7 +40,8 @@ class BoxProposer(Protocol):
     group only, and the others share what comes back.
 
     Attributes:
-        extra_spaces: what it adds to an environment's observation, unbatched.
+        extra_spaces: what it adds to an environment's observation, unbatched; each `propose` gives
+            all of it.
         crop: the crops that it wants.
     """
 
@@ -76,7 +82,10 @@ def grid_centers(grid: tuple[int, int]) -> np.ndarray:
 
 
 class PreviousSizeProposer:
-    """Puts the last box's size on every cell centre: the simplest world without a network."""
+    """Puts the last box's size on every cell centre: the simplest world without a network.
+
+    A box that was clipped at the border stays as small: nothing makes it grow again.
+    """
 
     extra_spaces: Mapping[str, gym.Space] = {}
 
@@ -145,22 +154,16 @@ def make_proposer(
         ConfigError: no such proposer, or it wants other crops than those asked for.
     """
     asked = {name: value for name, value in crop.items() if value is not None}
-    kwargs = dict(proposer_kwargs or {})
-    if isinstance(proposer, str) and proposer in BUILT_IN:
-        return BUILT_IN[proposer](CropConfig(**asked), **kwargs)  # type: ignore[arg-type]
+    kwargs = {} if proposer_kwargs is None else proposer_kwargs
+    if not isinstance(kwargs, Mapping):
+        raise ConfigError(f"proposer_kwargs is {kwargs!r}; expected a dict of arguments.")
     if isinstance(proposer, str):
-        made = _resolve(proposer)(**kwargs)
+        made = _call(proposer, _factory(proposer, asked), kwargs)
+        made = check_proposer(made, f"{proposer!r} gives")
     elif kwargs:
         raise ConfigError("proposer_kwargs belong to a proposer given by name, not to an instance.")
     else:
-        made = proposer
-    if not isinstance(made, BoxProposer):
-        source = f"{proposer!r} gives" if isinstance(proposer, str) else "is"
-        raise ConfigError(
-            f"The proposer {source} a {type(made).__name__}; expected an object with "
-            "extra_spaces, crop, bind, reset and propose (relo_env.proposers.BoxProposer). "
-            "A network becomes one by agents.proposer.NetworkProposer(network)."
-        )
+        made = check_proposer(proposer, "is")
     for name, value in asked.items():
         if getattr(made.crop, name) != value:
             raise ConfigError(
@@ -168,6 +171,79 @@ def make_proposer(
                 f"{name}={getattr(made.crop, name)}. Leave the argument out to take the proposer's."
             )
     return made
+
+
+def check_proposer(made: Any, source: str) -> BoxProposer:
+    """What was given or made as a proposer.
+
+    Args:
+        made: whatever it is.
+        source: where it comes from, for the message: ``"is"``, ``"'module:factory' gives"``.
+
+    Raises:
+        ConfigError: it is none, or its ``crop`` or ``extra_spaces`` cannot be.
+    """
+    if isinstance(made, type) or not isinstance(made, BoxProposer):
+        kind = f"class {made.__name__}" if isinstance(made, type) else type(made).__name__
+        raise ConfigError(
+            f"The proposer {source} a {kind}; expected an object with extra_spaces, "
+            "crop, bind, reset and propose (relo_env.proposers.BoxProposer). "
+            "A network becomes one by agents.proposer.NetworkProposer(network)."
+        )
+    kind = type(made).__name__
+    if not isinstance(made.crop, CropConfig):
+        raise ConfigError(f"{kind}.crop is {made.crop!r}; expected a relo_env.CropConfig.")
+    spaces = made.extra_spaces
+    named = isinstance(spaces, Mapping)
+    if not named or any(getattr(space, "shape", None) is None for space in spaces.values()):
+        raise ConfigError(
+            f"{kind}.extra_spaces is {spaces!r}; expected a dict of names and array spaces, "
+            "such as gymnasium.spaces.Box."
+        )
+    if taken := sorted(set(spaces) & set(OBSERVED)):
+        raise ConfigError(
+            f"{kind}.extra_spaces holds {taken}, which every observation has already. "
+            "Choose other names."
+        )
+    return made
+
+
+def check_proposals(proposals: Any, proposer: BoxProposer, num_rows: int) -> Proposals:
+    """What a proposer gave for ``num_rows`` rows.
+
+    Raises:
+        ConfigError: it is no `Proposals`, or its names or shapes are not those promised.
+    """
+    source = f"{type(proposer).__name__}.propose gave"
+    if not isinstance(proposals, Proposals) or not isinstance(proposals.extras, dict):
+        raise ConfigError(
+            f"{source} {type(proposals).__name__}; "
+            "expected Proposals(boxes, extras), extras being a dict."
+        )
+    boxes = (num_rows, proposer.crop.num_positions, 4)
+    extras = {
+        name: (num_rows, *(space.shape or ())) for name, space in proposer.extra_spaces.items()
+    }
+    found = {name: np.shape(values) for name, values in proposals.extras.items()}
+    if np.shape(proposals.boxes) != boxes or found != extras:
+        raise ConfigError(
+            f"{source} boxes of shape {np.shape(proposals.boxes)} and extras of shapes {found}; "
+            f"expected {boxes} and, as extra_spaces says, {extras}."
+        )
+    return proposals
+
+
+def _factory(name: str, crop: Mapping[str, Any]) -> Callable[..., Any]:
+    return partial(BUILT_IN[name], CropConfig(**crop)) if name in BUILT_IN else _resolve(name)
+
+
+def _call(name: str, factory: Callable[..., Any], kwargs: Mapping[str, Any]) -> Any:
+    """What a factory makes of some arguments, if it takes them."""
+    try:
+        signature(factory).bind(**kwargs)
+    except TypeError as error:
+        raise ConfigError(f"Proposer {name!r}, proposer_kwargs={kwargs}: {error}.") from None
+    return factory(**kwargs)
 
 
 def _resolve(path: str) -> Any:

@@ -1,10 +1,14 @@
-"""What an episode pays: overlap at each frame, the clip's AUC at the last (METHOD section 1)."""
+"""The paper's reward (RELO, arXiv 2605.07379): a frame's overlap, the clip's AUC at the last."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 
 from relo_env.config import RewardConfig, RewardFunction
+from relo_env.errors import ConfigError
 
 THRESHOLDS = np.linspace(0.0, 1.0, 21)
 """Overlap thresholds of the success curve."""
@@ -42,3 +46,18 @@ def make_reward(config: RewardConfig) -> RewardFunction:
     if callable(config.reward):
         return config.reward
     return iou_plus_auc(config.iou_weight, config.auc_weight)
+
+
+def check_reward(value: Any) -> float:
+    """What a reward function returned, as a float.
+
+    Raises:
+        ConfigError: it is not a finite number.
+    """
+    try:
+        reward = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        reward = math.nan
+    if not math.isfinite(reward):
+        raise ConfigError(f"The reward function returned {value!r}; expected a finite number.")
+    return reward

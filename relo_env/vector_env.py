@@ -75,7 +75,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
             **options,
         )
         _check_rows(num_envs, group_size, options)
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.autoreset_mode = _mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
         self.num_envs, self.group_size, self.copy = num_envs, group_size, copy
@@ -105,6 +105,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
             seed: of row 0's group, the next group's being one more; or one seed a row.
             options: ``sequence`` and ``start`` pin the next clip of all rows that are reset.
         """
+        self._require_open()
         pins = dict(options or {})
         rows = self._rows_to_reset(pins.pop("reset_mask", None))
         super().reset(seed=seed if isinstance(seed, int) else None)
@@ -117,6 +118,8 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         self, actions: Any
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Act on every row's frame; rows whose episode is over follow the autoreset mode."""
+        self._require_open()
+        self._require_actions(actions)
         stale = np.flatnonzero(self._done).tolist()
         if stale and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
             raise gym.error.ResetNeeded(
@@ -185,7 +188,8 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         """One picture a row, see `TrackingEnv.render`."""
         if self.render_mode is None:
             return None
-        return tuple(rendering.draw_episode(e.shown()) for e in self.batch.episodes)
+        episodes = [self.batch.episode(row) for row in range(self.num_envs)]
+        return tuple(rendering.draw_episode(episode.shown()) for episode in episodes)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the decoding threads."""
@@ -269,6 +273,20 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         if any(self._rngs[row] is None for row in rows):
             raise gym.error.ResetNeeded("No episode began yet; call reset() first.")
 
+    def _require_open(self) -> None:
+        if self.closed:
+            raise gym.error.ClosedEnvironmentError("The environment is closed; make a new one.")
+
+    def _require_actions(self, actions: Any) -> None:
+        try:
+            count = len(actions)
+        except TypeError:  # None, or a number
+            count = 0
+        if count != self.num_envs:
+            raise ConfigError(
+                f"Actions {actions!r} for {self.num_envs} rows; expected as many, one for each."
+            )
+
 
 def _cores() -> int:
     """Cores that this process may use, at most 16."""
@@ -277,10 +295,19 @@ def _cores() -> int:
     return min(os.cpu_count() or 1, 16)
 
 
+def _mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        known = [mode.value for mode in AutoresetMode]
+        raise ConfigError(f"autoreset_mode is {mode!r}; expected one of {known}.") from None
+
+
 def _check_rows(num_envs: int, group_size: int, options: dict[str, Any]) -> None:
-    if num_envs < 1 or group_size < 1 or num_envs % group_size:
+    counts = num_envs, group_size
+    if not all(isinstance(n, int | np.integer) and n > 0 for n in counts) or num_envs % group_size:
         raise ConfigError(
-            f"num_envs={num_envs} and group_size={group_size}; expected positive numbers, "
+            f"num_envs={num_envs!r} and group_size={group_size!r}; expected ints > 0, "
             "the first a multiple of the second."
         )
     if group_size > 1 and options.get("action_mode") == "move":

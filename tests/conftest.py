@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import cv2
+import hypothesis
 import pytest
 import torch
 
@@ -13,6 +14,10 @@ import torch
 cv2.setNumThreads(1)
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("relo", deadline=None)
+hypothesis.settings.load_profile("relo")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -44,6 +44,13 @@ class DatasetSpec:
                 f"Data set {self.name!r}: no factory at {self.factory!r} ({error}); "
                 "expected 'module:name'."
             ) from error
+
+    def unknown_options(self, options: Iterable[str]) -> list[str]:
+        """Those of ``options`` that the factory does not take."""
+        taken = inspect.signature(self.resolve()).parameters
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+            return []
+        return [name for name in options if name not in taken]
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import relo_env
 from relo_env import boxes as bx
 from relo_env.episode import STOP
 from relo_env.errors import ConfigError, DataError, FrameError
+from relo_env.proposers import PreviousSizeProposer
 from relo_env.registration import env_id
 from relo_env.rewards import clip_auc
 from tests.toys import SMALL_CROPS, Squares
@@ -326,6 +327,23 @@ def test_pictures_are_drawn_on_demand():
     assert make().render() is None
 
 
+def test_the_caption_counts_the_frames_that_are_settled():
+    env = make(clip_length=2)
+    env.reset(seed=0)
+    captions = [env.batch.episodes[0].shown().caption]
+    for _ in range(2):
+        env.step(5)
+        captions.append(env.batch.episodes[0].shown().caption)
+    assert [caption.split()[1] for caption in captions] == ["0/2", "1/2", "2/2"]
+
+
+@pytest.mark.parametrize("name", ["frame", "window", "candidates", "render"])
+def test_there_is_nothing_to_see_before_the_first_reset(name):
+    env = make(render_mode="rgb_array")
+    with pytest.raises(gym.error.ResetNeeded):
+        getattr(env, name)()
+
+
 def test_video_is_recorded(tmp_path):
     pytest.importorskip("moviepy")
     env = gym.wrappers.RecordVideo(
@@ -359,7 +377,24 @@ def test_stepping_without_an_episode_is_refused():
         ({"proposer": "previous"}, "Did you mean 'previous-size'"),
         ({"proposer": "no.such:thing"}, "cannot be imported"),
         ({"proposer": object()}, "The proposer is a object; expected an object with extra_spaces"),
+        ({"proposer": PreviousSizeProposer}, "is a class PreviousSizeProposer; expected an object"),
+        ({"proposer_kwargs": 3}, "proposer_kwargs is 3; expected a dict"),
+        ({"proposer_kwargs": {"a": 1}}, "'previous-size', proposer_kwargs=.* argument 'a'"),
         ({"reward": "auc"}, "or a callable"),
+        (
+            {"reward": lambda iou: iou},
+            r"takes \(iou\); expected .* callable \(ious, visible, last\)",
+        ),
+        ({"auc_weight": float("nan")}, "auc_weight is nan; expected a finite number"),
+        ({"iou_weight": "a"}, "iou_weight is 'a'"),
+        ({"search_factor": "a"}, "search_factor is 'a'; expected a number > 0"),
+        ({"candidate_info": "yes"}, "candidate_info is 'yes'; expected True or False"),
+        ({"augment": "yes"}, "augment is 'yes'"),
+        ({"reduced_decoding": "yes"}, "reduced_decoding is 'yes'"),
+        (
+            {"num_threads": 2},
+            r"\['num_threads'\]: arguments of the vector environment, gym.make_vec",
+        ),
         ({"proposer_kwargs": {"crop": 3}, "proposer": relo_env}, "not to an instance"),
         ({"action_mode": "move", "candidate_info": True}, "Drop one of the two"),
         ({"mode": "sequence", "search_window": "jittered"}, "needs search_window"),
@@ -378,6 +413,13 @@ def test_a_mistyped_argument_is_not_only_taken_for_the_data_sets():
         gym.make("RELO-Synthetic-v0", clip_lenght=4)
 
 
+@pytest.mark.parametrize("options", [{"length": 1}, {"frame_size": (10, 10)}])
+def test_a_wrong_value_of_a_right_argument_is_not_taken_for_another_one(options):
+    with pytest.raises(ConfigError) as error:
+        gym.make("RELO-Synthetic-v0", **options)
+    assert "Did you mean" not in str(error.value)
+
+
 def test_wrong_actions_and_reset_options_are_explained():
     env = make()
     env.reset(seed=0)
@@ -386,10 +428,72 @@ def test_wrong_actions_and_reset_options_are_explained():
             env.step(action)
     with pytest.raises(ConfigError, match=r"Unknown reset option 'sequenze'.*'sequence'"):
         env.reset(options={"sequenze": "square-1"})
+    with pytest.raises(ConfigError, match="start is 'a'; expected the number of a frame"):
+        env.reset(options={"start": "a"})
+    with pytest.raises(ConfigError, match=r"sequence is \[.*\]; expected one name, for all rows"):
+        env.reset(options={"sequence": ["square-1"] * 4})
+
+
+@pytest.mark.parametrize("value", [None, "3", float("nan"), np.ones(2)])
+def test_a_reward_that_is_no_finite_number_is_explained(value):
+    env = make(reward=lambda ious, visible, last: value)
+    env.reset(seed=0)
+    with pytest.raises(ConfigError, match=r"function returned .*; expected a finite number"):
+        env.step(0)
+
+
+class Odd(PreviousSizeProposer):
+    """Promises one thing and gives another."""
+
+    def __init__(self, spaces=(), gives=None, bound=True, **changes):
+        super().__init__(relo_env.CropConfig(**SMALL_CROPS))
+        self.extra_spaces = {name: gym.spaces.Box(0, 1, (2,), np.float32) for name in spaces}
+        self.gives, self.bound = gives, bound
+        vars(self).update(changes)
+
+    def bind(self, num_rows):
+        return self if self.bound else None
+
+    def propose(self, rows, *boxes):
+        return self.gives
+
+
+def proposals(positions=16, **extras):
+    return relo_env.Proposals(np.full((1, positions, 4), 0.5), extras)
+
+
+@pytest.mark.parametrize(
+    ("proposer", "message"),
+    [
+        (Odd(["search"]), r"Odd\.extra_spaces holds \['search'\]"),
+        (Odd(extra_spaces={"a": 3}), r"Odd\.extra_spaces is {'a': 3}; expected a dict"),
+        (Odd(crop={"stride": 16}), r"Odd\.crop is .*; expected a relo_env\.CropConfig"),
+        (Odd(bound=False), r"Odd\.bind gives a NoneType; expected an object"),
+    ],
+)
+def test_a_proposer_that_cannot_be_is_refused(proposer, message):
+    with pytest.raises(ConfigError, match=message):
+        make(proposer=proposer)
+
+
+@pytest.mark.parametrize(
+    ("proposer", "message"),
+    [
+        (Odd(["a"], proposals()), r"extras of shapes {}; expected .*{'a': \(1, 2\)}"),
+        (Odd([], proposals(b=np.ones((1, 2)))), r"{'b': \(1, 2\)}; expected .* says, {}"),
+        (Odd(["a"], proposals(a=np.ones((1, 3)))), r"{'a': \(1, 3\)}; expected .*{'a': \(1, 2\)}"),
+        (Odd([], proposals(10)), r"boxes of shape \(1, 10, 4\) .* expected \(1, 16, 4\)"),
+        (Odd([], np.ones((1, 16, 4))), r"ndarray; expected Proposals\(boxes, extras\)"),
+    ],
+)
+def test_a_proposer_that_does_not_keep_its_promise_is_explained(proposer, message):
+    env = make(proposer=proposer)
+    with pytest.raises(ConfigError, match=rf"Odd\.propose gave .*{message}"):
+        env.reset(seed=0)
 
 
 def test_a_proposer_made_for_other_crops_is_refused():
-    proposer = relo_env.proposers.PreviousSizeProposer(relo_env.CropConfig(stride=32))
+    proposer = PreviousSizeProposer(relo_env.CropConfig(stride=32))
     options = {"dataset": Squares(), "proposer": proposer}
     assert relo_env.TrackingEnv(**options).action_space.n == 64
     with pytest.raises(ConfigError, match=r"stride=16 but the proposer .* made for stride=32"):

@@ -255,6 +255,40 @@ def test_wrong_arguments_are_explained():
         venv.load_state_dict(two.state_dict())
 
 
-def test_stepping_before_the_first_reset_is_refused():
-    with pytest.raises(gym.error.ResetNeeded, match="call reset"):
-        make().step([0, 0, 0])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"num_envs": "3"}, "num_envs='3' and group_size=1; expected ints"),
+        ({"cache_bytes": "1GB"}, "cache_bytes is '1GB'; expected an int >= 0"),
+        ({"cache_bytes": -1}, "cache_bytes is -1"),
+        ({"num_threads": -1}, "num_threads is -1"),
+        ({"autoreset_mode": "same_step"}, r"'same_step'; expected one of .*'SameStep'"),
+    ],
+)
+def test_wrong_arguments_of_its_own_are_explained(more, message):
+    with pytest.raises(ConfigError, match=message):
+        make(**more)
+
+
+@pytest.mark.parametrize("actions", [[0, 0], None, 3, np.array(3)])
+def test_actions_that_are_not_one_a_row_are_refused(actions):
+    venv = make()
+    venv.reset(seed=0)
+    with pytest.raises(ConfigError, match="for 3 rows; expected as many"):
+        venv.step(actions)
+
+
+def test_a_closed_environment_is_not_played():
+    venv = make()
+    venv.reset(seed=0)
+    venv.close()
+    for play in (lambda: venv.step([0, 0, 0]), venv.reset):
+        with pytest.raises(gym.error.ClosedEnvironmentError):
+            play()
+
+
+def test_playing_or_drawing_before_the_first_reset_is_refused():
+    venv = make(render_mode="rgb_array")
+    for play in (lambda: venv.step([0, 0, 0]), venv.render):
+        with pytest.raises(gym.error.ResetNeeded, match="call reset"):
+            play()
