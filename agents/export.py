@@ -83,7 +83,7 @@ def export_onnx(network: RELONetwork, folder: str | PathLike[str]) -> tuple[Path
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"Writing ONNX needs more packages ({error}): pip install 'relo[onnx]'."
+            f"Writing ONNX needs more packages ({error}): pip install '.[onnx]'."
         ) from error
     network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
     crop = network.crop

@@ -29,10 +29,10 @@ REQUIRED = (
     "matplotlib", "jinja2", "tqdm", "rich", "shtab",
 )  # fmt: skip
 OPTIONAL = {
-    "moviepy": "Gymnasium's RecordVideo (pip install 'relo[video]')",
-    "huggingface_hub": "relo weights fetch (pip install 'relo[hub]')",
-    "sb3_contrib": "its algorithms as baselines (pip install 'relo[contrib]')",
-    "ray": "training on a cluster, in an environment of its own (pip install 'relo[rllib]')",
+    "moviepy": "Gymnasium's RecordVideo (pip install '.[video]')",
+    "huggingface_hub": "relo weights fetch (pip install '.[hub]')",
+    "sb3_contrib": "its algorithms as baselines (pip install '.[contrib]')",
+    "ray": "training on a cluster, in an environment of its own (pip install '.[rllib]')",
 }
 Check = Callable[[], str]
 

@@ -50,8 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_list(options: argparse.Namespace) -> int:
     """Print the table of presets, or a checkpoint's header."""
     if options.checkpoint:
-        for key, value in read_header(find_checkpoint(options.checkpoint)).items():
-            print(f"{key:9} {value}")
+        header = read_header(find_checkpoint(options.checkpoint))
+        if "confidence" in header:
+            features = len(header["confidence"].get("features", ()))
+            header["confidence"] = f"measured, of {features} features"
+        for key, value in header.items():
+            print(f"{key:10} {value}")
         return 0
     print(f"{'preset':8}{'parameters':>12}{'crop':>7}  weights")
     for name in presets():

@@ -1,6 +1,6 @@
 """Trackers in the VOT challenges' toolkit, which starts them again where they fail.
 
-The toolkit (``pip install "relo[vot]"``) runs what a workspace's ``trackers.ini`` names as a
+The toolkit (``pip install ".[vot]"``) runs what a workspace's ``trackers.ini`` names as a
 program of its own and speaks TraX with it::
 
     [RELO]

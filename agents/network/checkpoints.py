@@ -123,6 +123,10 @@ def find_checkpoint(name_or_path: str | PathLike[str]) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
+    if path.suffix or len(path.parts) > 1:
+        inside = sorted(path.glob(f"*{SUFFIX}"))
+        hint = f" Did you mean {inside[0]}?" if inside else " Look at the path."
+        raise CheckpointError(f"There is no checkpoint file {path}.{hint}")
     shipped = Path(str(resources.files("agents") / "pretrained"))
     names = sorted(file.stem for file in shipped.glob(f"*{SUFFIX}"))
     if str(name_or_path) in names:

@@ -57,7 +57,7 @@ def fetch(preset: str, stage: str = "policy", folder: str | Path | None = None) 
         import huggingface_hub as hub
     except ImportError as error:
         raise ConfigError(
-            "Fetching weights needs huggingface_hub: pip install 'relo[hub]'."
+            "Fetching weights needs huggingface_hub: pip install '.[hub]'."
         ) from error
     try:
         path = Path(hub.hf_hub_download(HUB_REPOSITORY, name, local_dir=folder))

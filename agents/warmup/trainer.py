@@ -141,6 +141,7 @@ class Warmup:
     ) -> None:
         self.config, self.out, self.device = config, out, device
         self.network = network.to(device)
+        self.network.confidence = None  # it was measured on features that are about to change
         self.optimizer = torch.optim.AdamW(
             parameter_groups(network, config), weight_decay=config.weight_decay
         )
