@@ -219,7 +219,15 @@ class RELOTracker:
     def step(
         self, tracks: Sequence[Track], frames: Sequence[np.ndarray]
     ) -> list[tuple[Box, float]]:
-        """Follow each track into its next frame; the network runs once for all."""
+        """Follow each track into its next frame; the network runs once for all.
+
+        Raises:
+            ConfigError: not one frame for each track, or one that is no uint8 RGB array.
+        """
+        if len(tracks) != len(frames):
+            raise ConfigError(f"{len(tracks)} tracks and {len(frames)} frames; expected as many.")
+        if not tracks:
+            return []
         factor, size = self.crop.search_factor, self.crop.search_size
         windows = [
             SearchWindow.around(track.box, factor * track.zoom, size, self.official)

@@ -7,13 +7,15 @@ TensorBoard's event file. A run that was killed goes on to the same numbers.
 
 from __future__ import annotations
 
+import inspect
 import json
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -34,6 +36,7 @@ from agents.algorithms import (
     RELORolloutBuffer,
     SelfCritical,
 )
+from agents.algorithms.base import RELOAlgorithm
 from agents.algorithms.state import load_run_state
 from agents.callbacks import CheckpointCallback, CreditCallback, ImageCallback
 from agents.network import RELONetwork
@@ -41,8 +44,9 @@ from agents.policies import HEADS_ONLY, RELOPolicy
 from agents.proposer import NetworkProposer
 from agents.vec import RELOVecEnv
 from relo_env.benchmark.results import write_atomically
+from relo_env.benchmark.trackers import import_target
 from relo_env.datasets.base import Dataset
-from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.errors import CheckpointError, ConfigError, nearest, unknown
 from relo_env.vector_env import TrackingVectorEnv
 
 ALGORITHMS: Mapping[str, type[OnPolicyAlgorithm]] = {
@@ -55,11 +59,15 @@ ALGORITHMS: Mapping[str, type[OnPolicyAlgorithm]] = {
 }
 """By the name that the command line takes."""
 
-SB3 = (A2C, PPO)
-"""Those that know nothing of clips and of what their policy reads, and have to be told."""
-
-GROUPED = ("grpo", "self-critical")
+GROUPED = (GRPO, SelfCritical)
 """Algorithms that compare rollouts of one clip with each other."""
+
+CREDITED = (*GROUPED, ExpectedPolicyGradient)
+"""Algorithms whose actions are credited in one way only."""
+
+NO_OPTIONS = {"self", "policy", "env", "policy_kwargs", "rollout_buffer_class", "device"}
+NO_OPTIONS |= {"use_sde", "sde_sample_freq", "tensorboard_log", "verbose", "_init_setup_model"}
+"""Arguments of algorithms that a run decides."""
 
 CONFIG, STATE, NETWORK = "config.json", "state.pt", "network.safetensors"
 
@@ -69,7 +77,8 @@ class PolicyConfig:
     """How stage 2 is trained.
 
     Attributes:
-        algorithm: actor-critic (the paper's), ppo, a2c, grpo, self-critical or expected-gradient.
+        algorithm: actor-critic (the paper's), ppo, a2c, grpo, self-critical, expected-gradient, or
+            module:Class, one of your own.
         steps: environment steps (frames), of all environments together.
         num_envs: clips that are played at once.
         group_size: of them, how many play the same clip, for the algorithms that compare those.
@@ -88,7 +97,7 @@ class PolicyConfig:
         picture_every: rollouts from one logged picture to the next.
 
     Raises:
-        ConfigError: an unknown algorithm, or numbers that do not fit together.
+        ConfigError: an unknown algorithm or option of it, or numbers that do not fit together.
     """
 
     algorithm: str = "actor-critic"
@@ -110,16 +119,79 @@ class PolicyConfig:
     picture_every: int = 10
 
     def __post_init__(self) -> None:
-        if self.algorithm not in ALGORITHMS:
-            raise ConfigError(unknown("algorithm", self.algorithm, ALGORITHMS))
+        algorithm = find_algorithm(self.algorithm)
         for name in ("steps", "num_envs", "group_size", "checkpoint_every", "picture_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1.")
-        if self.algorithm in GROUPED and self.num_envs % self.group_size:
+        if issubclass(algorithm, GROUPED) and self.num_envs % self.group_size:
             raise ConfigError(
                 f"{self.algorithm} plays each clip group_size={self.group_size} times; num_envs="
                 f"{self.num_envs} is not a multiple of that."
             )
+        options = options_of(algorithm)
+        for name, value in self.algorithm_options.items():
+            if name not in options:
+                advice = nearest(name, options)
+                raise ConfigError(f"Algorithm {self.algorithm!r} has no option {name!r}. {advice}")
+            if expected := _expected_instead_of(value, options[name]):
+                raise ConfigError(
+                    f"Option {name!r} of algorithm {self.algorithm!r} is {value!r}; expected "
+                    f"{expected}."
+                )
+
+
+def find_algorithm(name: str) -> type[OnPolicyAlgorithm]:
+    """The class that a name of `ALGORITHMS`, or ``module:Class``, stands for.
+
+    Raises:
+        ConfigError: there is none, or it is no on-policy algorithm of Stable-Baselines3's kind.
+    """
+    if name in ALGORITHMS:
+        return ALGORITHMS[name]
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        hint = "One of your own is given as module:Class."
+        raise ConfigError(unknown("algorithm", name, ALGORITHMS, hint))
+    found = import_target(name, "Algorithm")
+    if not (isinstance(found, type) and issubclass(found, OnPolicyAlgorithm)):
+        raise ConfigError(
+            f"Algorithm {name!r} is {found!r}; expected a class derived from Stable-Baselines3's "
+            "OnPolicyAlgorithm, such as one on agents.algorithms.base.RELOAlgorithm."
+        )
+    return found
+
+
+def options_of(algorithm: type[OnPolicyAlgorithm]) -> dict[str, inspect.Parameter]:
+    """What ``algorithm_options`` may hold: arguments of the constructor, its bases' included."""
+    found: dict[str, inspect.Parameter] = {}
+    for owner in algorithm.__mro__:
+        if "__init__" not in vars(owner):
+            continue
+        parameters = inspect.signature(vars(owner)["__init__"]).parameters
+        found = {**parameters, **found}
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
+            break
+    decided = NO_OPTIONS | ({"credit", "candidates"} if issubclass(algorithm, CREDITED) else set())
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {n: p for n, p in found.items() if n not in decided and p.kind in named}
+
+
+def _expected_instead_of(value: Any, option: inspect.Parameter) -> str:
+    """What a value that does not suit an option should have been; empty for one that does."""
+    default, annotation = option.default, str(option.annotation)
+    if callable(value) or value is default:
+        return ""
+    if "Changing" in annotation and isinstance(value, list | tuple):
+        return "" if value and all(map(_is_number, value)) else "a list of numbers"
+    if _is_number(default) or annotation in ("Changing | None", "int | None", "float | None"):
+        return "" if _is_number(value) else "a number"
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    return "a name" if isinstance(default, str) and not isinstance(value, str) else ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def train_policy(
@@ -159,18 +231,17 @@ def train_policy(
     out = Path(out)
     if config.fresh_heads:
         network.reset_heads(config.seed)
-    _claim(out, config, network, dataset, resume)
-    env = make_env(config, network.to(device), dataset, proposer)
-    model = make_model(config, network, env, device)
-    model.set_logger(configure(str(out), ["tensorboard"]))
-    if resume:
-        load_run_state(model, out / STATE)
-    try:
-        with deferred_interrupt() as interrupted:
+    with closing(make_env(config, network.to(device), dataset, proposer)) as env:
+        model = make_model(config, network, env, device)
+        _claim(out, config, network, dataset, resume)
+        if resume:
+            load_run_state(model, out / STATE)
+        model.set_logger(configure(str(out), ["tensorboard"]))
+        with closing(model.logger), deferred_interrupt() as interrupted:
             model.learn(
                 config.steps - model.num_timesteps,
                 callback=[
-                    *([CreditCallback()] if ALGORITHMS[config.algorithm] in SB3 else []),
+                    *([] if isinstance(model, RELOAlgorithm) else [CreditCallback()]),
                     ImageCallback(config.picture_every),
                     CheckpointCallback(out, config.checkpoint_every),
                     _Progress(config.steps, interrupted),
@@ -179,9 +250,6 @@ def train_policy(
                 reset_num_timesteps=False,
                 log_interval=1,
             )
-    finally:
-        model.logger.close()
-        env.close()
     return out / NETWORK
 
 
@@ -200,6 +268,7 @@ def make_env(
         proposer: one for the same network; None: one that hands on crops where the encoder is
             trained, else features, which stay on the network's device.
     """
+    algorithm, options = find_algorithm(config.algorithm), config.algorithm_options
     if proposer is None and config.encoder_scale:
         proposer = NetworkProposer(network, train_encoder=True)
     elif proposer is None:
@@ -212,14 +281,15 @@ def make_env(
         TrackingVectorEnv(
             config.num_envs,
             dataset,
-            group_size=config.group_size if config.algorithm in GROUPED else 1,
+            group_size=config.group_size if issubclass(algorithm, GROUPED) else 1,
             autoreset_mode=AutoresetMode.SAME_STEP,
             proposer=proposer,
             clip_length=config.clip_length,
             search_window=config.search_window,
             iou_weight=config.iou_weight,
             auc_weight=config.auc_weight,
-            candidate_info=config.algorithm == "expected-gradient",
+            candidate_info=issubclass(algorithm, ExpectedPolicyGradient)
+            or options.get("candidates", False),
         )
     )
 
@@ -249,10 +319,10 @@ def make_model(
         "seed": config.seed,
         "device": device,
     }
-    algorithm = ALGORITHMS[config.algorithm]
-    if algorithm is PPO:
+    algorithm = find_algorithm(config.algorithm)
+    if issubclass(algorithm, PPO):
         arguments["batch_size"] = config.num_envs * config.clip_length
-    if algorithm in SB3:
+    if not issubclass(algorithm, RELOAlgorithm):  # it knows nothing of clips
         arguments |= {
             "n_steps": config.clip_length,
             "gamma": 1.0,
@@ -349,13 +419,14 @@ def _claim(
     }
     path = out / CONFIG
     if not resume:
-        if path.exists():
+        if (out / STATE).exists() or (out / NETWORK).exists():
             raise ConfigError(f"{out} holds a run already; resume it or choose another folder.")
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(now, indent=1).encode())
         return
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist; there is no run to resume in {out}.")
+    for needed in (path, out / STATE):
+        if not needed.exists():
+            raise CheckpointError(f"{needed} does not exist; there is no run to resume in {out}.")
     then = json.loads(path.read_text())
     changed = {key: then[key] for key, value in now.items() if value != then.get(key, value)}
     if changed:

@@ -43,6 +43,7 @@ class VideoWriter:
             self._writer = cv2.VideoWriter(str(self._part), codec, self._fps, (width, height))
             self._size = (width, height)
             if not self._writer.isOpened():
+                self._writer = None
                 raise FrameError(
                     f"Cannot write video {self.path} ({width} x {height}, {self._fps:g} fps); is "
                     "its folder writable, and does this OpenCV have FFmpeg (`relo doctor`)?"

@@ -12,7 +12,7 @@ import numpy as np
 from agents.ablations.playing import HeldBack
 from agents.ablations.tables import TABLES, Row, Table, WarmStart
 from agents.training import PolicyConfig
-from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.errors import CheckpointError, ConfigError, nearest, unknown
 
 STUDY, RESULT = "study.json", "result.json"
 CURVE = (0.0, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)
@@ -58,7 +58,8 @@ class Study:
         for name in self.rows:
             names = [row.name for row in TABLES[self.table].rows]
             if name not in names:
-                raise ConfigError(unknown(f"row of table {self.table!r}", name, names))
+                advice = nearest(name, names)
+                raise ConfigError(f"Table {self.table!r} has no row {name!r}. {advice}")
         for row in self.selected:
             config = row.config(self.frames, 0)
             update = config.num_envs * config.clip_length

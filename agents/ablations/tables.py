@@ -1,4 +1,4 @@
-"""METHOD section 5 as data: a row is a change of how a network is warmed up or a policy trained.
+"""The ablations as data: a row is a change of how a network is warmed up or a policy trained.
 
 What a row does not change is the study's: actor-critic, open loop, 8 clips of 8 frames an update.
 """

@@ -28,7 +28,7 @@ from agents.ablations.study import RESULT, Study, points, run_folder, warm_folde
 from agents.ablations.tables import Row, WarmStart
 from agents.network import RELONetwork
 from agents.network.vit import ViTEncoder
-from agents.training import CONFIG, STATE, train_policy
+from agents.training import STATE, train_policy
 from agents.warmup import CHECKPOINT, Warmup, WarmupConfig
 from agents.warmup import STATE as WARMUP_STATE
 from relo_env.benchmark.results import write_atomically
@@ -131,7 +131,7 @@ class Worker:
             config = row.config(self.study.frames, seed)
             whole = config.encoder_scale > 0
             keep = Snapshots(folder / "policies", points(config))
-            resumed = _can_resume(folder)
+            resumed = (folder / STATE).exists()
             train = partial(
                 train_policy,
                 config,
@@ -305,14 +305,6 @@ class _Played:
         for name, values in figures.items():
             before = self.figures.get(name)
             self.figures[name] = values if before is None else np.concatenate([before, values])
-
-
-def _can_resume(folder: Path) -> bool:
-    """Whether a run left a state to go on from; one that stopped before its first is begun anew."""
-    if (folder / STATE).exists():
-        return True
-    (folder / CONFIG).unlink(missing_ok=True)
-    return False
 
 
 def _log_curve(folder: Path, frames: tuple[int, ...], figures: Mapping[str, np.ndarray]) -> None:

@@ -24,9 +24,13 @@ examples:
   relo ablate algorithms --rows grpo prior --seeds 3 --frames 1024 --out runs/ablate-small
   relo ablate tokens --backbone vits14.safetensors --warmup-steps 1000 --out runs/tokens
   relo ablate reward --dataset LaSOT --test-split test --workers 4 --out runs/reward
-tables:
+tables and their rows:
 """
-EXAMPLES += "\n".join(f"  {name:<14}{table.title}" for name, table in TABLES.items())
+EXAMPLES += "\n".join(
+    f"  {name:<14}{table.title}\n"
+    + arguments.names_after(16 * " ", (row.name for row in table.rows))
+    for name, table in TABLES.items()
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--random-weights", action="store_true", help="of the preset, instead of a checkpoint"
     )
-    parser.add_argument("--rows", nargs="+", metavar="ROW", default=[], help="these only")
+    parser.add_argument(
+        "--rows", nargs="+", metavar="ROW", default=[], help="these only, see below"
+    )
     parser.add_argument(
         "--seeds", type=positive, metavar="N", default=default.seeds, help="(default: %(default)s)"
     )

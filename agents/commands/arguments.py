@@ -7,30 +7,40 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields
+from functools import partial
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
+from agents.confidence import Recovery
 from agents.network.checkpoints import find_checkpoint
 from agents.tracker import RELOTracker
 from relo_env.benchmark.protocols import PROTOCOLS
-from relo_env.benchmark.trackers import TrackerFactory, make_tracker_factory
+from relo_env.benchmark.trackers import TrackerFactory, check_options, make_tracker_factory
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import make_dataset
+from relo_env.errors import ConfigError, unknown
 
 Config = TypeVar("Config")
+DTYPES = ("bfloat16", "float16", "float32")
 
 
 def key_value(text: str) -> tuple[str, Any]:
-    """``name=value`` as a pair; the value is read as JSON where it is, else as a string."""
+    """``name=value`` as a pair; the value is read as JSON where it is, else as a string.
+
+    Python's True, False and None will do too, in any case.
+    """
     name, separator, value = text.partition("=")
     if not name or not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    literal = {"none": "null"}.get(value.lower(), value.lower())
     try:
-        return name, json.loads(value)
+        return name, json.loads(literal if literal in ("true", "false", "null") else value)
     except json.JSONDecodeError:
         return name, value
 
@@ -40,6 +50,18 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def names_after(label: str, names: Iterable[str]) -> str:
+    """Names behind a label, wrapped to a screen, for the end of a help."""
+    blank = " " * len(label)
+    return textwrap.fill(
+        " ".join(names),
+        80,
+        initial_indent=label,
+        subsequent_indent=blank,
+        break_on_hyphens=False,
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -164,7 +186,9 @@ def _default(setting: Field[Any]) -> Any:
 
 
 def _reading(hint: Any) -> dict[str, Any]:
-    """How argparse reads a field of this type."""
+    """How argparse reads a field of this type; a ``T | None`` is left out or a T."""
+    if isinstance(hint, UnionType):
+        hint = next(kind for kind in get_args(hint) if kind is not NoneType)
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(hint) is Literal:
@@ -196,17 +220,35 @@ def tracker_factory(
         options: keyword arguments of the tracker.
 
     Raises:
-        ConfigError: no such tracker.
+        ConfigError: no such tracker, or none that takes these options.
         CheckpointError: no such checkpoint or preset.
     """
     options = dict(options or {})
     if spec == "static" or (":" in spec and not Path(spec).is_file()):
         return make_tracker_factory(spec, name=name, **options)
     path = find_checkpoint(spec)
+    content = f"{path.stem}-{_fingerprint(path)}"
     if name is None:
-        name = spec if spec == path.stem else f"{path.stem}-{_fingerprint(path)}"
-    arguments = {"name_or_path": str(path), "device": device, **options}
-    return TrackerFactory(name, f"{__name__}:load_tracker", arguments)
+        name = spec if spec == path.stem else content
+    check_options(spec, partial(RELOTracker, None), options)  # type: ignore[arg-type]
+    settings = {"tracker": content, "tracker_options": dict(options)}
+    arguments = {"name_or_path": str(path), "device": device, **_from_text(options)}
+    return TrackerFactory(name, f"{__name__}:load_tracker", arguments, settings=settings)
+
+
+def _from_text(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a `RELOTracker` as it takes them: a dtype may be given by name."""
+    dtype, recovery = options.get("dtype"), options.get("recovery")
+    if not isinstance(recovery, Recovery | None):
+        raise ConfigError(
+            f"recovery is {recovery!r}; expected nothing, for the tracker's own, or recovery=null "
+            "to switch it off."
+        )
+    if isinstance(dtype, str):
+        if dtype not in DTYPES:
+            raise ConfigError(unknown("dtype", dtype, DTYPES))
+        options["dtype"] = getattr(torch, dtype)
+    return options
 
 
 def load_tracker(name_or_path: str, **options: Any) -> RELOTracker:

@@ -7,13 +7,13 @@ that run meanwhile lower them: compare only what was measured in one run.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
@@ -81,8 +81,8 @@ def rate(step: Callable[[], object], seconds: float) -> float:
 def rendering() -> Callable[[], object]:
     """Renders the next frame of a synthetic video."""
     frames = Synthetic("test")[0].frames
-    indices = iter(np.arange(10**9) % len(frames))
-    return lambda: frames.read(int(next(indices)))
+    indices = itertools.cycle(range(len(frames)))
+    return lambda: frames.read(next(indices))
 
 
 def tracking(network: RELONetwork, device: str) -> Callable[[], object]:

@@ -26,7 +26,7 @@ from agents.commands.track import picture
 from agents.network import HeadOutputs, RELONetwork
 from agents.network.checkpoints import find_checkpoint
 from agents.tracker import RELOTracker
-from agents.training import CONFIG, PolicyConfig, train_policy
+from agents.training import STATE, PolicyConfig, train_policy
 from agents.video import VideoWriter
 from relo_env.benchmark import plots
 from relo_env.benchmark.evaluation import Evaluation, evaluate, summary_table
@@ -142,7 +142,7 @@ def learn(config: DemoConfig, network: RELONetwork, out: Path, *, device: str = 
         network=network,
         dataset=dataset,
         out=out,
-        resume=(out / CONFIG).exists(),
+        resume=(out / STATE).exists(),
         device=device,
         callbacks=[LearningCurve()],
     )

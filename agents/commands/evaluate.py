@@ -2,6 +2,7 @@
 
 Result files go to OUT/<tracker>/<data set>/, one a sequence. A run that was interrupted goes on
 where it was when it is started again; sequences that fail are listed, and tracked again next time.
+Results of another tracker or of other options in the same folder are refused.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import sys
 from pathlib import Path
 
 from agents.commands import arguments
-from relo_env.benchmark.evaluation import evaluate, summary_table
+from relo_env.benchmark.evaluation import HiddenTruthError, evaluate, summary_table
+from relo_env.benchmark.runner import RunResult
 from relo_env.benchmark.runner import run as run_benchmark
+from relo_env.datasets.base import Dataset
 
 EXAMPLES = """\
 examples:
@@ -66,22 +69,36 @@ def run(options: argparse.Namespace) -> int:
         factory,
         dataset,
         options.out,
+        dataset_options=dict(options.dataset_option),
         sequences=sequences,
         workers=options.workers,
         batch_size=options.batch_size,
         keep_score_maps=options.score_maps,
     )
+    if result.skipped:
+        already = f"{len(result.skipped)} of {len(sequences)} sequences were already there"
+        print(already, file=sys.stderr)
     if result.finished or result.skipped:
-        evaluation = evaluate(
-            result.folder,
-            dataset,
-            protocol=options.protocol,
-            tracker=factory.name,
-            sequences=sequences,
-            allow_missing=bool(result.failed),
-        )
-        print(summary_table([evaluation]))
+        print(_figures(result, dataset, options.protocol, factory.name, sequences))
         print(f"results: {result.folder}")
     if result.failed:
         print(result.describe_failures(), file=sys.stderr)
     return 1 if result.failed else 0
+
+
+def _figures(
+    result: RunResult, dataset: Dataset, protocol: str, tracker: str, sequences: list[str]
+) -> str:
+    """A table, or why there is none."""
+    try:
+        evaluation = evaluate(
+            result.folder,
+            dataset,
+            protocol=protocol,
+            tracker=tracker,
+            sequences=sequences,
+            allow_missing=bool(result.failed),
+        )
+    except HiddenTruthError as error:
+        return str(error)
+    return summary_table([evaluation])

@@ -13,7 +13,9 @@ from agents.commands import arguments
 from relo_env.benchmark.evaluation import evaluate, summary_table
 from relo_env.benchmark.report import write_report
 from relo_env.benchmark.results import boxes_file
-from relo_env.datasets.registry import find_dataset
+from relo_env.datasets.disk import subfolders
+from relo_env.datasets.registry import find_dataset, list_datasets
+from relo_env.errors import DataError
 
 EXAMPLES = """\
 examples:
@@ -39,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate each folder and write the page."""
     if options.dataset == FOLDER:
-        options.dataset = options.results[0].resolve().name
+        options.dataset = _dataset_of(options.results[0])
     dataset = arguments.dataset_from(options)
     sequences = arguments.subset_from(options, dataset)
     if not find_dataset(options.dataset).needs_root:  # endless: nobody has results for all of it
@@ -58,3 +60,18 @@ def run(options: argparse.Namespace) -> int:
     print(summary_table(evaluations))
     print(f"wrote {write_report(evaluations, dataset, options.out)}")
     return 0
+
+
+def _dataset_of(folder: Path) -> str:
+    """The data set that a folder of results is called after.
+
+    Raises:
+        DataError: there is no such folder, or it is the one around such folders.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}; expected one of results.")
+    known = {spec.name for spec in list_datasets()}
+    inside = [str(child) for child in subfolders(folder) if child.name in known]
+    if inside and folder.resolve().name not in known:
+        raise DataError(f"{folder} holds no results itself; did you mean {' or '.join(inside)}?")
+    return folder.resolve().name

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from agents.commands import arguments
@@ -64,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-frames", type=arguments.positive, metavar="N", help="stop after N")
     parser.add_argument("--show", action="store_true", help="show the frames in a window")
     parser.add_argument(
+        "--threads",
+        type=arguments.positive,
+        metavar="N",
+        help="of the processor (default: every core); 1 where other programs are busy",
+    )
+    parser.add_argument(
         "--no-recovery", action="store_true", help="follow the best box, however unsure"
     )
     arguments.add_tracker(parser)
@@ -86,11 +94,16 @@ def box(text: str) -> Box:
 
 def run(options: argparse.Namespace) -> int:
     """Track and write; what was done is kept, whatever ends it."""
+    out = options.out or (None if options.json else Path("tracked.mp4"))
+    for target in (out, options.json):
+        if target:
+            check_target(target, Path(options.source))
+    if options.threads:
+        torch.set_num_threads(options.threads)
     footage = open_footage(options.source, options.max_frames)
     factory = arguments.tracker_factory(
         options.tracker, device=options.device, options=dict(options.tracker_option)
     )
-    out = options.out or (None if options.json else Path("tracked.mp4"))
     first = next(footage.frames)
     start = _first_box(options, footage, first)
     found: list[Found] = []
@@ -98,17 +111,18 @@ def run(options: argparse.Namespace) -> int:
     if isinstance(tracker, RELOTracker) and options.no_recovery:
         tracker.recovery = None
     with ExitStack() as done:
-        if options.json:
-            done.callback(_write_json, options.json, options.source, factory.name, found)
         video = VideoWriter(out, footage.fps) if out else None
+        if options.json:
+            report = {"source": options.source, "tracker": factory.name, "fps": footage.fps}
+            done.callback(_write_json, options.json, report, first, found)
         if video:
-            done.callback(print, f"wrote {out}")
+            done.callback(lambda: found and print(f"wrote {out}"))
             done.enter_context(video)
         viewer = done.enter_context(closing(rendering.Viewer("RELO"))) if options.show else None
         for answer, shown in follow(tracker, footage, first, start):
-            found.append(answer)
             if video:
                 video.add(shown)
+            found.append(answer)
             if viewer:
                 viewer.show(shown)
     return 0
@@ -129,16 +143,36 @@ class Found:
     lost: bool = False
 
 
-def _write_json(path: Path, source: str, tracker: str, found: list[Found]) -> None:
+def check_target(path: Path, source: Path) -> None:
+    """A file to write, before anything is done for it; its folder is made if need be.
+
+    Raises:
+        ConfigError: it is what is read, a folder, or cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"Cannot make the folder {path.parent}: {error.strerror}.") from None
+    if path.exists() and source.exists() and path.samefile(source):
+        raise ConfigError(f"{path} is the source itself; give another name to write to.")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ConfigError(
+            f"Cannot write {path}: it is a folder, or {path.parent.resolve()} is read-only. Give "
+            "another place with --out or --json."
+        )
+
+
+def _write_json(path: Path, about: dict[str, Any], first: np.ndarray, found: list[Found]) -> None:
+    if not found:
+        return
     report = {
-        "source": source,
-        "tracker": tracker,
+        **about,
+        "frame_size": first.shape[1::-1],
         "box_format": "left, top, width, height in pixels; the first box was given",
         "boxes": [answer.box for answer in found],
         "scores": [answer.score for answer in found],
         "lost": [answer.lost for answer in found],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(report) + "\n").encode())
     print(f"wrote {path}")
 

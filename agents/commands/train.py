@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agents.commands import arguments
 from agents.network import RELONetwork
-from agents.training import PolicyConfig, train_policy
+from agents.training import ALGORITHMS, PolicyConfig, options_of, train_policy
 from agents.warmup import WarmupConfig, warmup
 
 EXAMPLES = """\
@@ -36,6 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _add_common(stage)
         arguments.add_config(stage, config_class)
         stage.set_defaults(run=run, config_class=config_class, train=train)
+    stages.choices["policy"].epilog = _algorithm_options()
+    stages.choices["policy"].formatter_class = argparse.RawDescriptionHelpFormatter
+
+
+def _algorithm_options() -> str:
+    """What ``--algorithm-options`` takes: of all algorithms, then what each has beyond that."""
+    of_each = {name: set(options_of(algorithm)) for name, algorithm in ALGORITHMS.items()}
+    of_all = set.intersection(*of_each.values())
+    listed = {"all": of_all, **{name: options - of_all for name, options in of_each.items()}}
+    lines = [arguments.names_after(f"  {n:<19}", sorted(names)) for n, names in listed.items()]
+    return "\n".join(["options of the algorithms:", *lines])
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

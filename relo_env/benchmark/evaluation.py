@@ -27,6 +27,10 @@ CURVES = {
 }
 
 
+class HiddenTruthError(DataError):
+    """Only first boxes are public: a benchmark's server has the others."""
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """One tracker on n sequences of one data set under one protocol.
@@ -102,18 +106,27 @@ def evaluate(
 
     Raises:
         DataError: a result is missing, malformed or of another length than its sequence.
+        HiddenTruthError: no sequence has a box after its first.
     """
     folder = Path(folder)
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     wanted = list(dataset.names) if sequences is None else sequences
     missing = tuple(name for name in wanted if boxes_file(folder, name) is None)
     present = [name for name in wanted if name not in missing]
+    if not present:
+        _check_folder(folder, dataset)
     if not present or (missing and not allow_missing):
         some = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise DataError(
             f"{folder} has results for {len(present)} of {len(wanted)} sequences of "
             f"{dataset.name}; missing: {some}. Run the tracker on them, or evaluate the rest: "
             "allow_missing=True, or --allow-missing of `relo report`."
+        )
+    if not any(dataset[name].visible[1:].any() for name in present):
+        raise HiddenTruthError(
+            f"{dataset.name}, split {dataset.split!r}, has no boxes but the first ones, so that "
+            f"there are no figures: the benchmark's server has the truth. The boxes are in {folder}"
+            "; pack them for it with relo_env.benchmark.submissions.pack."
         )
     same = folder.name.lower() == dataset.name.lower()
     rows = [_evaluate_sequence(protocol, folder, dataset[name], dataset.name) for name in present]
@@ -130,6 +143,16 @@ def evaluate(
         missing=missing,
         speed=read_speed(folder, present),
     )
+
+
+def _check_folder(folder: Path, dataset: Dataset) -> None:
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}; expected one of results on {dataset.name}.")
+    if (folder / dataset.name).is_dir():
+        raise DataError(
+            f"{folder} holds no results on {dataset.name} itself; did you mean "
+            f"{folder / dataset.name}?"
+        )
 
 
 @dataclass(frozen=True, eq=False)

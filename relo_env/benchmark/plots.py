@@ -53,9 +53,12 @@ def curve_plot(evaluations: Sequence[Evaluation], curve: str) -> Figure:
 
 
 def attribute_radar(evaluations: Sequence[Evaluation], figure_name: str) -> Figure | None:
-    """A figure by attribute, a polygon for each tracker; None with fewer than 3 attributes."""
+    """A figure by attribute, a polygon for each tracker; None with fewer than 3 attributes.
+
+    Attributes of which a tracker has no sequence are left out.
+    """
     means = [evaluation.by_attribute(figure_name) for evaluation in evaluations]
-    attributes = list(means[0])
+    attributes = [name for name in means[0] if all(name in values for values in means)]
     if len(attributes) < 3:
         return None
     figure = Figure(figsize=(4.8, 4.2), layout="constrained")

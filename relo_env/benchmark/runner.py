@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from tqdm import tqdm
 
 from relo_env.benchmark.processes import stream
-from relo_env.benchmark.results import is_finished, write_result
+from relo_env.benchmark.results import is_finished, write_atomically, write_result
 from relo_env.benchmark.tracker import BatchTracker, Tracker
 from relo_env.benchmark.tracking import (
     Advanced,
@@ -25,6 +28,9 @@ from relo_env.benchmark.tracking import (
 )
 from relo_env.datasets.base import Dataset
 from relo_env.errors import ConfigError, DataError
+
+SETTINGS_FILE = "_run.json"
+"""Beside the results of a run: the tracker and the options that made them."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ def run(
     out: str | Path,
     *,
     name: str | None = None,
+    dataset_options: Mapping[str, Any] | None = None,
     sequences: list[str] | None = None,
     workers: int = 1,
     fresh_process: bool | None = None,
@@ -79,16 +86,19 @@ def run(
     """Track every sequence of a data set and keep boxes and times.
 
     A sequence that is already finished in the result folder is skipped, so a run that was
-    interrupted goes on where it was. A sequence that fails is kept in ``failed``, with nothing
-    written for it, and the others go on. Boxes do not depend on the number of workers: trackers
-    run with one OpenCV and one torch thread everywhere.
+    interrupted goes on where it was; the folder's ``_run.json`` tells whether it is the same run.
+    A sequence that fails is kept in ``failed``, with nothing written for it, and the others go on.
+    Boxes do not depend on the number of workers: trackers run with one OpenCV and one torch thread
+    everywhere.
 
     Args:
         tracker_factory: builds the tracker, once a process; see
-            :func:`relo_env.benchmark.trackers.make_tracker_factory`.
+            :func:`relo_env.benchmark.trackers.make_tracker_factory`. Results of one without
+            ``settings`` are taken for this run's.
         dataset: what to track. Factory and data set are pickled unless used in this process.
         out: folder of all results.
         name: of the tracker; the factory's ``name`` by default.
+        dataset_options: those that made the data set, where others give other videos.
         sequences: names of those to track; all of the data set by default.
         workers: processes; 1 tracks in this process unless ``fresh_process``.
         fresh_process: start a process for each sequence; by default as the factory asks.
@@ -99,7 +109,8 @@ def run(
         progress: show a progress bar on stderr.
 
     Raises:
-        ConfigError: a batch with several processes, or with a tracker of one object.
+        ConfigError: a batch with several processes, or with a tracker of one object; or the
+            folder holds results of another tracker, or made with other options.
         ReloError: the tracker cannot be built in a worker process.
     """
     started = perf_counter()
@@ -112,6 +123,9 @@ def run(
             "combined with workers or fresh_process."
         )
     folder = Path(out) / name / dataset.name
+    if settings := getattr(tracker_factory, "settings", None):
+        data = {"dataset": dataset.name, "dataset_options": dict(dataset_options or {})}
+        _claim(folder, {**settings, **data})
     lengths, failed = _read_lengths(dataset, sequences or list(dataset.names))
     pending = [s for s, length in lengths.items() if not is_finished(folder, s, length)]
     skipped = tuple(s for s in lengths if s not in pending)
@@ -141,6 +155,25 @@ def run(
         frames=sum(lengths[sequence] for sequence in finished),
         seconds=perf_counter() - started,
     )
+
+
+def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Note what makes the results in a folder.
+
+    Raises:
+        ConfigError: something else made those that it holds.
+    """
+    note = json.dumps(settings, indent=2, sort_keys=True, default=str) + "\n"
+    note = re.sub(r" at 0x\w+", "", note)  # of an object, another in each process
+    path = folder / SETTINGS_FILE
+    if path.is_file() and path.read_text() != note and any(folder.rglob("*.txt")):
+        raise ConfigError(
+            f"{folder} holds results that were made with other settings:\n{path.read_text()}"
+            f"This run's are:\n{note}"
+            "Give this run its own --name or another --out, or delete the folder."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, note.encode())
 
 
 def _read_lengths(dataset: Dataset, names: list[str]) -> tuple[dict[str, int], dict[str, str]]:

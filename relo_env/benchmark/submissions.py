@@ -10,6 +10,7 @@ from pathlib import Path
 
 from relo_env.benchmark.results import format_boxes, read_boxes, read_seconds
 from relo_env.datasets.base import Dataset
+from relo_env.datasets.verify import official_count
 from relo_env.errors import ConfigError, DataError, unknown
 
 
@@ -78,8 +79,9 @@ def _entries(layout: Server, folder: str | Path, name: str) -> Iterator[tuple[st
 def validate(server: str, zip_path: str | Path, dataset: Dataset) -> list[str]:
     """Faults of a zip, in words; an empty list if the server should take it.
 
-    Checked are the names of the files (none missing, none foreign, no folder around them), the
-    number of lines and of columns, and that every value is a finite number.
+    Checked are that the data set is whole, the names of the files (none missing, none foreign, no
+    folder around them), the number of lines and of columns, and that every value is a finite
+    number.
 
     Raises:
         ConfigError: an unknown server.
@@ -92,7 +94,8 @@ def validate(server: str, zip_path: str | Path, dataset: Dataset) -> list[str]:
             expected[layout.boxes.format(name)] = (name, 4)
             if layout.times:
                 expected[layout.times.format(name)] = (name, 1)
-        faults = [f"{path}: missing" for path in expected if path not in found]
+        faults = _count_faults(dataset)
+        faults += [f"{path}: missing" for path in expected if path not in found]
         for path in sorted(found - set(expected)):
             inner = any(path.endswith("/" + wanted) for wanted in expected)
             faults.append(
@@ -106,6 +109,16 @@ def validate(server: str, zip_path: str | Path, dataset: Dataset) -> list[str]:
                 if fault:
                     faults.append(f"{path}: {fault}")
     return faults
+
+
+def _count_faults(dataset: Dataset) -> list[str]:
+    found, expected = len(dataset.names), official_count(dataset)
+    if found >= expected:
+        return []
+    return [
+        f"{dataset.name}, split {dataset.split!r}, has {found} sequences on disk, but the server "
+        f"expects all {expected}; download the others and track them"
+    ]
 
 
 def _table_fault(text: str, rows: int, columns: int) -> str | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import cv2
@@ -26,12 +28,20 @@ class TrackerFactory:
         target: ``"module:function"`` that returns a :class:`Tracker`.
         kwargs: keyword arguments of the function, picklable.
         fresh_process: the tracker is repeatable only as the first of its process.
+        settings: what tells its boxes from another tracker's, kept beside them; the target and
+            its arguments by default.
     """
 
     name: str
     target: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     fresh_process: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.settings:
+            settings = {"tracker": self.target, "tracker_options": dict(self.kwargs)}
+            object.__setattr__(self, "settings", settings)
 
     def __call__(self) -> Tracker:
         """Build the tracker.
@@ -39,7 +49,7 @@ class TrackerFactory:
         Raises:
             ConfigError: the target cannot be imported, or what it returns is no Tracker.
         """
-        tracker = _resolve(self.target)(**self.kwargs)
+        tracker = import_target(self.target)(**self.kwargs)
         if not isinstance(tracker, Tracker):
             raise ConfigError(
                 f"{self.target} returned {type(tracker).__name__}, which has no "
@@ -61,37 +71,62 @@ def make_tracker_factory(
         kwargs: keyword arguments of ``factory``.
 
     Raises:
-        ConfigError: the spec is malformed, or names what is not installed.
+        ConfigError: the spec is malformed, or names what is not installed, or an argument does
+            not fit.
     """
     module, _, attribute = spec.partition(":")
     name = name or spec.replace(":", "-")
     here = StaticTracker.__module__
     if spec == "static":
+        check_options(spec, StaticTracker, kwargs)
         return TrackerFactory(name, f"{here}:StaticTracker", kwargs)
     if module == "opencv":
         _opencv_constructor(attribute)
+        check_options(spec, partial(OpenCVTracker, attribute), kwargs)
         fresh = attribute == "MIL" if fresh_process is None else fresh_process
         return TrackerFactory(name, f"{here}:OpenCVTracker", {"algorithm": attribute}, fresh)
     if not module or not attribute:
         raise ConfigError(
             f"Tracker {spec!r} is neither 'static', 'opencv:<algorithm>' nor 'module:factory'."
         )
-    _resolve(spec)
+    check_options(spec, import_target(spec), kwargs)
     return TrackerFactory(name, spec, kwargs, bool(fresh_process))
 
 
-def _resolve(target: str) -> Any:
+def check_options(spec: str, target: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """See that what builds a tracker can be called with these keyword arguments.
+
+    Raises:
+        ConfigError: it cannot; the message has the arguments that it takes.
+    """
+    try:
+        signature = inspect.signature(target)
+    except ValueError:  # of compiled code
+        return
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        known = ", ".join(signature.parameters) or "none"
+        raise ConfigError(f"Options of tracker {spec!r}: {error}; known: {known}.") from None
+
+
+def import_target(target: str, kind: str = "Tracker") -> Any:
+    """What ``"module:name"`` names; ``kind`` says in errors what it was to be.
+
+    Raises:
+        ConfigError: there is no such module, or no such name in it.
+    """
     module, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"Tracker {target!r}: no module {error.name!r}; install it or add its folder to "
+            f"{kind} {target!r}: no module {error.name!r}; install it or add its folder to "
             "PYTHONPATH."
         ) from error
     except AttributeError as error:
         raise ConfigError(
-            f"Tracker {target!r}: " + unknown("name in the module", attribute, _names(module))
+            f"{kind} {target!r}: " + unknown("name in the module", attribute, _names(module))
         ) from error
 
 

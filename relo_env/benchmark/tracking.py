@@ -144,8 +144,8 @@ def track_sequence(
     """Track one sequence from its first box; yields progress, returns the SequenceResult.
 
     Raises:
-        ReloError: the target is not in the first frame, or the tracker gives a box that is not
-            four finite numbers.
+        ReloError: the target is not in the first frame, or the tracker gives something else than
+            a box of four finite numbers and a score.
     """
     recording = Recording(sequence, keep_score_maps=keep_score_maps)
     reported, reported_at = 0, perf_counter()
@@ -158,7 +158,7 @@ def track_sequence(
             spent: dict[str, Any] = {"read": read - begin, "tracker": perf_counter() - read}
             recording.add(recording.first_box, **spent)
         else:
-            box, _ = tracker.update(frame)
+            box = _box_of(tracker.update(frame))
             spent = {"read": read - begin, "tracker": perf_counter() - read}
             recording.add(
                 box,
@@ -170,6 +170,16 @@ def track_sequence(
             yield Advanced(len(recording) - reported)
             reported, reported_at = len(recording), perf_counter()
     return recording.result()
+
+
+def _box_of(answer: Any) -> Box:
+    try:
+        box, _ = answer
+    except (TypeError, ValueError):
+        raise ReloError(
+            f"update, and step for each track, must return (box, score); got {answer!r}."
+        ) from None
+    return box
 
 
 def track_in_step(
@@ -268,7 +278,7 @@ class _Batch:
         read = perf_counter()
         try:
             answers = self.tracker.step([lane.track for lane in lanes], frames)
-            boxes = [box for _, (box, _) in zip(lanes, answers, strict=True)]
+            boxes = [_box_of(answer) for _, answer in zip(lanes, answers, strict=True)]
         except Exception:
             self._suspect_all(traceback.format_exc())
             return

@@ -221,7 +221,8 @@ class VideoFrames:
         self.path = Path(path)
         self._open()
         self._length = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if self._length <= 0:  # a stream without a header tells its length at its end only
+        # A stream without a header tells its length at its end only; Matroska's is an estimate.
+        if self._length <= 0 or self.path.suffix.lower() in (".mkv", ".webm"):
             self._length = self._count()
         if self._length == 0:
             raise FrameError(f"Video {self.path} has no frame that can be decoded.")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from relo_env.datasets.annotations import read_text
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.disk import DiskDataset, MissingSequenceError
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import DataError, FrameError
+
+LABELS = dict.fromkeys(("LaSOT", "LaSOText"), ("full_occlusion.txt", "out_of_view.txt"))
+"""By data set, files of a sequence's layout without which it can still be read."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ def verify(
         except DataError as error:
             malformed.append((sequence_name, str(error)))
         else:
-            faults = _frame_faults(sequence) if decode else []
+            faults = _file_faults(dataset, sequence_name)
+            faults += _frame_faults(sequence) if decode else []
             malformed += [(sequence_name, fault) for fault in faults]
             if not faults:
                 found.append(sequence_name)
@@ -105,17 +111,43 @@ def verify(
         missing=tuple(missing),
         malformed=tuple(malformed),
         frames=frames,
-        unnamed=max(0, _expected_count(dataset) - len(names)),
+        unnamed=max(0, official_count(dataset) - len(names)),
     )
 
 
-def _expected_count(dataset: Dataset) -> int:
+def official_count(dataset: Dataset) -> int:
+    """How many sequences the benchmark gives the split; 0 where nobody says, or by name."""
     return dataset.official_counts.get(dataset.split, 0) if isinstance(dataset, DiskDataset) else 0
 
 
 def _expected_names(dataset: Dataset) -> tuple[str, ...]:
     official = dataset.official_names if isinstance(dataset, DiskDataset) else None
     return tuple(dataset.names) if official is None else official
+
+
+def _file_faults(dataset: Dataset, name: str) -> list[str]:
+    """What is wrong with the files of a sequence that can be read nevertheless."""
+    if not isinstance(dataset, DiskDataset):
+        return []
+    path = dataset.locate(name)
+    faults = [
+        f"there is no {path / file}; copy it anew"
+        for file in LABELS.get(dataset.name, ())
+        if not (path / file).is_file()
+    ]
+    for file in [path] if path.suffix == ".txt" else sorted(path.glob("[Gg]roundtruth*.txt")):
+        faults += _size_faults(file)
+    return faults
+
+
+def _size_faults(path: Path) -> list[str]:
+    """Boxes with a negative side, which count as frames without target when they are read."""
+    faults = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        numbers = re.findall(r"[^\s,;]+", line)
+        if len(numbers) == 4 and any(side.startswith("-") for side in numbers[2:]):
+            faults.append(f"{path}, line {number}: found {line!r}; expected no negative size")
+    return faults
 
 
 def _frame_faults(sequence: Sequence) -> list[str]:

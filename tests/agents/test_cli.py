@@ -15,10 +15,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from agents.cli import COMMANDS, main
-from agents.commands import doctor
+from agents.commands import arguments, doctor
 from relo_env.datasets.frames import VideoFrames
+from tests.relo_env.datasets import layouts
 from tests.toys import square_video
 
 BOX = "30,25,20,16"
@@ -230,6 +232,9 @@ def test_track_keeps_what_was_done_when_the_video_breaks_off(
         (["{video}", "--box", "nan,2,3,4"], ["finite"]),
         (["{video}", "--box", "500,2,30,40"], ["500,2,30,40", "96 x 72"]),
         (["{video}", "--box", BOX, "--out", "o.avi"], ["o.avi", ".mp4"]),
+        (["text.mp4", "--box", BOX, "--out", "empty/../text.mp4"], ["source itself"]),
+        (["{video}", "--box", BOX, "--json", "empty"], ["Cannot write empty", "a folder"]),
+        (["{video}", "--box", BOX, "--out", "text.mp4/o.mp4"], ["Cannot make the folder"]),
         (["{video}", "--box", BOX, "--max-frames", "0"], ["'0'", "above 0"]),
         (["{video}", "--box", BOX, "--tracker", "nanoo"], ["nanoo"]),
         (["{video}", "--box", BOX, "--tracker", "opencv:MILL"], ["MILL", "MIL"]),
@@ -262,6 +267,11 @@ def test_track_says_that_it_wrote_only_what_it_wrote(
     assert (
         main(["track", str(folder), "--tracker", "static", "--out", str(tmp_path / "a.avi")]) == 2
     )
+    boxes = tmp_path / "b.json"
+    boxes.write_text("of an earlier run")
+    too_small = [str(folder), "--box", "0.5,0.5,0.1,0.1", "--json", str(boxes)]
+    assert main(["track", *too_small]) == 2
+    assert boxes.read_text() == "of an earlier run"
     assert "wrote" not in capsys.readouterr().out
 
 
@@ -294,6 +304,38 @@ def test_evaluate_prints_a_table_and_resumes(
     assert main([*common, "--out", str(tmp_path)]) == 0
     assert boxes.stat().st_mtime_ns == before
     assert capsys.readouterr().out == table
+
+
+def test_evaluate_tells_options_that_cannot_be(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["evaluate", "--dataset", "Folder", "--root", str(folder), "--out", str(tmp_path)]
+    assert "'bogus'; known: official," in error(capsys, *common, "--tracker-option", "bogus=3")
+    assert "recovery=null" in error(capsys, *common, "--tracker-option", "recovery=off")
+    assert "Did you mean 'bfloat16'" in error(capsys, *common, "--tracker-option", "dtype=bfloat")
+
+
+def test_literals_of_python_are_read_as_those_of_json() -> None:
+    pairs = [arguments.key_value(f"a={text}")[1] for text in ("False", "TRUE", "None", "0", "Ada")]
+    assert pairs == [False, True, None, 0, "Ada"]
+
+
+def test_nano_takes_a_dtype_by_name() -> None:
+    factory = arguments.tracker_factory("nano", device="cpu", options={"dtype": "bfloat16"})
+    assert factory.kwargs["dtype"] is torch.bfloat16
+    json.dumps(dict(factory.settings))
+
+
+def test_evaluate_where_a_server_has_the_truth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layouts.make_got10k(tmp_path)
+    common = ["--dataset", "GOT10k", "--root", str(tmp_path), "--split", "test"]
+    some = ["--sequences", "GOT-10k_Test_000001", "--protocol", "got10k", "--out", str(tmp_path)]
+    assert main(["evaluate", *common, *some, "--tracker", "static"]) == 0
+    out = capsys.readouterr().out
+    assert "relo_env.benchmark.submissions.pack" in out
+    assert "AO" not in out
 
 
 def test_evaluate_steps_sequences_together_and_keeps_score_maps(
@@ -342,6 +384,16 @@ def test_evaluate_explains_what_is_wrong(
     assert "'test'" in error(capsys, "evaluate", "--dataset", "Synthetic", "--split", "tset", *out)
 
 
+def test_train_tells_the_options_of_algorithms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "policy", "--help"])
+    assert "kl_coef" in capsys.readouterr().out
+    arguments = ["--algorithm", "grpo", "--algorithm-options", "kl_cof=1", "--out", tmp_path]
+    assert "Did you mean 'kl_coef'" in error(capsys, "train", "policy", *arguments)
+
+
 def test_report_compares_with_published_results(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -362,6 +414,15 @@ def test_report_compares_with_published_results(
     assert "TheirTracker" in page
     nowhere = ["report", str(theirs), *root, "--out", str(tmp_path)]
     assert "Unknown data set 'TheirTracker'" in error(capsys, *nowhere)
+
+
+def test_report_finds_no_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "static" / "Synthetic").mkdir(parents=True)
+    out = ["--out", tmp_path]
+    inside = f"did you mean {tmp_path / 'static' / 'Synthetic'}"
+    assert inside in error(capsys, "report", tmp_path / "static", *out)
+    assert inside in error(capsys, "report", tmp_path / "static", "--dataset", "Synthetic", *out)
+    assert "There is no folder" in error(capsys, "report", tmp_path / "nowhere", *out)
 
 
 def test_datasets_list_and_verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

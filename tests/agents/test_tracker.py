@@ -234,5 +234,10 @@ def test_refusals(micro, frames):
         tracker.init(frames[0].astype(float), (10, 10, 20, 20))
     with pytest.raises(ConfigError, match="'policy' or 'prior'"):
         RELOTracker(micro, localise="peak")
+    assert RELOTracker(micro).step([], []) == []
+    with pytest.raises(ConfigError, match="0 tracks and 1 frames"):
+        RELOTracker(micro).step([], frames[:1])
+    with pytest.raises(CheckpointError, match="no checkpoint file"):
+        RELOTracker.from_pretrained("runs/none.safetensors")
     with pytest.raises(CheckpointError, match="Unknown checkpoint"):
         RELOTracker.from_pretrained("no-such-tracker")

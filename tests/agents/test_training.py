@@ -48,7 +48,9 @@ def train(out: Path, *, resume: bool = False, seed: int = 0, **changes: object) 
     return train_policy(config, network=network, dataset=Squares(), out=out, resume=resume)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    "algorithm", [*ALGORITHMS, "agents.algorithms:GRPO", "stable_baselines3:A2C"]
+)
 def test_every_algorithm_trains_policy_and_value_only(algorithm: str, tmp_path: Path) -> None:
     path = train(tmp_path / "run", algorithm=algorithm)
     torch.manual_seed(0)
@@ -177,3 +179,54 @@ def test_wrong_settings_are_explained() -> None:
         PolicyConfig(num_envs=0)
     with pytest.raises(ConfigError, match="multiple"):
         PolicyConfig(algorithm="grpo", num_envs=6, group_size=4)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "message"),
+    [
+        ("mine:", "Unknown algorithm 'mine:'.*module:Class"),
+        ("no_such_module:Mine", "Algorithm 'no_such_module:Mine': no module 'no_such_module'"),
+        ("agents.algorithms:GRPOO", "Did you mean 'GRPO'"),
+        ("stable_baselines3:DQN", "expected a class derived from .* OnPolicyAlgorithm"),
+    ],
+)
+def test_algorithms_that_cannot_be_are_explained(algorithm: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PolicyConfig(algorithm=algorithm)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "value", "message"),
+    [
+        ("grpo", "kl_cof", 0.1, "Algorithm 'grpo' has no option 'kl_cof'. Did you mean 'kl_coef'"),
+        ("grpo", "credit", "gae", "has no option 'credit'"),
+        ("ppo", "credit", "gae", "has no option 'credit'"),
+        ("grpo", "kl_coef", "abc", "'kl_coef' of algorithm 'grpo' is 'abc'; expected a number"),
+        ("grpo", "batch_size", "abc", "expected a number"),
+        ("grpo", "per_step", 1, "expected true or false"),
+        ("ppo", "ent_coef", [0.1, 0.0], "expected a number"),
+        ("actor-critic", "ent_coef", [0.1, "abc"], "expected a list of numbers"),
+        ("actor-critic", "auc_weight", "abc", "expected a number"),
+        ("actor-critic", "credit", 5, "expected a name"),
+    ],
+)
+def test_wrong_options_of_algorithms_are_explained(
+    algorithm: str, name: str, value: object, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PolicyConfig(algorithm=algorithm, algorithm_options={name: value})
+
+
+def test_options_that_fit_are_taken() -> None:
+    rules = {"auc_weight": None, "credit": lambda rollout: rollout.rewards}
+    PolicyConfig(algorithm_options={"ent_coef": [0.05, 0], "gamma": 1, **rules})
+    PolicyConfig(algorithm="ppo", algorithm_options={"learning_rate": lambda _: 0.1})
+
+
+def test_a_run_that_fails_before_its_first_state_does_not_block_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="credit"):
+        train(tmp_path / "run", algorithm_options={"credit": "foo"})
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")  # it was killed later
+    train(tmp_path / "run", algorithm_options={"credit": "gae"})

@@ -78,6 +78,13 @@ class TestPlots:
         folder = run(make_tracker_factory("static"), Squares(), tmp_path, progress=False).folder
         assert attribute_radar([evaluate(folder, Squares())], "success_auc") is None
 
+    def test_the_radar_shows_what_all_trackers_have(self, evaluations, dataset):
+        few = [name for name in dataset.names if "blur" not in dataset[name].attributes]
+        part = evaluate(evaluations[1].folder, dataset, sequences=few)
+        svg = to_svg(attribute_radar([evaluations[0], part], "success_auc"))
+        assert "occlusion" in svg
+        assert "blur" not in svg
+
     def test_learning_curves(self, tmp_path):
         steps = np.arange(5)
         runs = {

@@ -108,6 +108,28 @@ def test_half_a_file_is_tracked_again(tmp_path):
     assert files(folder) == before
 
 
+def test_results_of_other_settings_are_not_taken_for_this_runs(tmp_path):
+    def again(spec="static", dataset_options=None, **options):
+        tracker = make_tracker_factory(spec, name="t", **options)
+        data = Squares(count=1)
+        return run(tracker, data, tmp_path, dataset_options=dataset_options, progress=False)
+
+    folder = again().folder
+    assert again().skipped == ("square-0",)
+    with pytest.raises(ConfigError, match=r"other settings(.|\n)*StaticTracker(.|\n)*Brightest"):
+        again(f"{TOYS}:Brightest")
+    with pytest.raises(ConfigError, match='"count": 2'):
+        again(dataset_options={"count": 2})
+    (folder / "_run.json").unlink()
+    assert again(f"{TOYS}:KilledOnce", marker="m").skipped, "as published results are"
+    with pytest.raises(ConfigError, match='"marker": "n"'):
+        again(f"{TOYS}:KilledOnce", marker="n")
+    (folder / "square-0.txt").unlink()
+    for times in folder.glob("*_time.txt"):
+        times.unlink()
+    assert again().finished, "nothing is left that it could be mixed with"
+
+
 @pytest.mark.parametrize("options", ["workers=1", "workers=2", "batch_size=3"])
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, options):
     script = tmp_path / "track.py"
@@ -150,6 +172,13 @@ def test_a_fresh_process_a_sequence(tmp_path):
 
 
 class TestFailures:
+    @pytest.mark.parametrize("batch_size", [1, 2])
+    def test_an_answer_without_score(self, tmp_path, batch_size):
+        tracker = make_tracker_factory(f"{TOYS}:BoxOnly")
+        options = {"batch_size": batch_size, "progress": False}
+        result = run(tracker, Squares(count=1), tmp_path, **options)
+        assert "must return (box, score); got (1.0, 2.0, 3.0, 4.0)" in result.failed["square-0"]
+
     def test_a_broken_frame_costs_its_sequence_only(self, tmp_path):
         dataset = Squares()
         dataset.videos["square-1"] = square_video("square-1", broken=(7,))

@@ -7,7 +7,9 @@ import pytest
 from relo_env.benchmark.runner import run
 from relo_env.benchmark.submissions import pack, validate
 from relo_env.benchmark.trackers import make_tracker_factory
+from relo_env.datasets.trackingnet import TrackingNet
 from relo_env.errors import ConfigError, DataError
+from tests.relo_env.datasets.layouts import make_trackingnet
 from tests.toys import Squares
 
 DATASET = Squares(count=2)
@@ -97,6 +99,14 @@ def test_faults_are_found(results, tmp_path, change, fault):
     assert validate("trackingnet", good, DATASET) == []
     bad = rewrite(good, tmp_path / "bad.zip", change)
     assert any(fault in found for found in validate("trackingnet", bad, DATASET))
+
+
+def test_a_part_of_the_split_is_refused(tmp_path):
+    make_trackingnet(tmp_path)
+    dataset = TrackingNet(tmp_path, "test")
+    folder = run(make_tracker_factory("static"), dataset, tmp_path, progress=False).folder
+    with pytest.raises(DataError, match="1 sequences on disk, but the server expects all 511"):
+        pack("trackingnet", folder, dataset, tmp_path / "t.zip")
 
 
 def test_nothing_is_left_of_a_submission_with_faults(results, tmp_path):

@@ -62,6 +62,19 @@ def test_names_that_lead_nowhere(spec, message):
         make_tracker_factory(spec)
 
 
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        ("static", {"bogus": 3}, "'static': got an unexpected.* 'bogus'; known: none"),
+        ("opencv:MIL", {"algorithm": "MIL"}, "unexpected.*'algorithm'; known: none"),
+        ("tests.benchmark.toy_trackers:KilledOnce", {}, "missing.*'marker'; known: marker"),
+    ],
+)
+def test_options_that_do_not_fit(spec, options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_tracker_factory(spec, **options)
+
+
 def test_what_is_no_tracker_is_said_so():
     factory = make_tracker_factory("tests.benchmark.toy_trackers:no_tracker")
     with pytest.raises(ConfigError, match="returned object, which has no init"):

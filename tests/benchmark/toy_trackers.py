@@ -148,6 +148,16 @@ class NotANumber(Brightest):
         return (float("nan"), 0.0, 1.0, 1.0), 1.0
 
 
+class BoxOnly(InStep):
+    """Forgets the score."""
+
+    def update(self, frame):
+        return (1.0, 2.0, 3.0, 4.0)
+
+    def step(self, tracks, frames):
+        return [self.update(frame) for frame in frames]
+
+
 def no_tracker():
     """Returns something else than a tracker."""
     return object()

@@ -46,6 +46,18 @@ def test_all_faults_are_reported(tmp_path):
     assert steps[-1] == (280, 280)
 
 
+def test_faults_that_reading_passes_over(tmp_path):
+    layouts.make_lasot(tmp_path)
+    folder = tmp_path / "airplane" / "airplane-2"
+    write(folder / "groundtruth.txt", BOXES.replace("3,4,5,6", "10,10,-4,5"))
+    (folder / "out_of_view.txt").unlink()
+    faults = [message for _, message in verify("lasot", root=tmp_path).malformed]
+    assert len(faults) == 2
+    assert "there is no" in faults[0]
+    assert "out_of_view.txt" in faults[0]
+    assert "line 3: found '10,10,-4,5'; expected no negative size" in faults[1]
+
+
 def test_a_training_split_reports_what_it_trains_without(tmp_path):
     layouts.make_lasot(tmp_path)
     report = verify("lasot", root=tmp_path)
