@@ -27,6 +27,8 @@ from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, unknown
 
 Config = TypeVar("Config")
+ENDLESS = 10_000_000
+"""Sequences that nobody tracks all of."""
 DTYPES = ("bfloat16", "float16", "float32")
 
 
@@ -125,8 +127,18 @@ def add_subset(parser: argparse.ArgumentParser) -> None:
 
 
 def subset_from(options: argparse.Namespace, dataset: Dataset) -> list[str]:
-    """Names of the sequences that the arguments of `add_subset` leave."""
-    return options.sequences or list(dataset.names[: options.max_sequences])
+    """Names of the sequences that the arguments of `add_subset` leave.
+
+    Raises:
+        ConfigError: all of them, and the data set is endless.
+    """
+    count = options.max_sequences or len(dataset.names)
+    if not options.sequences and count > ENDLESS:
+        raise ConfigError(
+            f"{dataset.name}, split {dataset.split!r}, has {count:,} sequences; say how many with "
+            "--max-sequences, or which with --sequences."
+        )
+    return options.sequences or list(dataset.names[:count])
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from agents.commands import arguments
 from relo_env.benchmark.evaluation import evaluate, summary_table
 from relo_env.benchmark.report import write_report
-from relo_env.benchmark.results import boxes_file
+from relo_env.datasets.base import Dataset
 from relo_env.datasets.disk import subfolders
 from relo_env.datasets.registry import find_dataset, list_datasets
 from relo_env.errors import DataError
@@ -43,10 +43,11 @@ def run(options: argparse.Namespace) -> int:
     if options.dataset == FOLDER:
         options.dataset = _dataset_of(options.results[0])
     dataset = arguments.dataset_from(options)
-    sequences = arguments.subset_from(options, dataset)
-    if not find_dataset(options.dataset).needs_root:  # endless: nobody has results for all of it
-        found = [n for n in sequences if any(boxes_file(f, n) for f in options.results)]
-        sequences = found or sequences[:1]
+    # Videos that are made and not stored have no end: nobody has results for all of them.
+    if find_dataset(options.dataset).needs_root or options.sequences or options.max_sequences:
+        sequences = arguments.subset_from(options, dataset)
+    else:
+        sequences = _names_in(options.results, dataset) or [dataset.names[0]]
     evaluations = [
         evaluate(
             folder,
@@ -60,6 +61,12 @@ def run(options: argparse.Namespace) -> int:
     print(summary_table(evaluations))
     print(f"wrote {write_report(evaluations, dataset, options.out)}")
     return 0
+
+
+def _names_in(folders: list[Path], dataset: Dataset) -> list[str]:
+    """Sequences that some folder has boxes of, in the data set's order."""
+    stems = {file.stem for folder in folders for file in folder.glob("*.txt")}
+    return sorted((stem for stem in stems if stem in dataset.names), key=dataset.names.index)
 
 
 def _dataset_of(folder: Path) -> str:

@@ -425,6 +425,13 @@ def test_report_finds_no_results(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "There is no folder" in error(capsys, "report", tmp_path / "nowhere", *out)
 
 
+def test_nobody_tracks_all_of_an_endless_data_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    all_of_it = ["evaluate", "--dataset", "Synthetic", "--tracker", "static", "--out", tmp_path]
+    assert "--max-sequences" in error(capsys, *all_of_it)
+
+
 def test_datasets_list_and_verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["datasets", "list"]) == 0
     assert "RELO-LaSOT-v0" in capsys.readouterr().out
