@@ -29,6 +29,7 @@ from relo_env.errors import ConfigError, unknown
 Config = TypeVar("Config")
 ENDLESS = 10_000_000
 """Sequences that nobody tracks all of."""
+LITERALS = {"true": True, "false": False, "null": None, "none": None}
 DTYPES = ("bfloat16", "float16", "float32")
 
 
@@ -40,9 +41,10 @@ def key_value(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not name or not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    literal = {"none": "null"}.get(value.lower(), value.lower())
+    if value.lower() in LITERALS:
+        return name, LITERALS[value.lower()]
     try:
-        return name, json.loads(literal if literal in ("true", "false", "null") else value)
+        return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
 
