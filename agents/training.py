@@ -44,9 +44,9 @@ from agents.policies import HEADS_ONLY, RELOPolicy
 from agents.proposer import NetworkProposer
 from agents.vec import RELOVecEnv
 from relo_env.benchmark.results import write_atomically
-from relo_env.benchmark.trackers import import_target
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, nearest, unknown
+from relo_env.named import import_named
 from relo_env.vector_env import TrackingVectorEnv
 
 ALGORITHMS: Mapping[str, type[OnPolicyAlgorithm]] = {
@@ -152,7 +152,7 @@ def find_algorithm(name: str) -> type[OnPolicyAlgorithm]:
     if not module or not attribute:
         hint = "One of your own is given as module:Class."
         raise ConfigError(unknown("algorithm", name, ALGORITHMS, hint))
-    found = import_target(name, "Algorithm")
+    found = import_named(name, "Algorithm")
     if not (isinstance(found, type) and issubclass(found, OnPolicyAlgorithm)):
         raise ConfigError(
             f"Algorithm {name!r} is {found!r}; expected a class derived from Stable-Baselines3's "

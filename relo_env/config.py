@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from relo_env.errors import ConfigError
+from relo_env.named import import_named
 
 RewardFunction = Callable[[np.ndarray, np.ndarray, bool], float]
 """``(ious, visible, last) -> float``: overlaps and visibility ``(t,)`` of the frames so far."""
@@ -151,19 +152,25 @@ class RewardConfig:
     """What an episode pays.
 
     Attributes:
-        reward: ``"iou+auc"``, or a callable ``(ious, visible, last) -> float``.
+        reward: ``"iou+auc"``, a callable ``(ious, visible, last) -> float``, or ``"module:name"``
+            of one, which is imported.
         iou_weight: weight of a frame's IoU.
         auc_weight: lambda, weight of the clip's AUC, paid at the last frame.
     """
 
-    reward: RewardFunction | Literal["iou+auc"] = "iou+auc"
+    reward: RewardFunction | str = "iou+auc"
     iou_weight: float = 1.0
     auc_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        expected = "expected one of ['iou+auc'], or a callable (ious, visible, last) -> float."
+        if isinstance(self.reward, str) and ":" in self.reward:
+            object.__setattr__(self, "reward", import_named(self.reward, "Reward"))
+        expected = (
+            "expected 'iou+auc', a callable (ious, visible, last) -> float, or 'module:name'."
+        )
         if not callable(self.reward):
-            _require(self.reward == "iou+auc", f"reward is {self.reward!r}; {expected}")
+            known = isinstance(self.reward, str) and self.reward == "iou+auc"
+            _require(known, f"reward is {self.reward!r}; {expected}")
         elif not _takes_three(self.reward):
             taken = signature(self.reward)
             raise ConfigError(f"reward is {self.reward!r}, which takes {taken}; {expected}")

@@ -113,7 +113,7 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
     | `proposer_kwargs` | none | plain arguments of the factory |
     | `action_mode` | `"grid"` | `"box"`, `"move"` |
     | `max_moves` | 20 | moves a frame |
-    | `reward` | `"iou+auc"` | or a callable `(ious, visible, last) -> float` |
+    | `reward` | `"iou+auc"` | or a callable `(ious, visible, last) -> float`, or its name |
     | `iou_weight`, `auc_weight` | 1.0, 1.0 | auc_weight is the paper's lambda |
     | `augment` | in training clips | grey, mirror, brightness, once a clip |
     | `candidate_info` | False | tell `candidate_ious` |

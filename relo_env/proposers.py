@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from inspect import signature
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium as gym
@@ -13,6 +11,7 @@ import numpy as np
 
 from relo_env.config import CropConfig
 from relo_env.errors import ConfigError, unknown
+from relo_env.named import check_arguments, import_named
 
 OBSERVED = ("template", "template_box", "search")
 """What an environment's observation holds whatever the proposer."""
@@ -158,8 +157,9 @@ def make_proposer(
     if not isinstance(kwargs, Mapping):
         raise ConfigError(f"proposer_kwargs is {kwargs!r}; expected a dict of arguments.")
     if isinstance(proposer, str):
-        made = _call(proposer, _factory(proposer, asked), kwargs)
-        made = check_proposer(made, f"{proposer!r} gives")
+        factory = _factory(proposer, asked)
+        check_arguments(f"Proposer {proposer!r}, proposer_kwargs={kwargs}", factory, kwargs)
+        made = check_proposer(factory(**kwargs), f"{proposer!r} gives")
     elif kwargs:
         raise ConfigError("proposer_kwargs belong to a proposer given by name, not to an instance.")
     else:
@@ -234,25 +234,10 @@ def check_proposals(proposals: Any, proposer: BoxProposer, num_rows: int) -> Pro
 
 
 def _factory(name: str, crop: Mapping[str, Any]) -> Callable[..., Any]:
-    return partial(BUILT_IN[name], CropConfig(**crop)) if name in BUILT_IN else _resolve(name)
-
-
-def _call(name: str, factory: Callable[..., Any], kwargs: Mapping[str, Any]) -> Any:
-    """What a factory makes of some arguments, if it takes them."""
-    try:
-        signature(factory).bind(**kwargs)
-    except TypeError as error:
-        raise ConfigError(f"Proposer {name!r}, proposer_kwargs={kwargs}: {error}.") from None
-    return factory(**kwargs)
-
-
-def _resolve(path: str) -> Any:
-    module, _, attribute = path.partition(":")
-    if not attribute:
+    if name in BUILT_IN:
+        return partial(BUILT_IN[name], CropConfig(**crop))
+    if ":" not in name:
         raise ConfigError(
-            unknown("proposer", path, BUILT_IN, 'Others are named "module:factory" or given.')
+            unknown("proposer", name, BUILT_IN, 'Others are named "module:factory" or given.')
         )
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"Proposer {path!r} cannot be imported: {error}.") from error
+    return import_named(name, "Proposer")

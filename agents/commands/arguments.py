@@ -21,10 +21,11 @@ from agents.confidence import Recovery
 from agents.network.checkpoints import find_checkpoint
 from agents.tracker import RELOTracker
 from relo_env.benchmark.protocols import PROTOCOLS
-from relo_env.benchmark.trackers import TrackerFactory, check_options, make_tracker_factory
+from relo_env.benchmark.trackers import TrackerFactory, make_tracker_factory
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, unknown
+from relo_env.named import check_arguments
 
 Config = TypeVar("Config")
 ENDLESS = 10_000_000
@@ -244,7 +245,8 @@ def tracker_factory(
     content = f"{path.stem}-{_fingerprint(path)}"
     if name is None:
         name = spec if spec == path.stem else content
-    check_options(spec, partial(RELOTracker, None), options)  # type: ignore[arg-type]
+    whose = f"Options of tracker {spec!r}"
+    check_arguments(whose, partial(RELOTracker, None), options)  # type: ignore[arg-type]
     settings = {"tracker": content, "tracker_options": dict(options)}
     arguments = {"name_or_path": str(path), "device": device, **_from_text(options)}
     return TrackerFactory(name, f"{__name__}:load_tracker", arguments, settings=settings)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 
 from relo_env.benchmark.tracker import Tracker
 from relo_env.errors import ConfigError, unknown
+from relo_env.named import check_arguments, import_named
 
 OPENCV_TRACKERS = ("CSRT", "KCF", "MIL")
 """OpenCV's trackers that need no network file; CSRT and KCF come with its contrib modules."""
@@ -49,7 +48,7 @@ class TrackerFactory:
         Raises:
             ConfigError: the target cannot be imported, or what it returns is no Tracker.
         """
-        tracker = import_target(self.target)(**self.kwargs)
+        tracker = import_named(self.target, "Tracker")(**self.kwargs)
         if not isinstance(tracker, Tracker):
             raise ConfigError(
                 f"{self.target} returned {type(tracker).__name__}, which has no "
@@ -76,62 +75,21 @@ def make_tracker_factory(
     """
     module, _, attribute = spec.partition(":")
     name = name or spec.replace(":", "-")
-    here = StaticTracker.__module__
+    whose, here = f"Options of tracker {spec!r}", StaticTracker.__module__
     if spec == "static":
-        check_options(spec, StaticTracker, kwargs)
+        check_arguments(whose, StaticTracker, kwargs)
         return TrackerFactory(name, f"{here}:StaticTracker", kwargs)
     if module == "opencv":
         _opencv_constructor(attribute)
-        check_options(spec, partial(OpenCVTracker, attribute), kwargs)
+        check_arguments(whose, partial(OpenCVTracker, attribute), kwargs)
         fresh = attribute == "MIL" if fresh_process is None else fresh_process
         return TrackerFactory(name, f"{here}:OpenCVTracker", {"algorithm": attribute}, fresh)
     if not module or not attribute:
         raise ConfigError(
             f"Tracker {spec!r} is neither 'static', 'opencv:<algorithm>' nor 'module:factory'."
         )
-    check_options(spec, import_target(spec), kwargs)
+    check_arguments(whose, import_named(spec, "Tracker"), kwargs)
     return TrackerFactory(name, spec, kwargs, bool(fresh_process))
-
-
-def check_options(spec: str, target: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """See that what builds a tracker can be called with these keyword arguments.
-
-    Raises:
-        ConfigError: it cannot; the message has the arguments that it takes.
-    """
-    try:
-        signature = inspect.signature(target)
-    except ValueError:  # of compiled code
-        return
-    try:
-        signature.bind(**options)
-    except TypeError as error:
-        known = ", ".join(signature.parameters) or "none"
-        raise ConfigError(f"Options of tracker {spec!r}: {error}; known: {known}.") from None
-
-
-def import_target(target: str, kind: str = "Tracker") -> Any:
-    """What ``"module:name"`` names; ``kind`` says in errors what it was to be.
-
-    Raises:
-        ConfigError: there is no such module, or no such name in it.
-    """
-    module, _, attribute = target.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{kind} {target!r}: no module {error.name!r}; install it or add its folder to "
-            "PYTHONPATH."
-        ) from error
-    except AttributeError as error:
-        raise ConfigError(
-            f"{kind} {target!r}: " + unknown("name in the module", attribute, _names(module))
-        ) from error
-
-
-def _names(module: str) -> list[str]:
-    return [name for name in vars(importlib.import_module(module)) if not name.startswith("_")]
 
 
 class StaticTracker:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from relo_env.datasets.base import Dataset
 from relo_env.errors import ConfigError, unknown
+from relo_env.named import check_arguments, import_named
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,7 @@ class DatasetSpec:
         """
         if callable(self.factory):
             return self.factory
-        module, _, attribute = self.factory.partition(":")
-        try:
-            return getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(
-                f"Data set {self.name!r}: no factory at {self.factory!r} ({error}); "
-                "expected 'module:name'."
-            ) from error
+        return import_named(self.factory, f"Data set {self.name!r}: factory")
 
     def unknown_options(self, options: Iterable[str]) -> list[str]:
         """Those of ``options`` that the factory does not take."""
@@ -131,11 +124,7 @@ def make_dataset(
         raise ConfigError(
             f"Data set {spec.name!r} reads no folder, but root={str(root)!r} was given."
         )
-    signature = inspect.signature(factory)
-    try:
-        signature.bind(split=split, **options)
-    except TypeError as error:
-        raise ConfigError(f"Data set {spec.name!r}: {error}; it takes {signature}.") from None
+    check_arguments(f"Data set {spec.name!r}", factory, {"split": split, **options})
     return factory(split=split, **options)
 
 

@@ -40,11 +40,21 @@ def test_a_reward_of_ones_own_is_taken_as_it_is():
     assert make_reward(RewardConfig(reward=own)) is own
 
 
+def half_an_auc(ious, visible, last):
+    """What the name below names."""
+    return 0.5 * clip_auc(ious[visible]) if last else 0.0
+
+
+def test_a_reward_may_be_given_by_name():
+    named = RewardConfig(reward=f"{__name__}:half_an_auc")
+    assert make_reward(named) is half_an_auc
+
+
 def test_a_reward_that_takes_something_else_is_refused():
-    with pytest.raises(ConfigError, match=r"or a callable \(ious, visible, last\) -> float"):
+    with pytest.raises(ConfigError, match=r"a callable \(ious, visible, last\) -> float"):
         RewardConfig(reward=lambda iou: iou)
 
 
 def test_an_unknown_reward_is_named():
-    with pytest.raises(ConfigError, match="reward is 'auc'; expected one of"):
+    with pytest.raises(ConfigError, match=r"reward is 'auc'; expected 'iou.auc'"):
         RewardConfig(reward="auc")
