@@ -18,6 +18,7 @@ COMMANDS = {
     "ablate": "train variants of the method, several seeds each, and compare",
     "evaluate": "run a tracker over a data set and print its figures",
     "report": "compare results that are on disk, as tables, plots and a page",
+    "submit": "pack results for the server of GOT-10k or TrackingNet",
     "datasets": "`list` the data sets, `verify` one on disk",
     "weights": "`list`, `fetch`, `convert` and `export` network weights",
     "bench": "measure the speed of environment, network and tracker here",
@@ -26,9 +27,7 @@ COMMANDS = {
 }
 """The subcommands and what they do, in a line."""
 
-EPILOG = """\
-relo COMMAND --help explains one, with examples. Exit status: 0 done, 1 some
-sequences or checks failed, 2 wrong arguments or data, 130 interrupted."""
+EPILOG = "Exit status: 0 done, 1 some failed, 2 wrong arguments or data, 130 interrupted."
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,7 +96,9 @@ def build_parser(loaded: Collection[str]) -> Parser:
     parser.add_argument(
         "-V", "--version", action="version", version=f"relo {metadata.version('relo')}"
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        metavar="COMMAND", required=True, help="relo COMMAND --help explains it, with examples"
+    )
     for name, line in COMMANDS.items():
         command = commands.add_parser(name, help=line, formatter_class=raw)
         if name in loaded:

@@ -10,23 +10,28 @@ import numpy as np
 
 from relo_env.errors import ConfigError, FrameError
 
+CODECS = {".mp4": "mp4v", ".webm": "VP80"}
+"""What OpenCV's own packages can write: MPEG-4, which is quick, and VP8, which browsers play."""
+
 
 class VideoWriter:
-    """Writes an mp4 file picture by picture; the file appears, whole, when the writer is closed.
+    """Writes a video file picture by picture; it appears, whole, when the writer is closed.
 
     Args:
-        path: file to write; its folder is made if need be.
+        path: file to write, .mp4 or .webm; its folder is made if need be.
         fps: frames a second.
 
     Raises:
-        ConfigError: the name does not end in .mp4.
+        ConfigError: the name has another ending.
     """
 
     def __init__(self, path: str | Path, fps: float = 25.0) -> None:
         self.path = Path(path)
-        if self.path.suffix.lower() != ".mp4":
-            raise ConfigError(f"Video {str(path)!r} is written as MPEG-4; expected a name in .mp4.")
-        self._part = self.path.with_name(f".{self.path.stem}.{os.getpid()}.mp4")
+        suffix = self.path.suffix.lower()
+        if suffix not in CODECS:
+            raise ConfigError(f"Video {str(path)!r}: expected a name that ends in .mp4 or .webm.")
+        self._codec = cv2.VideoWriter.fourcc(*CODECS[suffix])
+        self._part = self.path.with_name(f".{self.path.stem}.{os.getpid()}{suffix}")
         self._fps = fps
         self._writer: cv2.VideoWriter | None = None
 
@@ -39,8 +44,8 @@ class VideoWriter:
         height, width = picture.shape[:2]
         if self._writer is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._part), codec, self._fps, (width, height))
+            part = str(self._part)
+            self._writer = cv2.VideoWriter(part, self._codec, self._fps, (width, height))
             self._size = (width, height)
             if not self._writer.isOpened():
                 self._writer = None

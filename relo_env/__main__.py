@@ -6,6 +6,7 @@ the current folder can be named (``--tracker my_tracker:Mine``), and hide nothin
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -27,6 +28,9 @@ def main() -> int:
         )
         return 2
     sys.path.append("")
+    # Threads of torch that wait for work spin, by default for so long that beside other busy
+    # programs a tracker falls to half of its speed. libgomp reads this as torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     return import_module("agents.cli").main()
 
 

@@ -20,6 +20,8 @@ CHOSEN_COLOUR = (255, 90, 60)
 WINDOW_COLOUR = (90, 160, 255)
 MIN_HEIGHT = 240
 """[px] smaller frames are enlarged so that captions can be read."""
+FULL_HEIGHT = 720
+"""[px] in larger pictures, lines and letters grow with the picture."""
 
 
 def check_mode(render_mode: str | None, known: SequenceOf[str]) -> str | None:
@@ -37,6 +39,7 @@ def draw_box(
     picture: np.ndarray, box: np.ndarray, colour: tuple[int, int, int], thickness: int = 2
 ) -> None:
     """Draw an xywh box on a uint8 RGB picture, in place."""
+    thickness = round(thickness * _scale(picture))
     x, y, w, h = (float(v) for v in box)
     corners = np.array([x, y, x + w, y + h]).round().clip(-10_000, 10_000).astype(int)
     cv2.rectangle(
@@ -46,7 +49,7 @@ def draw_box(
 
 def draw_score_map(picture: np.ndarray, scores: np.ndarray, side: int = 96) -> None:
     """Draw a score map ``(H, W)`` as an inset in the top right corner, in place."""
-    side = min(side, picture.shape[0] // 2, picture.shape[1] // 2)
+    side = min(round(side * _scale(picture)), picture.shape[0] // 2, picture.shape[1] // 2)
     low, high = float(scores.min()), float(scores.max())
     levels = ((scores - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
     heat = cv2.applyColorMap(
@@ -58,12 +61,24 @@ def draw_score_map(picture: np.ndarray, scores: np.ndarray, side: int = 96) -> N
 
 def draw_caption(picture: np.ndarray, text: str) -> None:
     """Write a line in the bottom left corner, in place."""
-    x, y = 6, picture.shape[0] - 8
+    scale = _scale(picture)
+    draw_text(picture, text, (round(6 * scale), picture.shape[0] - round(8 * scale)))
+
+
+def draw_text(picture: np.ndarray, text: str, at: tuple[int, int]) -> None:
+    """Write a line whose letters stand on and right of ``at`` (x, y), in place."""
+    scale = _scale(picture)
+    step, thickness = max(1, round(scale)), max(1, round(scale))
     # An outline of thicker letters would be wider than the letters, in some versions of OpenCV.
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.45 * scale
     for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)):
         colour = (0, 0, 0) if (dx, dy) != (0, 0) else (255, 255, 255)
-        at = (x + dx, y + dy)
-        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
+        place = (at[0] + dx * step, at[1] + dy * step)
+        cv2.putText(picture, text, place, font, size, colour, thickness, cv2.LINE_AA)
+
+
+def _scale(picture: np.ndarray) -> float:
+    return max(1.0, picture.shape[0] / FULL_HEIGHT)
 
 
 def draw(
@@ -78,7 +93,7 @@ def draw(
 
     Args:
         frame: uint8 RGB ``(H, W, 3)``; it is not written to.
-        box: chosen box, xywh pixels (red).
+        box: chosen box, xywh pixels (red), or several ``(n, 4)``, which are numbered from 1.
         target_box: true box, xywh pixels (green).
         window: search window, xywh pixels (blue).
         scores: ``(H, W)`` score map of the search window's grid.
@@ -95,8 +110,11 @@ def draw(
         draw_box(picture, np.asarray(window) * factor, WINDOW_COLOUR, 1)
     if target_box is not None:
         draw_box(picture, np.asarray(target_box) * factor, TRUE_COLOUR)
-    if box is not None:
-        draw_box(picture, np.asarray(box) * factor, CHOSEN_COLOUR)
+    boxes = () if box is None else np.atleast_2d(box) * factor
+    for number, each in enumerate(boxes, start=1):
+        draw_box(picture, each, CHOSEN_COLOUR)
+        if len(boxes) > 1:
+            draw_text(picture, str(number), (round(each[0]), round(each[1]) - 4))
     if scores is not None:
         draw_score_map(picture, np.asarray(scores))
     draw_caption(picture, caption)

@@ -21,13 +21,16 @@ from agents.confidence import Recovery
 from agents.network.checkpoints import find_checkpoint
 from agents.tracker import RELOTracker
 from relo_env.benchmark.protocols import PROTOCOLS
+from relo_env.benchmark.results import check_folder
 from relo_env.benchmark.trackers import TrackerFactory, make_tracker_factory
 from relo_env.datasets.base import Dataset
-from relo_env.datasets.registry import make_dataset
+from relo_env.datasets.registry import find_dataset, list_datasets, make_dataset
 from relo_env.errors import ConfigError, unknown
 from relo_env.named import check_arguments
 
 Config = TypeVar("Config")
+EVALUATED = ("test", "val")
+"""Splits that figures are of, where none is asked for."""
 ENDLESS = 10_000_000
 """Sequences that nobody tracks all of."""
 LITERALS = {"true": True, "false": False, "null": None, "none": None}
@@ -89,7 +92,10 @@ def _device(text: str) -> str:
 
 
 def add_dataset(
-    parser: argparse.ArgumentParser, required: bool = True, default: str = "Synthetic"
+    parser: argparse.ArgumentParser,
+    required: bool = True,
+    default: str = "Synthetic",
+    evaluated: bool = False,
 ) -> None:
     """``--dataset``, ``--root``, ``--split`` and ``--dataset-option``; see `dataset_from`."""
     parser.add_argument(
@@ -101,7 +107,8 @@ def add_dataset(
         + ("" if required else f" (default: {default})"),
     )
     parser.add_argument("--root", type=Path, help="its folder (default: $RELO_DATA/NAME)")
-    parser.add_argument("--split", help="default: the training split, or the only one")
+    kinds = EVALUATED if evaluated else ("training",)
+    parser.add_argument("--split", help=f"default: {', else '.join(kinds)}, else the only one")
     parser.add_argument(
         "--dataset-option",
         metavar="NAME=VALUE",
@@ -110,16 +117,28 @@ def add_dataset(
         default=[],
         help="further argument of the data set, e.g. difficulty=hard; may be repeated",
     )
+    parser.set_defaults(evaluated=evaluated)
 
 
 def dataset_from(options: argparse.Namespace) -> Dataset:
     """The data set that the arguments of `add_dataset` name."""
+    split = options.split
+    if split is None and options.evaluated:
+        known = find_dataset(options.dataset).splits
+        split = next((name for name in EVALUATED if name in known), None)
     return make_dataset(
-        options.dataset,
-        root=options.root,
-        split=options.split,
-        **dict(options.dataset_option),
+        options.dataset, root=options.root, split=split, **dict(options.dataset_option)
     )
+
+
+def dataset_of(folder: Path) -> str:
+    """Name of the data set that a folder of results is called after.
+
+    Raises:
+        DataError: there is no such folder, or it is the one around such folders.
+    """
+    check_folder(folder, [spec.name for spec in list_datasets()])
+    return folder.resolve().name
 
 
 def add_subset(parser: argparse.ArgumentParser) -> None:

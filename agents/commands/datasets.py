@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from relo_env.datasets.disk import ROOT_VARIABLE
+from relo_env.datasets.disk import ROOT_VARIABLE, find_folder
 from relo_env.datasets.registry import find_dataset, list_datasets
 from relo_env.datasets.verify import verify
 from relo_env.errors import ConfigError
@@ -52,9 +52,7 @@ def run_list(options: argparse.Namespace) -> int:
 def where(name: str) -> str:
     """The folder of a data set on this machine, "-" where there is none."""
     base = os.environ.get(ROOT_VARIABLE)
-    folder = (
-        Path(base, getattr(find_dataset(name).resolve(), "folder", None) or name) if base else None
-    )
+    folder = find_folder(Path(base), find_dataset(name).folders) if base else None
     return str(folder) if folder is not None and folder.is_dir() else "-"
 
 

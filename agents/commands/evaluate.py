@@ -19,7 +19,7 @@ from relo_env.datasets.base import Dataset
 
 EXAMPLES = """\
 examples:
-  relo evaluate --dataset Synthetic --split test --max-sequences 20 --out results
+  relo evaluate --dataset Synthetic --max-sequences 20 --out results
   relo evaluate --dataset LaSOT --root /data/LaSOT --tracker t256.safetensors --out results
   relo evaluate --dataset GOT10k --split val --batch-size 16 --out results
   relo evaluate --dataset Folder --root my-videos --tracker opencv:MIL --out results --workers 4
@@ -28,7 +28,7 @@ exit status: 1 when a sequence failed; the table is that of the others"""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``relo evaluate``."""
-    arguments.add_dataset(parser)
+    arguments.add_dataset(parser, evaluated=True)
     arguments.add_tracker(parser)
     arguments.add_device(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="result files")

@@ -1,9 +1,9 @@
-"""Follow an object in a video, a folder of images or a webcam.
+"""Follow an object, or several, in a video, a folder of images or a webcam.
 
 The object is given by its box in the first frame: left, top, width and height in pixels. A folder
 with groundtruth.txt gives its first box itself. Writes a video with the box, the search window and
 the score map drawn in, and the boxes as JSON. A target that is lost is announced, and searched for
-in a growing window until it is found again.
+in a growing window until it is found again. Of several objects each has a tracker of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import cv2
@@ -28,7 +29,7 @@ from agents.video import VideoWriter
 from relo_env import boxes as bx
 from relo_env import rendering
 from relo_env.benchmark.results import write_atomically
-from relo_env.benchmark.tracker import Tracker
+from relo_env.benchmark.tracker import Tracker, checked_answer
 from relo_env.datasets.annotations import read_boxes
 from relo_env.datasets.base import FrameSource
 from relo_env.datasets.disk import find_frames
@@ -39,6 +40,7 @@ EXAMPLES = """\
 examples:
   relo track bird.mp4 --box 210,80,42,64 --out tracked.mp4 --json boxes.json
   relo track bird.mp4 --select                      draw the box in a window
+  relo track race.mp4 --box 210,80,42,64 --box 300,90,40,60 --out race.webm
   relo track sequences/car-1 --tracker run/policy.safetensors
   relo track 0 --select --show                      the first webcam, until Ctrl-C"""
 
@@ -54,11 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--box",
         type=box,
         metavar="X,Y,W,H",
-        help="the object in the first frame; --box=-5,9,20,30 where it sticks out to the left",
+        action="append",
+        help="the object in the first frame; --box=-5,9,20,30 where it sticks out to the left; "
+        "may be repeated for several objects",
     )
-    first.add_argument("--select", action="store_true", help="draw the box in a window")
+    first.add_argument("--select", action="store_true", help="draw the boxes in a window")
     parser.add_argument(
-        "--out", type=Path, metavar="MP4", help="(default: tracked.mp4, unless --json is given)"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=".mp4, or .webm, which browsers play (default: tracked.mp4, unless --json is given)",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="boxes and scores, frame by frame"
@@ -95,42 +102,61 @@ def box(text: str) -> Box:
 def run(options: argparse.Namespace) -> int:
     """Track and write; what was done is kept, whatever ends it."""
     out = options.out or (None if options.json else Path("tracked.mp4"))
-    for target in (out, options.json):
-        if target:
-            check_target(target, Path(options.source))
+    footage = open_footage(options.source, options.max_frames)
     if options.threads:
         torch.set_num_threads(options.threads)
-    footage = open_footage(options.source, options.max_frames)
     factory = arguments.tracker_factory(
         options.tracker, device=options.device, options=dict(options.tracker_option)
     )
-    first = next(footage.frames)
-    start = _first_box(options, footage, first)
-    found: list[Found] = []
-    tracker = factory()
-    if isinstance(tracker, RELOTracker) and options.no_recovery:
-        tracker.recovery = None
+    for target in (out, options.json):
+        if target:
+            check_target(target, Path(options.source))
+    first = next(footage.shots)
+    starts = _first_boxes(options, footage, first.frame)
+    trackers = [factory() for _ in starts]
+    for tracker in trackers:
+        if isinstance(tracker, RELOTracker) and options.no_recovery:
+            tracker.recovery = None
+    answers: list[Answer] = []
     with ExitStack() as done:
         video = VideoWriter(out, footage.fps) if out else None
         if options.json:
-            report = {"source": options.source, "tracker": factory.name, "fps": footage.fps}
-            done.callback(_write_json, options.json, report, first, found)
+            about = {
+                "source": options.source,
+                "tracker": factory.name,
+                "fps": footage.fps,
+                "frame_size": first.frame.shape[1::-1],
+            }
+            done.callback(_write_json, options.json, about, answers)
         if video:
-            done.callback(lambda: found and print(f"wrote {out}"))
+            done.callback(lambda: answers and print(f"wrote {out}"))
             done.enter_context(video)
         viewer = done.enter_context(closing(rendering.Viewer("RELO"))) if options.show else None
-        for answer, shown in follow(tracker, footage, first, start):
+        for answer, shown in follow(trackers, footage, first, starts):
             if video:
                 video.add(shown)
-            found.append(answer)
+            answers.append(answer)
             if viewer:
                 viewer.show(shown)
     return 0
 
 
 @dataclass(frozen=True)
+class Shot:
+    """A frame of what is tracked.
+
+    Attributes:
+        seconds: [s] its time stamp.
+        frame: uint8 RGB ``(H, W, 3)``.
+    """
+
+    seconds: float
+    frame: np.ndarray
+
+
+@dataclass(frozen=True)
 class Found:
-    """What a tracker says of a frame.
+    """What a tracker says of its object in a frame.
 
     Attributes:
         box: left, top, width, height in pixels.
@@ -141,6 +167,19 @@ class Found:
     box: Box
     score: float | None
     lost: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the trackers say of a frame.
+
+    Attributes:
+        seconds: [s] its time stamp.
+        found: where each object is.
+    """
+
+    seconds: float
+    found: list[Found]
 
 
 def check_target(path: Path, source: Path) -> None:
@@ -162,16 +201,22 @@ def check_target(path: Path, source: Path) -> None:
         )
 
 
-def _write_json(path: Path, about: dict[str, Any], first: np.ndarray, found: list[Found]) -> None:
-    if not found:
+def _write_json(path: Path, about: dict[str, Any], answers: list[Answer]) -> None:
+    if not answers:
         return
+    tracks = [
+        {
+            "boxes": [found.box for found in track],
+            "scores": [found.score for found in track],
+            "lost": [found.lost for found in track],
+        }
+        for track in zip(*(answer.found for answer in answers), strict=True)
+    ]
     report = {
         **about,
-        "frame_size": first.shape[1::-1],
         "box_format": "left, top, width, height in pixels; the first box was given",
-        "boxes": [answer.box for answer in found],
-        "scores": [answer.score for answer in found],
-        "lost": [answer.lost for answer in found],
+        "seconds": [answer.seconds for answer in answers],
+        **(tracks[0] if len(tracks) == 1 else {"tracks": tracks}),
     }
     write_atomically(path, (json.dumps(report) + "\n").encode())
     print(f"wrote {path}")
@@ -182,13 +227,13 @@ class Footage:
     """What is tracked.
 
     Attributes:
-        frames: uint8 RGB ``(H, W, 3)``, one after the other.
+        shots: one after the other.
         fps: frames a second of the written video.
         total: number of frames, None where nobody knows.
         first_box: the object in the first frame, where an annotation tells.
     """
 
-    frames: Iterator[np.ndarray]
+    shots: Iterator[Shot]
     fps: float
     total: int | None
     first_box: Box | None = None
@@ -225,19 +270,27 @@ def open_footage(source: str, max_frames: int | None = None) -> Footage:
 
 def _stored(frames: FrameSource, max_frames: int | None, first_box: Any = None) -> Footage:
     total = min(len(frames), max_frames or len(frames))
-    path = getattr(frames, "path", None)
-    fps = _fps(cv2.VideoCapture(str(path))) if path else DEFAULT_FPS
-    return Footage((frames.read(i) for i in range(total)), fps, total, first_box)
+    if not isinstance(frames, VideoFrames):
+        shots = (Shot(i / DEFAULT_FPS, frames.read(i)) for i in range(total))
+        return Footage(shots, DEFAULT_FPS, total, first_box)
+    fps = _fps(cv2.VideoCapture(str(frames.path)))
+    return Footage(_played(frames, total), fps, total, first_box)
 
 
-def _live(capture: cv2.VideoCapture, max_frames: int | None) -> Iterator[np.ndarray]:
-    count = 0
+def _played(frames: VideoFrames, total: int) -> Iterator[Shot]:
+    for index in range(total):
+        frame = frames.read(index)
+        yield Shot(frames.seconds, frame)
+
+
+def _live(capture: cv2.VideoCapture, max_frames: int | None) -> Iterator[Shot]:
+    count, begin = 0, perf_counter()
     while max_frames is None or count < max_frames:
         ok, image = capture.read()
         if not ok:
             break
         count += 1
-        yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        yield Shot(perf_counter() - begin, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
     if not count:
         raise FrameError("The webcam opened but gives no frame; is another program using it?")
 
@@ -247,27 +300,28 @@ def _fps(capture: cv2.VideoCapture) -> float:
     return fps if 1 <= fps <= 1000 else DEFAULT_FPS
 
 
-def _first_box(options: argparse.Namespace, footage: Footage, frame: np.ndarray) -> Box:
-    """The box to start with, checked against the frame."""
-    start = options.box or footage.first_box
+def _first_boxes(options: argparse.Namespace, footage: Footage, frame: np.ndarray) -> list[Box]:
+    """The boxes to start with, checked against the frame."""
+    starts = options.box or ([footage.first_box] if footage.first_box else [])
     if options.select:
-        start = select(frame)
-    if start is None:
+        starts = select(frame)
+    if not starts:
         raise ConfigError(
             "Where is the object? Give its box in the first frame with --box LEFT,TOP,WIDTH,HEIGHT "
             "(pixels), or draw it with --select."
         )
     height, width = frame.shape[:2]
-    if not bx.iou(np.array(start), np.array([0.0, 0.0, width, height])):
-        raise ConfigError(
-            f"Box {','.join(f'{v:g}' for v in start)} lies outside the first frame, which is "
-            f"{width} x {height} pixels; expected LEFT,TOP,WIDTH,HEIGHT in pixels of that frame."
-        )
-    return start
+    for start in starts:
+        if not bx.iou(np.array(start), np.array([0.0, 0.0, width, height])):
+            raise ConfigError(
+                f"Box {','.join(f'{v:g}' for v in start)} lies outside the first frame of "
+                f"{width} x {height} px; expected LEFT,TOP,WIDTH,HEIGHT in pixels of that frame."
+            )
+    return starts
 
 
-def select(frame: np.ndarray) -> Box:
-    """Let the user draw a box in a window.
+def select(frame: np.ndarray) -> list[Box]:
+    """Let the user draw a box, or several, in a window.
 
     Raises:
         ConfigError: there is no screen, or nothing was drawn.
@@ -277,28 +331,41 @@ def select(frame: np.ndarray) -> Box:
             "--select needs a screen, and an OpenCV built with windows (opencv-python, not "
             "opencv-python-headless). Give --box LEFT,TOP,WIDTH,HEIGHT instead."
         )
-    title = "Draw a box, then press Enter"
-    drawn = cv2.selectROI(title, frame[..., ::-1])
+    title = "Draw a box, then press Enter; Esc when all are drawn"
+    drawn = cv2.selectROIs(title, frame[..., ::-1])
     cv2.destroyWindow(title)
-    if not all(drawn[2:]):
+    boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in drawn if w and h]
+    if not boxes:
         raise ConfigError("No box was drawn.")
-    x, y, w, h = map(float, drawn)
-    return x, y, w, h
+    return boxes
 
 
 def follow(
-    tracker: Tracker, footage: Footage, first: np.ndarray, start: Box
-) -> Iterator[tuple[Found, np.ndarray]]:
-    """What the tracker says and a picture of every frame, with a progress bar."""
-    tracker.init(first, start)
-    yield Found(start, None), rendering.draw(first, np.array(start), caption="frame 0, given")
+    trackers: list[Tracker], footage: Footage, first: Shot, starts: list[Box]
+) -> Iterator[tuple[Answer, np.ndarray]]:
+    """What the trackers say and a picture of every frame, with a progress bar."""
+    for tracker, start in zip(trackers, starts, strict=True):
+        tracker.init(first.frame, start)
+    given = Answer(first.seconds, [Found(start, None) for start in starts])
+    yield given, rendering.draw(first.frame, np.array(starts), caption="frame 0, given")
     with tqdm(total=footage.total, initial=1, unit="frame", desc="tracking") as bar:
-        for index, frame in enumerate(footage.frames, start=1):
-            box, score = tracker.update(frame)
-            lost = bool(getattr(tracker, "lost", False))
-            caption = f"frame {index}, {score:.2f}{', lost' if lost else ''}"
-            yield Found(box, score, lost), picture(tracker, frame, box, caption)
+        for index, shot in enumerate(footage.shots, start=1):
+            found = [_update(tracker, shot.frame) for tracker in trackers]
+            caption = f"frame {index}, " + "; ".join(
+                f"{each.score:.2f}{', lost' if each.lost else ''}" for each in found
+            )
+            if len(trackers) == 1:
+                shown = picture(trackers[0], shot.frame, found[0].box, caption)
+            else:
+                boxes = np.array([each.box for each in found])
+                shown = rendering.draw(shot.frame, boxes, caption=caption)
+            yield Answer(shot.seconds, found), shown
             bar.update()
+
+
+def _update(tracker: Tracker, frame: np.ndarray) -> Found:
+    box, score = checked_answer(tracker.update(frame))
+    return Found(box, score, bool(getattr(tracker, "lost", False)))
 
 
 def picture(

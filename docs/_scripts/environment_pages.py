@@ -61,7 +61,7 @@ def page(spec: DatasetSpec) -> str:
     """The page of one id."""
     name, dataset = env_id(spec.name), spec.resolve()
     entry = gym.spec(name).entry_point
-    root = "" if not spec.needs_root else f', root="/data/{spec.folder}"'
+    root = "" if not spec.needs_root else f', root="/data/{spec.folders[0]}"'
     parts = [
         f"# {name}",
         f"""```python
@@ -89,7 +89,7 @@ env = gym.make("{name}"{root})
     if spec.needs_root and layout:
         parts += [
             "## Layout",
-            f"`root` defaults to `$RELO_DATA/{spec.folder}`.",
+            f"`root` defaults to `$RELO_DATA/{spec.folders[0]}`.",
             f"```text\n{textwrap.dedent(layout)}\n```",
         ]
     return "\n\n".join(parts) + "\n"

@@ -16,7 +16,7 @@ from relo_env.benchmark.metrics import (
     success_curve,
 )
 from relo_env.benchmark.protocols import Protocol, frame_errors, get_protocol
-from relo_env.benchmark.results import Speed, boxes_file, read_boxes, read_speed
+from relo_env.benchmark.results import Speed, boxes_file, check_folder, read_boxes, read_speed
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.errors import DataError
 
@@ -114,7 +114,7 @@ def evaluate(
     missing = tuple(name for name in wanted if boxes_file(folder, name) is None)
     present = [name for name in wanted if name not in missing]
     if not present:
-        _check_folder(folder, dataset)
+        check_folder(folder, [dataset.name])
     if not present or (missing and not allow_missing):
         some = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise DataError(
@@ -126,7 +126,7 @@ def evaluate(
         raise HiddenTruthError(
             f"{dataset.name}, split {dataset.split!r}, has no boxes but the first ones, so that "
             f"there are no figures: the benchmark's server has the truth. The boxes are in {folder}"
-            "; pack them for it with relo_env.benchmark.submissions.pack."
+            "; pack them for it with `relo submit`, or with relo_env.benchmark.submissions.pack."
         )
     same = folder.name.lower() == dataset.name.lower()
     rows = [_evaluate_sequence(protocol, folder, dataset[name], dataset.name) for name in present]
@@ -143,16 +143,6 @@ def evaluate(
         missing=missing,
         speed=read_speed(folder, present),
     )
-
-
-def _check_folder(folder: Path, dataset: Dataset) -> None:
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}; expected one of results on {dataset.name}.")
-    if (folder / dataset.name).is_dir():
-        raise DataError(
-            f"{folder} holds no results on {dataset.name} itself; did you mean "
-            f"{folder / dataset.name}?"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,17 +190,27 @@ def check_comparable(evaluations: list[Evaluation]) -> None:
         )
 
 
+def rank(evaluations: list[Evaluation]) -> list[Evaluation]:
+    """The evaluations, best first.
+
+    Raises:
+        DataError: there are none, or they differ in data set or protocol.
+    """
+    check_comparable(evaluations)
+    return sorted(evaluations, key=lambda e: -e.mean(e.protocol.headline))
+
+
 def summary_table(evaluations: list[Evaluation]) -> str:
     """Plain-text table, a row for each tracker, best first; figures in percent.
 
     Raises:
-        DataError: the evaluations differ in data set or protocol.
+        DataError: there are none, or they differ in data set or protocol.
     """
-    check_comparable(evaluations)
-    first, protocol = evaluations[0], evaluations[0].protocol
+    ranked = rank(evaluations)
+    best, protocol = ranked[0], ranked[0].protocol
     header = ["tracker", *protocol.figures, "95 % interval", "fps", "sequences"]
     rows = [header]
-    for evaluation in sorted(evaluations, key=lambda e: -e.mean(protocol.headline)):
+    for evaluation in ranked:
         low, high = evaluation.interval(protocol.headline)
         fps = evaluation.speed.tracker
         done = len(evaluation.sequences)
@@ -231,5 +231,5 @@ def summary_table(evaluations: list[Evaluation]) -> str:
         )
         for row in rows
     ]
-    title = f"{first.dataset}, protocol {protocol.name} ({protocol.description})"
+    title = f"{best.dataset}, protocol {protocol.name} ({protocol.description})"
     return "\n".join([title, *lines])

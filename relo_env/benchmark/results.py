@@ -72,6 +72,23 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def check_folder(folder: Path, datasets: Iterable[str]) -> None:
+    """See that there is a folder of results, and that it is not the one around such folders.
+
+    Args:
+        folder: usually ``<tracker>/<dataset>``.
+        datasets: names of the data sets that it may be the folder around.
+
+    Raises:
+        DataError: there is no such folder, or it holds one that is called as a data set.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}; expected one of results.")
+    inside = [str(folder / name) for name in datasets if (folder / name).is_dir()]
+    if inside:
+        raise DataError(f"{folder} holds no results itself; did you mean {' or '.join(inside)}?")
+
+
 def boxes_file(folder: str | Path, sequence: str) -> Path | None:
     """Where a folder keeps the boxes of a sequence, or None.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from relo_env.benchmark.results import format_boxes, read_boxes, read_seconds
+from relo_env.benchmark.results import check_folder, format_boxes, read_boxes, read_seconds
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.verify import official_count
 from relo_env.errors import ConfigError, DataError, unknown
@@ -42,29 +42,42 @@ def pack(server: str, folder: str | Path, dataset: Dataset, zip_path: str | Path
         server: "got10k" or "trackingnet".
         folder: holds ``<sequence>.txt``, and the time files if the server wants them.
         dataset: the server's test split.
-        zip_path: the file to write.
+        zip_path: the file to write; its folder is made if need be.
 
     Raises:
-        ConfigError: an unknown server.
-        DataError: a result is missing or malformed; the message lists the faults.
+        ConfigError: an unknown server, or a folder instead of a file to write.
+        DataError: there is no such folder, or a result is missing or malformed; the message lists
+            the faults.
     """
-    layout, zip_path = _server(server), Path(zip_path)
-    faults: list[str] = []
+    layout, folder, zip_path = _server(server), Path(folder), Path(zip_path)
+    check_folder(folder, [dataset.name])
+    if zip_path.is_dir():
+        raise ConfigError(f"{zip_path} is a folder; give the name of the zip file to write in it.")
+    zip_path.parent.mkdir(parents=True, exist_ok=True)
     partial = zip_path.with_name(zip_path.name + ".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    try:
+        faults = _write(layout, folder, dataset, partial) or validate(server, partial, dataset)
+        if faults:
+            raise DataError(
+                f"{folder} cannot be submitted to {server}, {len(faults)} faults:\n"
+                + _first(faults)
+            )
+        return partial.replace(zip_path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(layout: Server, folder: Path, dataset: Dataset, path: Path) -> list[str]:
+    """Write a zip; returns what was wrong with the results, in words."""
+    faults = []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in dataset.names:
             try:
-                for path, text in _entries(layout, folder, name):
-                    archive.writestr(zipfile.ZipInfo(path, _EPOCH), text, zipfile.ZIP_DEFLATED)
+                for entry, text in _entries(layout, folder, name):
+                    archive.writestr(zipfile.ZipInfo(entry, _EPOCH), text, zipfile.ZIP_DEFLATED)
             except DataError as error:
                 faults.append(str(error))
-    faults = faults or validate(server, partial, dataset)
-    if faults:
-        partial.unlink()
-        raise DataError(
-            f"{folder} cannot be submitted to {server}, {len(faults)} faults:\n" + _first(faults)
-        )
-    return partial.replace(zip_path)
+    return faults
 
 
 def _entries(layout: Server, folder: str | Path, name: str) -> Iterator[tuple[str, str]]:

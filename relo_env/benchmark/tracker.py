@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from relo_env.errors import ReloError
+
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels."""
 
@@ -44,3 +46,18 @@ class BatchTracker(Tracker, Protocol):
     def step(self, tracks: Sequence[Any], frames: Sequence[np.ndarray]) -> list[tuple[Box, float]]:
         """Box and confidence of every track's object in the next frame of its video."""
         ...
+
+
+def checked_answer(answer: Any) -> tuple[Box, float]:
+    """What a tracker gave for a frame.
+
+    Raises:
+        ReloError: it is no pair of box and score.
+    """
+    try:
+        box, score = answer
+    except (TypeError, ValueError):
+        raise ReloError(
+            f"update, and step for each track, must return (box, score); got {answer!r}."
+        ) from None
+    return box, score

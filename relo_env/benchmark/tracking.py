@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from relo_env.benchmark.results import SequenceResult
-from relo_env.benchmark.tracker import BatchTracker, Box, Tracker
+from relo_env.benchmark.tracker import BatchTracker, Box, Tracker, checked_answer
 from relo_env.datasets.base import Dataset, FrameSource, Sequence
 from relo_env.errors import DataError, ReloError
 
@@ -158,7 +158,7 @@ def track_sequence(
             spent: dict[str, Any] = {"read": read - begin, "tracker": perf_counter() - read}
             recording.add(recording.first_box, **spent)
         else:
-            box = _box_of(tracker.update(frame))
+            box = checked_answer(tracker.update(frame))[0]
             spent = {"read": read - begin, "tracker": perf_counter() - read}
             recording.add(
                 box,
@@ -170,16 +170,6 @@ def track_sequence(
             yield Advanced(len(recording) - reported)
             reported, reported_at = len(recording), perf_counter()
     return recording.result()
-
-
-def _box_of(answer: Any) -> Box:
-    try:
-        box, _ = answer
-    except (TypeError, ValueError):
-        raise ReloError(
-            f"update, and step for each track, must return (box, score); got {answer!r}."
-        ) from None
-    return box
 
 
 def track_in_step(
@@ -278,7 +268,7 @@ class _Batch:
         read = perf_counter()
         try:
             answers = self.tracker.step([lane.track for lane in lanes], frames)
-            boxes = [_box_of(answer) for _, answer in zip(lanes, answers, strict=True)]
+            boxes = [checked_answer(answer)[0] for _, answer in zip(lanes, answers, strict=True)]
         except Exception:
             self._suspect_all(traceback.format_exc())
             return

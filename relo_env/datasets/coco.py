@@ -34,6 +34,7 @@ class COCO(DiskDataset):
     """
 
     name = "COCO"
+    folders = ("COCO", "COCO2017", "MSCOCO")
     splits = ("train", "val")
     layout = (
         "  <root>/annotations/instances_{train,val}2017.json\n"

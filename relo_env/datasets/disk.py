@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as SequenceOf
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -42,8 +43,8 @@ class DiskDataset(Dataset):
 
     layout: ClassVar[str]
     """The expected files, as shown to users whose root is missing or empty."""
-    folder: ClassVar[str | None] = None
-    """Name of its folder in ``$RELO_DATA`` where it is not the data set's."""
+    folders: ClassVar[tuple[str, ...]] = ()
+    """What its folder in ``$RELO_DATA`` may be called, the first best; see `find_folder`."""
     official_counts: ClassVar[Mapping[str, int]] = {}
     """How many sequences a split has, where the disk decides which."""
 
@@ -121,7 +122,7 @@ class DiskDataset(Dataset):
                 raise DataError(
                     f"{self.name}: no root given and {ROOT_VARIABLE} is not set. {self._expected}"
                 )
-            root = Path(base, self.folder or self.name)
+            root = find_folder(Path(base), self.folders or (self.name,))
         root = Path(root).expanduser()
         if not root.is_dir():
             raise DataError(f"{self.name}: there is no folder {root}. {self._expected}")
@@ -131,9 +132,25 @@ class DiskDataset(Dataset):
     def _expected(self) -> str:
         return (
             f"Give root=..., or set {ROOT_VARIABLE} to the folder that holds "
-            f"{self.folder or self.name}/. "
+            f"{(self.folders or (self.name,))[0]}/. "
             f"Expected layout:\n{self.layout}"
         )
+
+
+def find_folder(base: Path, names: SequenceOf[str]) -> Path:
+    """The folder in ``base`` that has one of some names, in any case and with any punctuation.
+
+    ``got-10k`` will do for ``GOT10k``. Where there is none, the path of the first name.
+    """
+    best = base / names[0]
+    if best.is_dir():
+        return best
+    found = {_letters(folder.name): folder for folder in subfolders(base)}
+    return next((found[_letters(name)] for name in names if _letters(name) in found), best)
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()
 
 
 @cache

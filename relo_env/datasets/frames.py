@@ -248,6 +248,11 @@ class VideoFrames:
             raise FrameError(f"Cannot decode frame {index} of video {self.path}.")
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
+    @property
+    def seconds(self) -> float:
+        """[s] time stamp of the frame read last."""
+        return self._time() / 1000
+
     def _open(self) -> None:
         self._lock = threading.Lock()
         self._index_of_time: dict[float, int | None] = {}  # None: of several frames

@@ -19,6 +19,7 @@ class LaSOT(DiskDataset):
     """
 
     name = "LaSOT"
+    folders: ClassVar[tuple[str, ...]] = ("LaSOT", "LaSOTBenchmark")
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     layout = (
         "  <root>/<class>/<class>-<k>/  or  <root>/<class>-<k>/   with\n"
@@ -50,5 +51,6 @@ class LaSOText(LaSOT):
     """The LaSOT extension: 150 sequences of 15 classes that LaSOT has not; test only."""
 
     name = "LaSOText"
+    folders = ("LaSOText", "LaSOT_extension_subset")
     splits = ("test",)
     _list_prefix = "lasot_ext"

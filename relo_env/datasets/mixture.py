@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from relo_env.datasets.base import Dataset, Sequence
+from relo_env.datasets.disk import find_folder
 from relo_env.datasets.registry import find_dataset, make_dataset
 from relo_env.errors import ConfigError, DataError
 
@@ -76,7 +77,7 @@ class Mixture(Dataset):
 
 def _make_part(name: str, root: Path | str | None, split: str | None) -> Dataset:
     spec = find_dataset(name)
-    folder = None if root is None or not spec.needs_root else Path(root, spec.folder)
+    folder = None if root is None or not spec.needs_root else find_folder(Path(root), spec.folders)
     return make_dataset(name, root=folder, split=None if split == "train" else split)
 
 

@@ -69,7 +69,7 @@ class NfS240(NfS):
     """NfS at 240 fps: the same 100 sequences; test only."""
 
     name = "NfS240"
-    folder = "NfS"
+    folders = ("NfS",)
     _fps = 240
 
 

@@ -26,6 +26,7 @@ class OTB100(DiskDataset):
     """
 
     name = "OTB100"
+    folders = ("OTB100", "OTB2015", "OTB")
     splits = ("test",)
     layout = (
         "  <root>/<Sequence>/img/0001.jpg ...\n"

@@ -51,9 +51,9 @@ class DatasetSpec:
         return getattr(self.resolve(), "splits", ())
 
     @property
-    def folder(self) -> str:
-        """Name of its folder in ``$RELO_DATA``."""
-        return getattr(self.resolve(), "folder", None) or self.name
+    def folders(self) -> tuple[str, ...]:
+        """What its folder in ``$RELO_DATA`` may be called; see `relo_env.datasets.disk`."""
+        return getattr(self.resolve(), "folders", ()) or (self.name,)
 
 
 _SPECS: dict[str, DatasetSpec] = {}
@@ -106,7 +106,7 @@ def make_dataset(
 
     Args:
         name: a name of ``list_datasets()``, in any case; several between commas are a Mixture.
-        root: its folder; by default ``$RELO_DATA/<name>``.
+        root: its folder; by default ``$RELO_DATA/<name>``, in any case and punctuation.
         split: one of its splits; by default the training split, or its only one.
         **options: further arguments of its class.
 

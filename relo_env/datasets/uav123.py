@@ -60,7 +60,7 @@ class UAV123At10fps(UAV123):
     """UAV123 at 10 fps: every third frame of the same 123 sequences; test only."""
 
     name = "UAV123_10fps"
-    folder = "UAV123"
+    folders = ("UAV123",)
     _images = "UAV123_10fps"
     _frame_step = 3
 
@@ -69,6 +69,6 @@ class UAV20L(UAV123):
     """UAV20L: 20 long sequences, over the images of UAV123, without attributes; test only."""
 
     name = "UAV20L"
-    folder = "UAV123"
+    folders = ("UAV123",)
     _table = "uav20l.txt"
     _attributes = None

@@ -24,6 +24,7 @@ from tests.relo_env.datasets import layouts
 from tests.toys import square_video
 
 BOX = "30,25,20,16"
+REPORTED = ("index.html", "table.csv", "sequences.csv", "table.tex")
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,21 @@ def test_track_writes_a_video_that_plays_and_boxes(folder: Path, tmp_path: Path)
     ]
     assert report["boxes"] == [first] * 6
     assert report["scores"] == [None, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert report["seconds"] == pytest.approx(np.arange(6) / 25)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["boxes.json", "new", "out.mp4"]
+
+
+def test_track_follows_several_objects(folder: Path, tmp_path: Path) -> None:
+    boxes, video = tmp_path / "b.json", tmp_path / "o.webm"
+    two = ["--box", BOX, "--box", "10,5,20,8", "--tracker", "static"]
+    files = ["--json", str(boxes), "--out", str(video)]
+    assert main(["track", str(folder / "v.mp4"), *two, *files]) == 0
+    report = json.loads(boxes.read_text())
+    assert [track["boxes"][5] for track in report["tracks"]] == [[30, 25, 20, 16], [10, 5, 20, 8]]
+    assert "boxes" not in report
+    assert len(report["seconds"]) == len(report["tracks"][1]["lost"]) == 6
+    red, _, blue = VideoFrames(video).read(3)[5 * 4, 10 * 4 : 30 * 4].mean(0)  # of the second
+    assert red > blue + 60
 
 
 def test_track_draws_the_box(folder: Path, tmp_path: Path) -> None:
@@ -232,7 +247,11 @@ def test_track_keeps_what_was_done_when_the_video_breaks_off(
         (["{video}", "--box", "nan,2,3,4"], ["finite"]),
         (["{video}", "--box", "500,2,30,40"], ["500,2,30,40", "96 x 72"]),
         (["{video}", "--box", BOX, "--out", "o.avi"], ["o.avi", ".mp4"]),
-        (["text.mp4", "--box", BOX, "--out", "empty/../text.mp4"], ["source itself"]),
+        (["{video}", "--box", BOX, "--out", "{video}"], ["source itself"]),
+        (["{video}", "--box", BOX, "--box", "1,2,3"], ["'1,2,3'", "LEFT,TOP,WIDTH,HEIGHT"]),
+        (["missing.mp4", "--box", BOX, "--out", "new/o.mp4"], ["missing.mp4"]),
+        (["{video}", "--box", BOX, "--tracker", "nanoo", "--out", "new/o.mp4"], ["nanoo"]),
+        (["{video}", "--box", BOX, "--tracker-option", "window_exponent=abc"], ["'abc'", "float"]),
         (["{video}", "--box", BOX, "--json", "empty"], ["Cannot write empty", "a folder"]),
         (["{video}", "--box", BOX, "--out", "text.mp4/o.mp4"], ["Cannot make the folder"]),
         (["{video}", "--box", BOX, "--max-frames", "0"], ["'0'", "above 0"]),
@@ -255,7 +274,8 @@ def test_track_explains_what_is_wrong(
     (tmp_path / "text.mp4").write_text("not a video")
     places = {"video": folder / "v.mp4", "empty": "empty", "text": "text.mp4"}
     filled = [argument.format(**places) for argument in arguments]
-    default = [] if "--tracker" in arguments else ["--tracker", "static"]
+    chosen = {"--tracker", "--tracker-option"} & set(arguments)
+    default = [] if chosen else ["--tracker", "static"]
     message = error(capsys, "track", *filled, *default)
     assert all(word in message for word in words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "text.mp4"]
@@ -334,7 +354,7 @@ def test_evaluate_where_a_server_has_the_truth(
     some = ["--sequences", "GOT-10k_Test_000001", "--protocol", "got10k", "--out", str(tmp_path)]
     assert main(["evaluate", *common, *some, "--tracker", "static"]) == 0
     out = capsys.readouterr().out
-    assert "relo_env.benchmark.submissions.pack" in out
+    assert "`relo submit`, or with relo_env.benchmark.submissions.pack" in out
     assert "AO" not in out
 
 
@@ -410,6 +430,9 @@ def test_report_compares_with_published_results(
     table = capsys.readouterr().out.splitlines()
     assert table[2].startswith("TheirTracker")
     assert "95.2" in table[2]
+    files = [f"{tmp_path / 'report' / name}" for name in REPORTED]
+    assert table[-4:] == [f"wrote {file}" for file in files]
+    assert all(Path(file).is_file() for file in files)
     page = (tmp_path / "report" / "index.html").read_text()
     assert "TheirTracker" in page
     nowhere = ["report", str(theirs), *root, "--out", str(tmp_path)]
@@ -428,8 +451,17 @@ def test_report_finds_no_results(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_nobody_tracks_all_of_an_endless_data_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    all_of_it = ["evaluate", "--dataset", "Synthetic", "--tracker", "static", "--out", tmp_path]
-    assert "--max-sequences" in error(capsys, *all_of_it)
+    all_of_it = ["--dataset", "Synthetic", "--split", "train", "--out", tmp_path]
+    assert "--max-sequences" in error(capsys, "evaluate", "--tracker", "static", *all_of_it)
+
+
+def test_figures_are_of_the_test_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = ["--dataset", "Synthetic", "--dataset-option", "length=5", "--max-sequences", "1"]
+    assert main(["evaluate", *one, "--tracker", "static", "--out", str(tmp_path)]) == 0
+    assert [path.name for path in tmp_path.rglob("test-*[0-9].txt")] == ["test-000000.txt"]
+    results = str(tmp_path / "static" / "Synthetic")
+    assert main(["report", results, *one, "--out", str(tmp_path / "report")]) == 0
+    assert "1/1" in capsys.readouterr().out
 
 
 def test_datasets_list_and_verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,16 @@ def test_nothing_is_left_of_a_submission_with_faults(results, tmp_path):
     assert not list(tmp_path.glob("g.zip*"))
 
 
+def test_nothing_is_left_where_the_data_set_cannot_be_read(results, tmp_path, monkeypatch):
+    def load(self, name):
+        raise DataError(f"no {name} here")
+
+    monkeypatch.setattr(Squares, "load", load)
+    with pytest.raises(DataError, match="no square-0 here"):
+        pack("trackingnet", results, DATASET, tmp_path / "t.zip")
+    assert not list(tmp_path.glob("t.zip*"))
+
+
 def test_unknown_server(results, tmp_path):
     with pytest.raises(ConfigError, match="Did you mean 'got10k'"):
         pack("got-10k", results, DATASET, tmp_path / "g.zip")

@@ -16,7 +16,7 @@ from relo_env.datasets import (
     register_dataset,
 )
 from relo_env.datasets import registry as registry_module
-from relo_env.datasets.disk import DiskDataset, read_list, read_table
+from relo_env.datasets.disk import DiskDataset, find_folder, read_list, read_table
 from relo_env.datasets.folder import Folder
 from relo_env.errors import ConfigError, DataError
 from tests.relo_env.datasets import layouts
@@ -109,11 +109,28 @@ def test_a_missing_root_shows_the_layout_and_the_variable(name, tmp_path, monkey
     with pytest.raises(DataError) as error:
         make_dataset(name, root=tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in str(error.value)
-    assert f"RELO_DATA to the folder that holds {spec.folder}/" in str(error.value)
+    assert f"RELO_DATA to the folder that holds {spec.folders[0]}/" in str(error.value)
     assert layout in str(error.value)
     monkeypatch.setenv("RELO_DATA", str(tmp_path))
     with pytest.raises(DataError, match="there is no folder"):
         make_dataset(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("LaSOT", "lasot"), ("LaSOT", "LaSOTBenchmark"), ("LaSOText", "LaSOT_ext")]
+)
+def test_folders_are_found_in_any_case_and_punctuation(name, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("RELO_DATA", str(tmp_path))
+    make = layouts.make_lasot if name == "LaSOT" else layouts.make_lasot_ext
+    make(tmp_path / folder)
+    assert make_dataset(name, split="test").root == tmp_path / folder
+
+
+def test_the_folder_of_the_very_name_comes_first(tmp_path):
+    for folder in ("Lasot", "LaSOT", "lasot"):
+        (tmp_path / folder).mkdir()
+    assert find_folder(tmp_path, ("LaSOT",)) == tmp_path / "LaSOT"
+    assert find_folder(tmp_path, ("GOT10k",)) == tmp_path / "GOT10k"
 
 
 @pytest.mark.parametrize("name", ON_DISK)
