@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from time import perf_counter
@@ -19,6 +19,12 @@ from relo_env.crops import SearchWindow
 from relo_env.errors import ConfigError
 
 Box = tuple[float, float, float, float]
+RENEWAL: Mapping[str, Any] = {
+    "num_templates": 2,
+    "update_interval": 50,
+    "update_threshold": 0.85,
+}
+"""A second template, renewed where the score says that the box is right: of trackers that ship."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +146,9 @@ class RELOTracker:
     def from_pretrained(cls, name_or_path: str | PathLike[str], **options: Any) -> RELOTracker:
         """Tracker of a preset that ships with weights, or of one of our checkpoints.
 
-        Where the checkpoint holds a confidence, a lost target is searched for (``recovery``),
-        unless the options say otherwise or switch the window off for the bare greedy policy.
+        Where the checkpoint holds a confidence, a lost target is searched for (``recovery``), and a
+        second template renewed (`RENEWAL`; ``num_templates=1`` for none), unless the options say
+        otherwise or switch the window off for the bare greedy policy.
 
         Raises:
             CheckpointError: neither such a preset nor a readable checkpoint.
@@ -149,7 +156,7 @@ class RELOTracker:
         network = RELONetwork.from_pretrained(name_or_path)
         bare = options.get("official") or options.get("window_exponent") == 0
         if network.confidence is not None and not bare:
-            options.setdefault("recovery", Recovery())
+            options = {"recovery": Recovery(), **RENEWAL, **options}
         return cls(network, **options)
 
     @classmethod

@@ -41,6 +41,7 @@ from agents.network.checkpoints import read_header
 from agents.network.vit import ViTEncoder
 from agents.recipes.calibration import absences, calibrate, judge
 from agents.recipes.regions import Regions
+from agents.tracker import RENEWAL
 from agents.training import PolicyConfig, train_policy
 from agents.warmup import WarmupConfig, warmup
 from relo_env.datasets.base import Dataset
@@ -203,7 +204,7 @@ def run_confidence(options: argparse.Namespace) -> str:
     network = RELONetwork.from_pretrained(options.checkpoint)
     lines = []
     for recovery in (Recovery(), None):
-        seen = judge(network, videos, recovery=recovery)
+        seen = judge(network, videos, recovery=recovery, **RENEWAL)
         error = calibration_error(seen.score, seen.right)
         lines.append(f"{recovery}: calibration error {error:.3f}, {absences(seen)}")
         bins = zip(*reliability(seen.score, seen.right), strict=True)

@@ -30,6 +30,7 @@ from agents.confidence import Recovery
 from agents.network import RELONetwork
 from agents.recipes.calibration import absences, judge
 from agents.recipes.nano import held_back_videos
+from agents.tracker import RENEWAL
 from relo_env.rendering import CHOSEN_COLOUR, TRUE_COLOUR, WINDOW_COLOUR
 from relo_env.rewards import THRESHOLDS
 
@@ -155,7 +156,7 @@ def grid(network: str, out: Path) -> None:
 def confidence(network: str, out: Path) -> None:
     """What the tracker's score is worth, on synthetic videos that nothing was fitted to."""
     net = RELONetwork.from_pretrained(network)
-    seen = judge(net, held_back_videos("test"), recovery=Recovery())
+    seen = judge(net, held_back_videos("test"), recovery=Recovery(), **RENEWAL)
     print(absences(seen))
     for figure, theme in themed(10, 3.4):
         diagrams.confidence(figure, seen, (WINDOW, CHOSEN, INK[theme]))

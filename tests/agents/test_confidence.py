@@ -109,7 +109,7 @@ def test_calibration_is_kept_in_the_checkpoint(tmp_path, video):
     network = RELONetwork.from_preset("micro")
     found = calibrate(network, [video])
     path = network.save_checkpoint(tmp_path / "micro.safetensors", stage="random")
-    tracker = RELOTracker.from_pretrained(path)
+    tracker = RELOTracker.from_pretrained(path, num_templates=1)
     assert tracker.confidence == found
     (_, score, _, _), *_ = follow(tracker, video)
     seen = judge(network, [video])
@@ -117,6 +117,30 @@ def test_calibration_is_kept_in_the_checkpoint(tmp_path, video):
     assert len(seen.score) == len(video) - 1
     assert seen.evidence.features.shape == (len(video) - 1, network.width)
     assert RELOTracker(network, official=True).confidence is None
+
+
+@pytest.mark.parametrize(
+    ("options", "templates", "interval", "recovers"),
+    [
+        ({}, 2, 50, True),
+        ({"num_templates": 1, "recovery": None}, 1, 50, False),
+        ({"update_interval": 10}, 2, 10, True),
+        ({"window_exponent": 0}, 1, None, False),
+        ({"official": True}, 1, None, False),
+    ],
+)
+def test_a_tracker_that_knows_how_sure_it_is_recovers_and_renews(
+    options, templates, interval, recovers, tmp_path
+):
+    network = RELONetwork.from_preset("micro")
+    network.confidence = Confidence(0.0, 1.0, 1.0)
+    path = network.save_checkpoint(tmp_path / "micro.safetensors", stage="random")
+    tracker = RELOTracker.from_pretrained(path, **options)
+    assert (tracker.num_templates, tracker.update_interval) == (templates, interval)
+    assert (tracker.recovery is not None) == recovers
+    network.confidence = None
+    path = network.save_checkpoint(tmp_path / "bare.safetensors", stage="random")
+    assert RELOTracker.from_pretrained(path).num_templates == 1
 
 
 def test_without_recovery_nothing_is_ever_lost(video):
