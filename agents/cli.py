@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Collection, Sequence
 from importlib import import_module, metadata
@@ -63,6 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ReloError as error:
         print(f"relo: error: {error}", file=sys.stderr)
         return 2
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        print(f"relo: error: {error.filename}: {error.strerror}.", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("relo: interrupted", file=sys.stderr)
         return 130

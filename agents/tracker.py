@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from os import PathLike
 from time import perf_counter
 from typing import Any
@@ -126,8 +127,14 @@ class RELOTracker:
         dtype: torch.dtype | None = None,
         compiled: bool = False,
     ) -> None:
-        if localise not in ("policy", "prior"):
-            raise ConfigError(f"localise is {localise!r}; expected 'policy' or 'prior'.")
+        _check_options(
+            network=network,
+            window_exponent=window_exponent,
+            num_templates=num_templates,
+            update_interval=update_interval,
+            localise=localise,
+            recovery=recovery,
+        )
         self.network = network.for_inference(device, dtype, compiled)
         self.crop = network.crop
         self.official = official
@@ -212,7 +219,14 @@ class RELOTracker:
         """A new track; see `init`."""
         _check_frame(frame)
         height, width = frame.shape[:2]
-        start = np.array(box, dtype=np.float64)
+        try:
+            start = np.array(box, dtype=np.float64)
+        except (TypeError, ValueError):
+            start = np.zeros(0)
+        if start.shape != (4,) or not np.isfinite(start).all():
+            raise ConfigError(
+                f"Box {box!r}; expected four finite numbers: left, top, width, height in pixels."
+            )
         template = self._cut_template(frame, start)
         if bx.iou(start, np.array([0, 0, width, height])) == 0:
             raise ConfigError(
@@ -356,12 +370,39 @@ def hann_window(grid: tuple[int, int]) -> np.ndarray:
     return np.outer(rows, columns)
 
 
+def _check_options(
+    *,
+    network: Any,
+    window_exponent: Any,
+    num_templates: Any,
+    update_interval: Any,
+    localise: Any,
+    recovery: Any,
+) -> None:
+    if not isinstance(network, RELONetwork):
+        raise ConfigError(
+            f"network is {network!r}; expected a RELONetwork. Names and paths go to "
+            "RELOTracker.from_pretrained."
+        )
+    if not (isinstance(window_exponent, Real) and 0 <= float(window_exponent) < np.inf):
+        raise ConfigError(f"window_exponent is {window_exponent!r}; expected a number >= 0.")
+    counts = {"num_templates": num_templates, "update_interval": update_interval}
+    for name, value in counts.items():
+        if value is not None and not (isinstance(value, Integral) and int(value) > 0):
+            raise ConfigError(f"{name} is {value!r}; expected None or an int > 0.")
+    if localise not in ("policy", "prior"):
+        raise ConfigError(f"localise is {localise!r}; expected 'policy' or 'prior'.")
+    if not isinstance(recovery, Recovery | None):
+        raise ConfigError(f"recovery is {recovery!r}; expected None or a Recovery.")
+
+
 def _check_frame(frame: np.ndarray) -> None:
     if (
         not isinstance(frame, np.ndarray)
         or frame.dtype != np.uint8
         or frame.ndim != 3
         or frame.shape[2] != 3
+        or not frame.size
     ):
         found = (
             f"{frame.dtype} {frame.shape}"

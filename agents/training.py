@@ -43,8 +43,10 @@ from agents.network import RELONetwork
 from agents.policies import HEADS_ONLY, RELOPolicy
 from agents.proposer import NetworkProposer
 from agents.vec import RELOVecEnv
+from relo_env.benchmark.evaluation import check_truth
 from relo_env.benchmark.results import write_atomically
 from relo_env.datasets.base import Dataset
+from relo_env.datasets.disk import root_of
 from relo_env.errors import CheckpointError, ConfigError, nearest, unknown
 from relo_env.named import import_named
 from relo_env.vector_env import TrackingVectorEnv
@@ -226,9 +228,11 @@ def train_policy(
     Raises:
         ConfigError: ``out`` holds a run and ``resume`` is False, or arguments that do not fit.
         CheckpointError: nothing to resume from, or a run of another configuration.
+        HiddenTruthError: the split has no boxes to train on.
         KeyboardInterrupt: the training was interrupted; the state is saved.
     """
     out = Path(out)
+    check_truth(dataset)
     if config.fresh_heads:
         network.reset_heads(config.seed)
     with closing(make_env(config, network.to(device), dataset, proposer)) as env:
@@ -416,6 +420,7 @@ def _claim(
         **asdict(config),
         "network": [network.preset_name, network.changes],
         "dataset": [dataset.name, dataset.split],
+        "dataset_root": root_of(dataset),
     }
     path = out / CONFIG
     if not resume:

@@ -175,7 +175,7 @@ def _make(env: str | VectorEnv, num_envs: int | None, kwargs: dict[str, Any]) ->
     if isinstance(env, str):
         return gym.make_vec(
             env,
-            num_envs=num_envs or 1,
+            num_envs=1 if num_envs is None else num_envs,
             vectorization_mode="vector_entry_point",
             autoreset_mode=AutoresetMode.SAME_STEP,
             **kwargs,

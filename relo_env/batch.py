@@ -222,6 +222,33 @@ class EpisodeBatch:
         self.sampler.config = clip
         self._next = [None] * self.num_rows
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a `state` belongs to; in another environment it would mean other episodes."""
+        return {
+            "dataset": self.dataset.name,
+            "split": self.dataset.split,
+            "num_rows": self.num_rows,
+            "action_mode": self.config.action_mode,
+            "search_window": self.config.clip.search_window,
+        }
+
+    def check_origin(self, state: Mapping[str, Any]) -> None:
+        """See that a ``state_dict`` is one of an environment like this.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        found = state.get("origin", {})
+        differing = [name for name, value in self.origin.items() if found.get(name) != value]
+        if differing:
+            here = {name: self.origin[name] for name in differing}
+            there = {name: found.get(name) for name in differing}
+            raise ConfigError(
+                f"The state belongs to an environment with {there}; this one has {here}. Make it "
+                "as the other was made."
+            )
+
     def state(self) -> list[dict[str, Any]]:
         """What `restore` needs to bring all rows back to where they are."""
         return [

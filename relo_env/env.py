@@ -193,13 +193,19 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
     def state_dict(self) -> dict[str, Any]:
         """The environment's place in its run, as plain JSON values."""
         return {
+            "origin": self.batch.origin,
             "np_random": self.np_random.bit_generator.state,
             "rows": self.batch.state(),
             "playing": self._playing,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Go to the place of a `state_dict`; returns the observation there."""
+        """Go to the place of a `state_dict`; returns the observation there.
+
+        Raises:
+            ConfigError: the state belongs to another environment.
+        """
+        self.batch.check_origin(state)
         self.np_random.bit_generator.state = state["np_random"]
         self.batch.restore(state["rows"])
         self._playing = state["playing"]

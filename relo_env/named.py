@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from relo_env.errors import ConfigError, unknown
+from relo_env.errors import ConfigError, nearest
 
 _PLAIN: Mapping[Any, type | tuple[type, ...]] = {
     bool: (bool, np.bool_),
@@ -39,15 +39,17 @@ def import_named(path: str, kind: str) -> Any:
     try:
         found = import_module(module)
     except ModuleNotFoundError as error:
+        inside = module == error.name or module.startswith(f"{error.name}.")
+        who = "no module" if inside else f"{module} imports what is not there, module"
         raise ConfigError(
-            f"{kind} {path!r}: no module {error.name!r}; install it or add its folder to "
-            "PYTHONPATH."
+            f"{kind} {path!r}: {who} {error.name!r}; install it or add its folder to PYTHONPATH."
         ) from error
     except ImportError as error:
         raise ConfigError(f"{kind} {path!r} cannot be imported: {error}.") from error
     if not hasattr(found, attribute):
         known = [name for name in vars(found) if not name.startswith("_")]
-        raise ConfigError(f"{kind} {path!r}: {unknown('name in the module', attribute, known)}")
+        near = nearest(attribute, known)
+        raise ConfigError(f"{kind} {path!r}: there is no {attribute!r} in {module}. {near}")
     return getattr(found, attribute)
 
 
@@ -65,6 +67,8 @@ def check_arguments(whose: str, function: Callable[..., Any], arguments: Mapping
     Raises:
         ConfigError: one is missing, unknown or of another kind.
     """
+    if not callable(function):
+        raise ConfigError(f"{whose}: {function!r} cannot be called; name a class or a function.")
     try:
         signature = inspect.signature(function)
     except ValueError:  # of compiled code

@@ -157,6 +157,7 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         """The place of all rows in their run, as plain JSON values."""
         self._require_begun(range(self.num_envs))
         return {
+            "origin": self.batch.origin,
             "rngs": [rng.bit_generator.state for rng in self._rngs if rng is not None],
             "rows": self.batch.state(),
             "done": self._done.tolist(),
@@ -167,12 +168,9 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         """Go to the place of a `state_dict`; returns the observation there.
 
         Raises:
-            ConfigError: the state belongs to another number of rows.
+            ConfigError: the state belongs to another environment.
         """
-        if len(state["rngs"]) != self.num_envs:
-            raise ConfigError(
-                f"The state holds {len(state['rngs'])} rows; this environment has {self.num_envs}."
-            )
+        self.batch.check_origin(state)
         if state["clip_length"] != self.batch.config.clip.clip_length:
             self.set_clip_length(state["clip_length"])
         self._rngs = []

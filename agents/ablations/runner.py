@@ -11,9 +11,11 @@ from tqdm import tqdm
 
 from agents.ablations.study import RESULT, STUDY, Study, points, run_folder
 from agents.ablations.worker import WARMUP, Ended, Worker
+from relo_env.benchmark.evaluation import check_truth
 from relo_env.benchmark.processes import stream
 from relo_env.benchmark.results import write_atomically
 from relo_env.datasets.base import Dataset
+from relo_env.datasets.disk import root_of
 from relo_env.errors import ConfigError, ReloError
 
 
@@ -38,9 +40,12 @@ def run_study(
 
     Raises:
         ConfigError: ``out`` holds another study.
+        HiddenTruthError: a split has no boxes to train or to play on.
         ReloError: runs failed; the others are done.
     """
     out = Path(out)
+    for data in (train, held_back):
+        check_truth(data)
     _claim(out, study, train, held_back)
     starts = [name for name in study.warm_starts() if not (out / name / "done").exists()]
     runs = [
@@ -91,9 +96,10 @@ def _claim(out: Path, study: Study, train: Dataset, held_back: Dataset) -> None:
     for name in ("seeds", "rows", "cache_bytes", "device"):  # these may change
         del now[name]
     now["datasets"] = [f"{data.name}/{data.split}" for data in (train, held_back)]
+    now["roots"] = [root_of(data) for data in (train, held_back)]
     path = out / STUDY
     if path.exists():
-        then = json.loads(path.read_text())
+        then = {"roots": now["roots"], **json.loads(path.read_text())}  # older ones have none
         changed = {key: then.get(key) for key, value in now.items() if then.get(key) != value}
         if changed:
             raise ConfigError(

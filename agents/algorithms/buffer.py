@@ -123,10 +123,10 @@ class RELORolloutBuffer(DictRolloutBuffer):
         if candidates:
             assert isinstance(action_space, spaces.Discrete)
             need += frames * 4 * int(action_space.n)
-        report = f"{buffer_size} steps x {n_envs} environments need {need / GIB:.2f} GiB"
+        report = f"{buffer_size} steps x {n_envs} environments need {need / GIB:.3g} GiB"
         if need > memory_limit:
             raise ConfigError(
-                f"The rollout buffer's {report}; the limit is {memory_limit / GIB:.2f} GiB. Take "
+                f"The rollout buffer's {report}; the limit is {memory_limit / GIB:.3g} GiB. Take "
                 "fewer environments or steps, let the proposer hand on features instead of crops, "
                 "or raise memory_limit in rollout_buffer_kwargs."
             )

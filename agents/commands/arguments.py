@@ -22,10 +22,10 @@ from agents.network.checkpoints import find_checkpoint
 from agents.tracker import RELOTracker
 from relo_env.benchmark.protocols import PROTOCOLS
 from relo_env.benchmark.results import check_folder
-from relo_env.benchmark.trackers import TrackerFactory, make_tracker_factory
+from relo_env.benchmark.trackers import OPENCV_TRACKERS, TrackerFactory, make_tracker_factory
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import find_dataset, list_datasets, make_dataset
-from relo_env.errors import ConfigError, unknown
+from relo_env.errors import CheckpointError, ConfigError, unknown
 from relo_env.named import check_arguments
 
 Config = TypeVar("Config")
@@ -87,7 +87,8 @@ def _device(text: str) -> str:
     try:
         torch.empty(0, device=torch.device(text))
     except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be used here: {error}") from None
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used here: {reason}") from None
     return text
 
 
@@ -260,7 +261,7 @@ def tracker_factory(
     options = dict(options or {})
     if spec == "static" or (":" in spec and not Path(spec).is_file()):
         return make_tracker_factory(spec, name=name, **options)
-    path = find_checkpoint(spec)
+    path = _checkpoint(spec)
     content = f"{path.stem}-{_fingerprint(path)}"
     if name is None:
         name = spec if spec == path.stem else content
@@ -271,13 +272,28 @@ def tracker_factory(
     return TrackerFactory(name, f"{__name__}:load_tracker", arguments, settings=settings)
 
 
+def _checkpoint(spec: str) -> Path:
+    """The file of a preset that ships, or a checkpoint's, with a hint at the other trackers."""
+    try:
+        return find_checkpoint(spec)
+    except CheckpointError as error:
+        if spec.upper() in OPENCV_TRACKERS:
+            raise ConfigError(
+                f"Unknown tracker {spec!r}. Did you mean opencv:{spec.upper()}?"
+            ) from None
+        raise CheckpointError(
+            f"{error} Other trackers: opencv:MIL, static, module:factory; for official weights see "
+            "`relo weights fetch`."
+        ) from None
+
+
 def _from_text(options: dict[str, Any]) -> dict[str, Any]:
     """Options of a `RELOTracker` as it takes them: a dtype may be given by name."""
     dtype, recovery = options.get("dtype"), options.get("recovery")
     if not isinstance(recovery, Recovery | None):
         raise ConfigError(
-            f"recovery is {recovery!r}; expected nothing, for the tracker's own, or recovery=null "
-            "to switch it off."
+            f"recovery is {recovery!r}; leave the option out for the tracker's own, or switch it "
+            "off by recovery=null."
         )
     if isinstance(dtype, str):
         if dtype not in DTYPES:

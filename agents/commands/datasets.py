@@ -44,8 +44,10 @@ def run_list(options: argparse.Namespace) -> int:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
-    if not os.environ.get(ROOT_VARIABLE):
-        print(f"Set {ROOT_VARIABLE} to the folder that holds the data sets, or give --root.")
+    base = os.environ.get(ROOT_VARIABLE, "")
+    if not Path(base or "nowhere").is_dir():
+        found = f" (it is {base!r}, which is no folder)" if base else ""
+        print(f"Set {ROOT_VARIABLE} to the folder that holds the data sets{found}, or give --root.")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 Result files go to OUT/<tracker>/<data set>/, one a sequence. A run that was interrupted goes on
 where it was when it is started again; sequences that fail are listed, and tracked again next time.
-Results of another tracker or of other options in the same folder are refused.
+Results of another tracker, on other data or of other options in the same folder are refused.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The object is given by its box in the first frame: left, top, width and height in pixels. A folder
 with groundtruth.txt gives its first box itself. Writes a video with the box, the search window and
 the score map drawn in, and the boxes as JSON. A target that is lost is announced, and searched for
-in a growing window until it is found again. Of several objects each has a tracker of its own.
+in a growing window until it is found again. Of several objects each has a tracker of its own, and
+only their boxes are drawn.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from agents.video import VideoWriter
 from relo_env import boxes as bx
 from relo_env import rendering
 from relo_env.benchmark.results import write_atomically
-from relo_env.benchmark.tracker import Tracker, checked_answer
+from relo_env.benchmark.tracker import Tracker, checked_answer, checked_box
 from relo_env.datasets.annotations import read_boxes
 from relo_env.datasets.base import FrameSource
 from relo_env.datasets.disk import find_frames
@@ -111,6 +112,8 @@ def run(options: argparse.Namespace) -> int:
     for target in (out, options.json):
         if target:
             check_target(target, Path(options.source))
+    if out and options.json and out.resolve() == options.json.resolve():
+        raise ConfigError(f"--out and --json are both {out}; give two names.")
     first = next(footage.shots)
     starts = _first_boxes(options, footage, first.frame)
     trackers = [factory() for _ in starts]
@@ -194,10 +197,11 @@ def check_target(path: Path, source: Path) -> None:
         raise ConfigError(f"Cannot make the folder {path.parent}: {error.strerror}.") from None
     if path.exists() and source.exists() and path.samefile(source):
         raise ConfigError(f"{path} is the source itself; give another name to write to.")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
+    there = path if path.exists() else path.parent
+    if (path.exists() and not path.is_file()) or not os.access(there, os.W_OK):
         raise ConfigError(
-            f"Cannot write {path}: it is a folder, or {path.parent.resolve()} is read-only. Give "
-            "another place with --out or --json."
+            f"Cannot write {path}: {there.resolve()} is read-only, or no file. Give another place "
+            "with --out or --json."
         )
 
 
@@ -250,7 +254,8 @@ def open_footage(source: str, max_frames: int | None = None) -> Footage:
     if path.is_dir():
         frames = find_frames(path)
         truth = path / "groundtruth.txt"
-        first = tuple(read_boxes(truth)[0].tolist()) if truth.is_file() else None
+        given = read_boxes(truth)[:1] if truth.is_file() else np.zeros((0, 4))
+        first = tuple(given[0].tolist()) if given.any() else None
         return _stored(frames, max_frames, first)
     if not path.exists() and not source.isdecimal():
         raise FrameError(
@@ -259,7 +264,10 @@ def open_footage(source: str, max_frames: int | None = None) -> Footage:
         )
     if path.exists():
         return _stored(VideoFrames(path), max_frames)
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # the message below says it in one line
     capture = cv2.VideoCapture(int(source))
+    logging.setLogLevel(level)
     if not capture.isOpened():
         raise FrameError(
             f"There is no file {source!r} and webcam {source} cannot be opened; give the path of a "
@@ -350,10 +358,8 @@ def follow(
     yield given, rendering.draw(first.frame, np.array(starts), caption="frame 0, given")
     with tqdm(total=footage.total, initial=1, unit="frame", desc="tracking") as bar:
         for index, shot in enumerate(footage.shots, start=1):
-            found = [_update(tracker, shot.frame) for tracker in trackers]
-            caption = f"frame {index}, " + "; ".join(
-                f"{each.score:.2f}{', lost' if each.lost else ''}" for each in found
-            )
+            found = [_update(tracker, shot.frame, index) for tracker in trackers]
+            caption = f"frame {index}, " + "; ".join(map(_words, found))
             if len(trackers) == 1:
                 shown = picture(trackers[0], shot.frame, found[0].box, caption)
             else:
@@ -363,9 +369,15 @@ def follow(
             bar.update()
 
 
-def _update(tracker: Tracker, frame: np.ndarray) -> Found:
+def _words(found: Found) -> str:
+    score = "-" if found.score is None else f"{found.score:.2f}"
+    return f"{score}, lost" if found.lost else score
+
+
+def _update(tracker: Tracker, frame: np.ndarray, index: int) -> Found:
     box, score = checked_answer(tracker.update(frame))
-    return Found(box, score, bool(getattr(tracker, "lost", False)))
+    x, y, w, h = checked_box(box, f"frame {index}").tolist()
+    return Found((x, y, w, h), score, bool(getattr(tracker, "lost", False)))
 
 
 def picture(

@@ -200,7 +200,11 @@ class RELONetwork(nn.Module):
             compiled: run what is not laid out so through ``torch.compile``, which takes a minute at
                 the first frames and needs a C++ compiler on a CPU.
         """
-        network = fold(self).to(device=device, dtype=dtype)
+        try:
+            network = fold(self).to(device=device, dtype=dtype)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"Device {str(device)!r} cannot be used here: {reason}") from None
         # As the features lie in memory.
         network.heads.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if can_pack(torch.device(device), network.encoder.search_token.dtype):

@@ -25,6 +25,7 @@ from agents.network import RELONetwork
 from agents.network.checkpoints import save_checkpoint
 from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
 from agents.warmup.losses import SUPERVISION, WarmupLosses, overlaps, warmup_loss
+from relo_env.benchmark.evaluation import check_truth
 from relo_env.boxes import cxcywh_to_xywh
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, unknown
@@ -118,7 +119,9 @@ def warmup(
     Raises:
         ConfigError: ``out`` holds a run and ``resume`` is False, or frozen names nothing.
         CheckpointError: nothing to resume from, or a run of another configuration.
+        HiddenTruthError: the split has no boxes to train on.
     """
+    check_truth(dataset)
     device = distributed.join_processes(torch.device(device))
     return Warmup(config, network, dataset, Path(out), resume, device).run()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from relo_env.benchmark.metrics import (
 from relo_env.benchmark.protocols import Protocol, frame_errors, get_protocol
 from relo_env.benchmark.results import Speed, boxes_file, check_folder, read_boxes, read_speed
 from relo_env.datasets.base import Dataset, Sequence
+from relo_env.datasets.disk import MissingSequenceError
 from relo_env.errors import DataError
 
 CURVES = {
@@ -29,6 +32,26 @@ CURVES = {
 
 class HiddenTruthError(DataError):
     """Only first boxes are public: a benchmark's server has the others."""
+
+
+def check_truth(dataset: Dataset) -> None:
+    """See that the boxes of a split are there to train or to play on, by its first sequences.
+
+    Raises:
+        HiddenTruthError: they have no box after their first.
+    """
+    if dataset.is_training:
+        return
+    public = []
+    for name in islice(dataset.names, 10):  # names may be endless
+        with suppress(MissingSequenceError):
+            public.append(dataset[name].visible[1:].any())
+    if public and not any(public):
+        raise HiddenTruthError(
+            f"{dataset.name}, split {dataset.split!r}, has no boxes but the first ones: the "
+            "benchmark's server has the truth. Choose a split whose boxes are public; others are "
+            f"{', '.join(split for split in dataset.splits if split != dataset.split)}."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +124,7 @@ def evaluate(
         protocol: name of a protocol, or one's own.
         tracker: name in tables; by default the name of the folder, or of the one around it
             where the folder is called as the data set.
-        sequences: names of those to evaluate; all of the data set by default.
+        sequences: names of those to evaluate, each once; all of the data set by default.
         allow_missing: evaluate what is there instead of raising.
 
     Raises:
@@ -110,7 +133,7 @@ def evaluate(
     """
     folder = Path(folder)
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    wanted = list(dataset.names) if sequences is None else sequences
+    wanted = list(dict.fromkeys(dataset.names if sequences is None else sequences))
     missing = tuple(name for name in wanted if boxes_file(folder, name) is None)
     present = [name for name in wanted if name not in missing]
     if not present:

@@ -43,7 +43,7 @@ class SequenceResult:
 def write_result(folder: str | Path, sequence: str, result: SequenceResult) -> None:
     """Write the files of one sequence; whoever finds the box file finds all of them."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / sequence).parent.mkdir(parents=True, exist_ok=True)  # a mixture's names hold a /
     for kind, seconds in result.seconds.items():
         lines = "".join(f"{value:.6f}\n" for value in seconds)
         write_atomically(folder / f"{sequence}{_TIME_FILES[kind]}.txt", lines.encode())
@@ -60,7 +60,11 @@ def format_boxes(boxes: np.ndarray) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and move it, so that no half of it is ever seen."""
+    """Write a file under a temporary name and move it, so that no half of it is ever seen.
+
+    A link stays one: what it leads to is written.
+    """
+    path = path.resolve()
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -27,10 +27,12 @@ from relo_env.benchmark.tracking import (
     track_sequence,
 )
 from relo_env.datasets.base import Dataset
+from relo_env.datasets.disk import root_of
 from relo_env.errors import ConfigError, DataError
 
 SETTINGS_FILE = "_run.json"
-"""Beside the results of a run: the tracker and the options that made them."""
+"""Beside the results of a run: the tracker, the options and the data set that made them."""
+_ROOT = "dataset_root"
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,18 @@ def run(
         progress: show a progress bar on stderr.
 
     Raises:
-        ConfigError: a batch with several processes, or with a tracker of one object; or the
-            folder holds results of another tracker, or made with other options.
+        ConfigError: a batch with several processes, or with a tracker of one object; a name that
+            is none of a folder; or the folder holds results of another tracker, of a data set in
+            another place, or made with other options.
         ReloError: the tracker cannot be built in a worker process.
     """
     started = perf_counter()
     name = name or getattr(tracker_factory, "name", None) or "tracker"
+    if name in (".", "..") or "/" in name or "\\" in name:
+        raise ConfigError(
+            f"The tracker's name is {name!r}, but its results lie in a folder of that name; "
+            "expected one without / and \\, give it with --name or name=."
+        )
     if fresh_process is None:
         fresh_process = getattr(tracker_factory, "fresh_process", False)
     if batch_size > 1 and (workers > 1 or fresh_process):
@@ -124,7 +132,11 @@ def run(
         )
     folder = Path(out) / name / dataset.name
     if settings := getattr(tracker_factory, "settings", None):
-        data = {"dataset": dataset.name, "dataset_options": dict(dataset_options or {})}
+        data = {
+            "dataset": dataset.name,
+            "dataset_options": dict(dataset_options or {}),
+            _ROOT: root_of(dataset),
+        }
         _claim(folder, {**settings, **data})
     lengths, failed = _read_lengths(dataset, sequences or list(dataset.names))
     pending = [s for s, length in lengths.items() if not is_finished(folder, s, length)]
@@ -163,10 +175,10 @@ def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: something else made those that it holds.
     """
-    note = json.dumps(settings, indent=2, sort_keys=True, default=str) + "\n"
-    note = re.sub(r" at 0x\w+", "", note)  # of an object, another in each process
+    note = _note(settings)
+    older = _note({key: value for key, value in settings.items() if key != _ROOT})
     path = folder / SETTINGS_FILE
-    if path.is_file() and path.read_text() != note and any(folder.rglob("*.txt")):
+    if path.is_file() and path.read_text() not in (note, older) and any(folder.rglob("*.txt")):
         raise ConfigError(
             f"{folder} holds results that were made with other settings:\n{path.read_text()}"
             f"This run's are:\n{note}"
@@ -174,6 +186,11 @@ def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, note.encode())
+
+
+def _note(settings: Mapping[str, Any]) -> str:
+    note = json.dumps(settings, indent=2, sort_keys=True, default=str) + "\n"
+    return re.sub(r" at 0x\w+", "", note)  # of an object, another in each process
 
 
 def _read_lengths(dataset: Dataset, names: list[str]) -> tuple[dict[str, int], dict[str, str]]:

@@ -45,11 +45,17 @@ def pack(server: str, folder: str | Path, dataset: Dataset, zip_path: str | Path
         zip_path: the file to write; its folder is made if need be.
 
     Raises:
-        ConfigError: an unknown server, or a folder instead of a file to write.
+        ConfigError: an unknown server, another split than "test", or a folder instead of a file
+            to write.
         DataError: there is no such folder, or a result is missing or malformed; the message lists
             the faults.
     """
     layout, folder, zip_path = _server(server), Path(folder), Path(zip_path)
+    if dataset.split != "test":
+        raise ConfigError(
+            f"The server {server!r} takes results on the split 'test', not on {dataset.split!r}; "
+            "pack those of the test split. `relo report` gives the figures of the others."
+        )
     check_folder(folder, [dataset.name])
     if zip_path.is_dir():
         raise ConfigError(f"{zip_path} is a folder; give the name of the zip file to write in it.")

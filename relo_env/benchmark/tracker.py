@@ -61,3 +61,25 @@ def checked_answer(answer: Any) -> tuple[Box, float]:
             f"update, and step for each track, must return (box, score); got {answer!r}."
         ) from None
     return box, score
+
+
+def checked_box(box: Any, frame: str) -> np.ndarray:
+    """A tracker's box as float64 ``(4,)``; without area it says that there is no target.
+
+    Args:
+        box: what the tracker gave.
+        frame: of which frame, for the message.
+
+    Raises:
+        ReloError: it is not four finite numbers, or its size is negative.
+    """
+    try:
+        array = np.asarray(box, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.zeros(0)
+    if array.shape != (4,) or not np.isfinite(array).all() or (array[2:] < 0).any():
+        raise ReloError(
+            f"The tracker's box for {frame} is {box!r}; expected four finite numbers (left, top, "
+            "width, height), no size below 0."
+        )
+    return array

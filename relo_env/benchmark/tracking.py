@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 from relo_env.benchmark.results import SequenceResult
-from relo_env.benchmark.tracker import BatchTracker, Box, Tracker, checked_answer
+from relo_env.benchmark.tracker import BatchTracker, Box, Tracker, checked_answer, checked_box
 from relo_env.datasets.base import Dataset, FrameSource, Sequence
-from relo_env.errors import DataError, ReloError
+from relo_env.errors import DataError
 
 REPORT_SECONDS = 0.2
 """[s] between two signs of life of a tracker at work."""
@@ -105,15 +105,9 @@ class Recording:
         """Record the next frame: box, seconds by kind, and score map where there is one.
 
         Raises:
-            ReloError: the box is not four finite numbers.
+            ReloError: the box is not four finite numbers, or its size is negative.
         """
-        array = np.asarray(box, dtype=np.float64)
-        if array.shape != (4,) or not np.isfinite(array).all():
-            raise ReloError(
-                f"The tracker's box for frame {len(self)} of {self._sequence.name!r} is {box!r}; "
-                "expected four finite numbers (left, top, width, height)."
-            )
-        self._boxes.append(array)
+        self._boxes.append(checked_box(box, f"frame {len(self)} of {self._sequence.name!r}"))
         self._seconds["tracker"].append(tracker)
         self._seconds["read"].append(read)
         if model is not None:

@@ -137,6 +137,12 @@ class DiskDataset(Dataset):
         )
 
 
+def root_of(dataset: Dataset) -> str | None:
+    """Where a data set lies, as runs note it; None for one without a folder of its own."""
+    root = getattr(dataset, "root", None)
+    return None if root is None else str(Path(root).resolve())
+
+
 def find_folder(base: Path, names: SequenceOf[str]) -> Path:
     """The folder in ``base`` that has one of some names, in any case and with any punctuation.
 
@@ -145,11 +151,12 @@ def find_folder(base: Path, names: SequenceOf[str]) -> Path:
     best = base / names[0]
     if best.is_dir():
         return best
-    found = {_letters(folder.name): folder for folder in subfolders(base)}
-    return next((found[_letters(name)] for name in names if _letters(name) in found), best)
+    found = {letters(folder.name): folder for folder in subfolders(base)}
+    return next((found[letters(name)] for name in names if letters(name) in found), best)
 
 
-def _letters(name: str) -> str:
+def letters(name: str) -> str:
+    """Letters and digits of a name, in lower case."""
     return "".join(filter(str.isalnum, name)).lower()
 
 

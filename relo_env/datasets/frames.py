@@ -261,6 +261,9 @@ class VideoFrames:
     def _restart(self) -> None:
         if not self.path.is_file():
             raise FrameError(f"There is no video file {self.path}.")
+        with self.path.open("rb") as file:
+            if b"\0" not in file.read(4096):  # FFmpeg draws the letters of a text file
+                raise FrameError(f"{self.path} is a text file or empty; expected a video.")
         self._capture = cv2.VideoCapture(str(self.path))
         self._position = -1  # of the frame grabbed last
         if not self._capture.isOpened():

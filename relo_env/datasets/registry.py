@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_env.datasets.base import Dataset
+from relo_env.datasets.disk import letters
 from relo_env.errors import ConfigError, unknown
 from relo_env.named import check_arguments, import_named
 
@@ -87,16 +88,19 @@ def list_datasets() -> tuple[DatasetSpec, ...]:
 
 
 def find_dataset(name: str) -> DatasetSpec:
-    """The row of a data set, whatever the case of ``name``; several between commas are a Mixture.
+    """The row of a data set; several between commas are a Mixture.
+
+    Case does not matter, and punctuation does not where one name only is left: ``GOT-10k``.
 
     Raises:
         ConfigError: there is none; the message names the nearest ones.
     """
     if "," in name:
         name = "Mixture"
-    if name.lower() not in _SPECS:
+    alike = [spec for spec in _SPECS.values() if letters(spec.name) == letters(name)]
+    if name.lower() not in _SPECS and len(alike) != 1:
         raise ConfigError(unknown("data set", name, [spec.name for spec in list_datasets()]))
-    return _SPECS[name.lower()]
+    return _SPECS.get(name.lower()) or alike[0]
 
 
 def make_dataset(

@@ -199,6 +199,16 @@ def test_track_stops_after_max_frames(folder: Path, tmp_path: Path) -> None:
     assert len(json.loads(out.read_text())["boxes"]) == 3
 
 
+class Thoughtless:
+    """A tracker whose boxes are not numbers."""
+
+    def init(self, frame: np.ndarray, box: tuple[float, float, float, float]) -> None:
+        pass
+
+    def update(self, frame: np.ndarray) -> tuple[tuple[float, float, float, float], None]:
+        return (np.nan, 2.0, 30.0, 40.0), None
+
+
 class Interrupted:
     """A tracker whose user presses Ctrl-C at the third frame."""
 
@@ -238,7 +248,8 @@ def test_track_keeps_what_was_done_when_the_video_breaks_off(
     ("arguments", "words"),
     [
         (["missing.mp4", "--box", BOX], ["missing.mp4", "number of a webcam"]),
-        (["{text}", "--box", BOX], ["text.mp4", "Cannot open"]),
+        (["{text}", "--box", BOX], ["text.mp4", "text file"]),
+        (["{junk}", "--box", BOX], ["junk.mp4", "Cannot open"]),
         (["{empty}", "--box", BOX], ["empty", "No images"]),
         (["{video}"], ["--box", "--select"]),
         (["{video}", "--box", "1,2,3"], ["'1,2,3'", "LEFT,TOP,WIDTH,HEIGHT"]),
@@ -252,10 +263,14 @@ def test_track_keeps_what_was_done_when_the_video_breaks_off(
         (["missing.mp4", "--box", BOX, "--out", "new/o.mp4"], ["missing.mp4"]),
         (["{video}", "--box", BOX, "--tracker", "nanoo", "--out", "new/o.mp4"], ["nanoo"]),
         (["{video}", "--box", BOX, "--tracker-option", "window_exponent=abc"], ["'abc'", "float"]),
-        (["{video}", "--box", BOX, "--json", "empty"], ["Cannot write empty", "a folder"]),
+        (["{video}", "--box", BOX, "--json", "empty"], ["Cannot write empty", "no file"]),
         (["{video}", "--box", BOX, "--out", "text.mp4/o.mp4"], ["Cannot make the folder"]),
         (["{video}", "--box", BOX, "--max-frames", "0"], ["'0'", "above 0"]),
-        (["{video}", "--box", BOX, "--tracker", "nanoo"], ["nanoo"]),
+        (["{video}", "--box", BOX, "--tracker", "nanoo"], ["nanoo", "opencv:MIL"]),
+        (["{video}", "--box", BOX, "--tracker", "mil"], ["Did you mean opencv:MIL"]),
+        (["{video}", "--box", BOX, "--tracker", f"{__name__}:BOX"], ["cannot be called"]),
+        (["{video}", "--box", BOX, "--out", "o.mp4", "--json", "o.mp4"], ["both o.mp4"]),
+        (["{video}", "--box", BOX, "--json", "/dev/full"], ["/dev/full", "no file"]),
         (["{video}", "--box", BOX, "--tracker", "opencv:MILL"], ["MILL", "MIL"]),
         (["{video}", "--box", BOX, "--device", "warp"], ["'warp'"]),
         (["{video}", "--box", BOX, "--tracker-option", "x"], ["'x'", "NAME=VALUE"]),
@@ -272,13 +287,23 @@ def test_track_explains_what_is_wrong(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.mp4").write_text("not a video")
-    places = {"video": folder / "v.mp4", "empty": "empty", "text": "text.mp4"}
+    (tmp_path / "junk.mp4").write_bytes(bytes(100))
+    places = {"video": folder / "v.mp4", "empty": "empty", "text": "text.mp4", "junk": "junk.mp4"}
     filled = [argument.format(**places) for argument in arguments]
     chosen = {"--tracker", "--tracker-option"} & set(arguments)
     default = [] if chosen else ["--tracker", "static"]
     message = error(capsys, "track", *filled, *default)
     assert all(word in message for word in words)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "text.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "junk.mp4", "text.mp4"]
+
+
+def test_track_explains_what_a_tracker_did_wrong(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ["--json", str(tmp_path / "b.json"), "--tracker", f"{__name__}:Thoughtless"]
+    message = error(capsys, "track", folder, *files)
+    assert "nan" in message
+    assert "four finite numbers" in message
 
 
 def test_track_says_that_it_wrote_only_what_it_wrote(

@@ -227,9 +227,25 @@ def test_refusals(micro, frames):
         tracker.update(frames[0])
     with pytest.raises(ConfigError, match=r"outside the frame of 120x90"):
         tracker.init(frames[0], (200.0, 10.0, 20.0, 20.0))
-    for box in [(10, 10, 0, 20), (10, 10, float("nan"), 20)]:
-        with pytest.raises(ConfigError, match="No search window"):
+    with pytest.raises(ConfigError, match="No search window"):
+        tracker.init(frames[0], (10, 10, 0, 20))
+    for box in [(10, 10, float("nan"), 20), (10, 10, 20), None, "10,10,20,20"]:
+        with pytest.raises(ConfigError, match=r"expected four finite numbers"):
             tracker.init(frames[0], box)
+    with pytest.raises(ConfigError, match=r"uint8 \(0, 120, 3\)"):
+        tracker.init(frames[0][:0], (10, 10, 20, 20))
+    for options, message in [
+        ({"window_exponent": float("nan")}, "window_exponent is nan; expected a number >= 0"),
+        ({"window_exponent": -1}, "window_exponent is -1"),
+        ({"num_templates": 0}, "num_templates is 0; expected None or an int > 0"),
+        ({"update_interval": 2.5}, "update_interval is 2.5"),
+        ({"recovery": True}, "recovery is True; expected None or a Recovery"),
+        ({"device": "gpu"}, "Device 'gpu' cannot be used here"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            RELOTracker(micro, **options)
+    with pytest.raises(ConfigError, match=r"RELOTracker\.from_pretrained"):
+        RELOTracker("nano")
     with pytest.raises(ConfigError, match=r"float64 \(90, 120, 3\)"):
         tracker.init(frames[0].astype(float), (10, 10, 20, 20))
     with pytest.raises(ConfigError, match="'policy' or 'prior'"):

@@ -16,8 +16,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.training import ALGORITHMS, PolicyConfig, make_env, schedule, train_policy
-from relo_env.errors import CheckpointError, ConfigError
-from tests.toys import Squares
+from relo_env.datasets.base import Dataset
+from relo_env.errors import CheckpointError, ConfigError, DataError
+from tests.toys import Squares, hidden_squares
 
 TINY = {
     "steps": 16,
@@ -39,13 +40,21 @@ except KeyboardInterrupt:
 """
 
 
-def train(out: Path, *, resume: bool = False, seed: int = 0, **changes: object) -> Path:
+def train(
+    out: Path,
+    *,
+    dataset: Dataset | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    **changes: object,
+) -> Path:
     """A run on toy videos with a network of random weights."""
+    dataset = dataset or Squares()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network = RELONetwork.from_preset("micro")
     config = PolicyConfig(**{**TINY, "seed": seed, **changes})  # type: ignore[arg-type]
-    return train_policy(config, network=network, dataset=Squares(), out=out, resume=resume)
+    return train_policy(config, network=network, dataset=dataset, out=out, resume=resume)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +171,25 @@ def test_folders_are_not_mixed_up(tmp_path: Path) -> None:
         train(tmp_path / "run")
     with pytest.raises(CheckpointError, match="'num_envs': 4"):
         train(tmp_path / "run", resume=True, num_envs=8)
+
+
+def test_a_run_is_resumed_on_the_folder_of_data_that_it_was_made_with(tmp_path: Path) -> None:
+    here, there = Squares(), Squares()
+    here.root, there.root = tmp_path / "here", tmp_path / "there"  # type: ignore[attr-defined]
+    train(tmp_path / "run", dataset=here)
+    with pytest.raises(CheckpointError, match=r"'dataset_root': '.*here'"):
+        train(tmp_path / "run", dataset=there, resume=True)
+    config = tmp_path / "run" / "config.json"
+    older = json.loads(config.read_text())
+    del older["dataset_root"]
+    config.write_text(json.dumps(older))
+    train(tmp_path / "run", dataset=there, resume=True)
+
+
+def test_a_split_without_boxes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="split 'test', has no boxes but the first ones"):
+        train(tmp_path / "run", dataset=hidden_squares())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_truncated_state_is_refused(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ from agents.warmup.losses import (
 )
 from agents.warmup.trainer import HeldInterrupt, parameter_groups, schedule
 from relo_env import boxes as bx
-from relo_env.errors import CheckpointError, ConfigError
-from tests.toys import Squares
+from relo_env.errors import CheckpointError, ConfigError, DataError
+from tests.toys import Squares, hidden_squares
 
 CONFIG = WarmupConfig(steps=4, clips=2, clip_length=2, log_every=1, picture_every=2, save_every=2)
 
@@ -321,6 +321,10 @@ class TestResume:
         train(tmp_path)
         with pytest.raises(CheckpointError, match="learning_rate"):
             train(tmp_path, replace(CONFIG, learning_rate=1.0), resume=True)
+
+    def test_a_split_without_boxes_is_refused(self, tmp_path):
+        with pytest.raises(DataError, match="split 'test', has no boxes but the first ones"):
+            warmup(CONFIG, network=small_network(), dataset=hidden_squares(), out=tmp_path)
 
     def test_nothing_to_resume(self, tmp_path):
         with pytest.raises(CheckpointError, match="does not exist"):

@@ -1,5 +1,6 @@
 """Running trackers: resume, failures, processes, progress."""
 
+import json
 import multiprocessing
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from relo_env.benchmark.results import read_boxes, read_score_maps, read_seconds
 from relo_env.benchmark.runner import run
 from relo_env.benchmark.trackers import make_tracker_factory
 from relo_env.benchmark.tracking import track_sequence
+from relo_env.datasets.mixture import Mixture
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, DataError, ReloError
 from tests.benchmark.toy_trackers import Uneven
@@ -130,6 +132,38 @@ def test_results_of_other_settings_are_not_taken_for_this_runs(tmp_path):
     assert again().finished, "nothing is left that it could be mixed with"
 
 
+def test_results_on_another_folder_of_data_are_not_taken_for_this_runs(tmp_path):
+    def again(place):
+        dataset = Squares(count=1)
+        dataset.root = tmp_path / place
+        return run(BRIGHTEST, dataset, tmp_path / "out", progress=False)
+
+    folder = again("a").folder
+    assert again("b/../a").skipped
+    with pytest.raises(ConfigError, match=r'dataset_root": ".*/a"(.|\n)*dataset_root": ".*/b"'):
+        again("b")
+    note = folder / "_run.json"
+    older = json.loads(note.read_text())
+    del older["dataset_root"]
+    note.write_text(json.dumps(older, indent=2, sort_keys=True) + "\n")
+    assert again("b").skipped, "older versions did not note it"
+
+
+def test_a_mixtures_sequences_lie_in_folders(tmp_path):
+    dataset = Mixture({"a": Squares(count=1), "b": Squares(count=1)})
+    result = run(BRIGHTEST, dataset, tmp_path, progress=False)
+    assert result.finished == ("a/square-0", "b/square-0")
+    assert (result.folder / "b" / "square-0.txt").is_file()
+    assert evaluate(result.folder, dataset).mean("P") == 1.0
+
+
+@pytest.mark.parametrize("name", ["../esc", "..", "a/b", "a\\b"])
+def test_names_that_are_none_of_a_folder_are_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match="expected one without /"):
+        run(BRIGHTEST, Squares(), tmp_path / "out", name=name, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("options", ["workers=1", "workers=2", "batch_size=3"])
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, options):
     script = tmp_path / "track.py"
@@ -219,6 +253,12 @@ class TestFailures:
         result = run(tracker, Squares(count=1), tmp_path, progress=False)
         assert "box for frame 1 of 'square-0'" in result.failed["square-0"]
 
+    def test_a_box_of_negative_size(self, tmp_path):
+        tracker = make_tracker_factory(f"{TOYS}:InsideOut")
+        result = run(tracker, Squares(count=1), tmp_path, progress=False)
+        assert "box for frame 1 of 'square-0' is" in result.failed["square-0"]
+        assert "no size below 0" in result.failed["square-0"]
+
     def test_no_target_in_the_first_frame(self):
         with pytest.raises(DataError, match="absent in frame 0"):
             list(track_sequence(BRIGHTEST(), square_video(absent=(0,))))
@@ -277,6 +317,13 @@ class TestEvaluation:
         partly = evaluate(folder, dataset, allow_missing=True)
         assert partly.missing == ("square-1", "square-2", "square-3")
         assert "1/4" in summary_table([partly])
+
+    def test_a_sequence_named_twice_counts_once(self, tmp_path):
+        names = ["square-1", "square-0", "square-1"]
+        result = run(BRIGHTEST, Squares(), tmp_path, sequences=names, progress=False)
+        assert result.finished == ("square-1", "square-0")
+        evaluation = evaluate(result.folder, Squares(), sequences=names)
+        assert evaluation.sequences == ("square-1", "square-0")
 
     def test_another_length_is_an_error(self, tmp_path):
         (tmp_path / "square-0.txt").write_text("1,2,3,4\n")

@@ -12,7 +12,7 @@ from relo_env.errors import ConfigError, DataError
 from tests.relo_env.datasets.layouts import make_trackingnet
 from tests.toys import Squares
 
-DATASET = Squares(count=2)
+DATASET = Squares("test", count=2)
 
 
 @pytest.fixture
@@ -107,6 +107,11 @@ def test_a_part_of_the_split_is_refused(tmp_path):
     folder = run(make_tracker_factory("static"), dataset, tmp_path, progress=False).folder
     with pytest.raises(DataError, match="1 sequences on disk, but the server expects all 511"):
         pack("trackingnet", folder, dataset, tmp_path / "t.zip")
+
+
+def test_another_split_is_refused(results, tmp_path):
+    with pytest.raises(ConfigError, match="on the split 'test', not on 'train'"):
+        pack("got10k", results, Squares("train", count=2), tmp_path / "g.zip")
 
 
 def test_nothing_is_left_of_a_submission_with_faults(results, tmp_path):

@@ -148,6 +148,13 @@ class NotANumber(Brightest):
         return (float("nan"), 0.0, 1.0, 1.0), 1.0
 
 
+class InsideOut(Brightest):
+    """Gives the corners of a box the wrong way round."""
+
+    def update(self, frame):
+        return (30.0, 20.0, -5.0, 10.0), 1.0
+
+
 class BoxOnly(InStep):
     """Forgets the score."""
 

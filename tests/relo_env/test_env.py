@@ -299,6 +299,10 @@ def test_state_dict_brings_an_environment_back_in_the_middle_of_an_episode():
         observation = env.step(action)[0]
     state = json.loads(json.dumps(env.state_dict()))
     assert data_equivalence(other.load_state_dict(state), observation)
+    with pytest.raises(ConfigError, match=r"belongs to an environment with .*'grid'.*'box'"):
+        make(action_mode="box").load_state_dict(state)
+    with pytest.raises(ConfigError, match="'num_rows': None"):
+        other.load_state_dict({})
     for _ in range(5):
         assert data_equivalence(env.step(2), other.step(2))
     assert data_equivalence(env.reset(), other.reset())

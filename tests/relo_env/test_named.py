@@ -31,12 +31,19 @@ class Maker:
         ("nothing", "expected 'module:name'"),
         (":nothing", "expected 'module:name'"),
         ("no.such:thing", "no module 'no'.*PYTHONPATH"),
-        ("tests.relo_env.test_named:mak", "Did you mean 'make'"),
+        ("tests.relo_env.test_named:mak", "no 'mak' in tests.relo_env.test_named. Did.*'make'"),
     ],
 )
 def test_names_that_name_nothing(path: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"Thing '{path}'.*{message}"):
         import_named(path, "Thing")
+
+
+def test_a_module_that_imports_what_is_not_there(tmp_path, monkeypatch) -> None:
+    (tmp_path / "half_there.py").write_text("import no_such_module")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="half_there imports what is not there, module 'no_such"):
+        import_named("half_there:make", "Thing")
 
 
 def test_a_name_that_names_something() -> None:
@@ -56,6 +63,7 @@ def test_a_name_that_names_something() -> None:
         (partial(make, 1), {"rate": None}, "rate is None; expected float"),
         (Maker, {"sure": 1}, "sure is 1; expected True or False"),
         (print, {"sep": 1, "bogus": 1}, "bogus"),
+        (3, {}, "3 cannot be called"),
     ],
 )
 def test_arguments_that_do_not_fit(function, arguments, message) -> None:

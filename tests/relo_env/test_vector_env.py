@@ -251,7 +251,7 @@ def test_wrong_arguments_are_explained():
         venv.reset(options={"reset_mask": np.zeros(3, bool)})
     two = make(num_envs=2)
     two.reset(seed=0)
-    with pytest.raises(ConfigError, match="2 rows; this environment has 3"):
+    with pytest.raises(ConfigError, match=r"with .'num_rows': 2.; this one has .'num_rows': 3"):
         venv.load_state_dict(two.state_dict())
 
 

@@ -19,8 +19,9 @@ from agents.ablations.playing import HeldBack
 from agents.ablations.report import crossed_bootstrap, frames_to
 from agents.ablations.study import read_result
 from agents.cli import main
-from relo_env.errors import CheckpointError, ConfigError, ReloError
-from tests.toys import Squares
+from relo_env.datasets.base import Dataset
+from relo_env.errors import CheckpointError, ConfigError, DataError, ReloError
+from tests.toys import Squares, hidden_squares
 
 TINY = {
     "network": None,
@@ -44,11 +45,11 @@ def study(table: str = "algorithms", **changes: object) -> Study:
     return Study(table, **{**TINY, **changes})  # type: ignore[arg-type]
 
 
-def run(one: Study, out: Path, workers: int = 1) -> None:
+def run(one: Study, out: Path, workers: int = 1, held_back: Dataset | None = None) -> None:
     run_study(
         one,
         train=Squares("train"),
-        held_back=Squares("test"),
+        held_back=held_back or Squares("test"),
         out=out,
         workers=workers,
         progress=False,
@@ -150,6 +151,14 @@ def test_more_seeds_are_added_and_other_settings_refused(tmp_path: Path) -> None
     assert set(results(tmp_path)) == {"prior/seed-0"} | randoms
     with pytest.raises(ConfigError, match="'frames': 64"):
         run(study(rows=("random",), frames=128), tmp_path)
+    elsewhere = Squares("test")
+    elsewhere.root = "elsewhere"  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"'roots': \[None, None\]"):
+        run(study(rows=("prior",)), tmp_path, held_back=elsewhere)
+    older = json.loads((tmp_path / "study.json").read_text())
+    del older["roots"]
+    (tmp_path / "study.json").write_text(json.dumps(older))
+    run(study(rows=("prior",)), tmp_path, held_back=elsewhere)
 
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
@@ -159,6 +168,8 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         study(rows=("gpro",))
     with pytest.raises(ConfigError, match="multiple of the 64 frames"):
         study(frames=100)
+    with pytest.raises(DataError, match="split 'test', has no boxes but the first ones"):
+        run(study(rows=("random",)), tmp_path / "new", held_back=hidden_squares())
     with pytest.raises(ReloError, match=r"runs/random/seed-0(.|\n)*nowhere"):
         run(study(network="nowhere.safetensors", rows=("random",)), tmp_path)
     broken = tmp_path / "result.json"

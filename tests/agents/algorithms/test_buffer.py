@@ -104,8 +104,8 @@ def test_only_the_keys_asked_for_are_kept():
 def test_memory_is_said_and_limited(caplog):
     with caplog.at_level("INFO"):
         RELORolloutBuffer(1024, SPACE, ACTIONS, "cpu", n_envs=1024, memory_limit=2**30)
-    assert "1024 steps x 1024 environments need 0.06 GiB" in caplog.text
-    with pytest.raises(ConfigError, match=r"need 0.06 GiB; the limit is 0.05"):
+    assert "1024 steps x 1024 environments need 0.0586 GiB" in caplog.text
+    with pytest.raises(ConfigError, match=r"need 0.0586 GiB; the limit is 0.05"):
         RELORolloutBuffer(1024, SPACE, ACTIONS, "cpu", n_envs=1024, memory_limit=2**29 // 10)
 
 

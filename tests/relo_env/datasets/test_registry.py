@@ -126,6 +126,13 @@ def test_folders_are_found_in_any_case_and_punctuation(name, folder, tmp_path, m
     assert make_dataset(name, split="test").root == tmp_path / folder
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("GOT-10k", "GOT10k"), ("lasot_ext", "LaSOText"), ("NFS", "NfS")]
+)
+def test_names_are_found_in_any_case_and_punctuation(name, meant):
+    assert registry_module.find_dataset(name).name == meant
+
+
 def test_the_folder_of_the_very_name_comes_first(tmp_path):
     for folder in ("Lasot", "LaSOT", "lasot"):
         (tmp_path / folder).mkdir()
