@@ -447,10 +447,10 @@ def test_other_environments_are_refused():
 
 def test_the_papers_credit_does_not_pass_a_wrapper_over():
     venv = square_world(micro_network())
-    doubled = RELOVecEnv(TransformReward(venv.vector_env, lambda reward: 2 * reward))
+    raised = RELOVecEnv(TransformReward(venv.vector_env, lambda reward: reward + 1))
     with pytest.raises(ConfigError, match="a wrapper changed them"):
-        ActorCritic("RELOPolicy", doubled).learn(16)
-    ActorCritic("RELOPolicy", doubled, credit="gae").learn(16)
+        ActorCritic("RELOPolicy", raised).learn(16)
+    ActorCritic("RELOPolicy", raised, credit="gae").learn(16)
     venv.close()
 
 
