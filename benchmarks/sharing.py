@@ -10,6 +10,8 @@ import subprocess
 import sys
 from statistics import median
 
+from videos import row, table
+
 SETTINGS = {
     "default": {},
     "GOMP_SPINCOUNT=1000": {"GOMP_SPINCOUNT": "1000"},
@@ -40,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    print("| machine |", " | ".join(SETTINGS), "|\n|", " | ".join(["---"] * 5), "|")
+    print(table("machine", *SETTINGS))
     for machine, others in (("idle", 0), ("one core busy", 1), ("both cores busy", 2)):
         company = [
             subprocess.Popen([sys.executable, "-c", BUSY], start_new_session=True)
@@ -54,7 +56,7 @@ def main() -> None:
         finally:
             for process in company:
                 process.kill()
-        print(f"| {machine} |", " | ".join(f"{median(all_):.0f}" for all_ in rates.values()), "|")
+        print(row(machine, *(f"{median(measured):.0f}" for measured in rates.values())))
 
 
 def _track(setting: dict[str, str]) -> float:

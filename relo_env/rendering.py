@@ -68,13 +68,13 @@ def draw_caption(picture: np.ndarray, text: str) -> None:
 def draw_text(picture: np.ndarray, text: str, at: tuple[int, int]) -> None:
     """Write a line whose letters stand on and right of ``at`` (x, y), in place."""
     scale = _scale(picture)
-    step, thickness = max(1, round(scale)), max(1, round(scale))
+    width = round(scale)
     # An outline of thicker letters would be wider than the letters, in some versions of OpenCV.
     font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.45 * scale
     for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)):
         colour = (0, 0, 0) if (dx, dy) != (0, 0) else (255, 255, 255)
-        place = (at[0] + dx * step, at[1] + dy * step)
-        cv2.putText(picture, text, place, font, size, colour, thickness, cv2.LINE_AA)
+        place = (at[0] + dx * width, at[1] + dy * width)
+        cv2.putText(picture, text, place, font, size, colour, width, cv2.LINE_AA)
 
 
 def _scale(picture: np.ndarray) -> float:

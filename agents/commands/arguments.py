@@ -19,6 +19,7 @@ import torch
 
 from agents.confidence import Recovery
 from agents.network.checkpoints import find_checkpoint
+from agents.network.inference import check_device
 from agents.tracker import RELOTracker
 from relo_env.benchmark.protocols import PROTOCOLS
 from relo_env.benchmark.results import check_folder
@@ -85,10 +86,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def _device(text: str) -> str:
     try:
-        torch.empty(0, device=torch.device(text))
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be used here: {reason}") from None
+        check_device(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return text
 
 

@@ -8,10 +8,25 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from relo_env.errors import ConfigError
+
 Module = TypeVar("Module", bound=nn.Module)
 
 COMPILE_OPTIONS: dict[str, Any] = {"freezing": True}
 """Of ``torch.compile``: weights are constants, which lets it pack them as `PackedLinear` does."""
+
+
+def check_device(device: str | torch.device) -> None:
+    """See that tensors can be put on a device.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"Device {str(device)!r} cannot be used here: {reason}") from None
 
 
 def fold(network: Module) -> Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from agents.confidence import Confidence
 from agents.network import checkpoints, official
 from agents.network.heads import HEADS, HeadOutputs, Heads
-from agents.network.inference import COMPILE_OPTIONS, can_pack, fold, pack_linears
+from agents.network.inference import COMPILE_OPTIONS, can_pack, check_device, fold, pack_linears
 from agents.network.presets import Preset, preset
 from agents.network.temporal import TokenState
 from relo_env.config import CropConfig
@@ -199,12 +199,12 @@ class RELONetwork(nn.Module):
             dtype: of its weights; None keeps them.
             compiled: run what is not laid out so through ``torch.compile``, which takes a minute at
                 the first frames and needs a C++ compiler on a CPU.
+
+        Raises:
+            ConfigError: the device cannot be used.
         """
-        try:
-            network = fold(self).to(device=device, dtype=dtype)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"Device {str(device)!r} cannot be used here: {reason}") from None
+        check_device(device)
+        network = fold(self).to(device=device, dtype=dtype)
         # As the features lie in memory.
         network.heads.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if can_pack(torch.device(device), network.encoder.search_token.dtype):

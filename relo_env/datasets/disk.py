@@ -60,6 +60,11 @@ class DiskDataset(Dataset):
                 f"{', '.join(self.splits)}). {self._expected}"
             )
 
+    @classmethod
+    def folder_names(cls) -> tuple[str, ...]:
+        """What its folder in ``$RELO_DATA`` may be called: ``folders``, or its own name."""
+        return cls.folders or (cls.name,)
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the split's sequences, in the benchmark's order."""
@@ -122,7 +127,7 @@ class DiskDataset(Dataset):
                 raise DataError(
                     f"{self.name}: no root given and {ROOT_VARIABLE} is not set. {self._expected}"
                 )
-            root = find_folder(Path(base), self.folders or (self.name,))
+            root = find_folder(Path(base), self.folder_names())
         root = Path(root).expanduser()
         if not root.is_dir():
             raise DataError(f"{self.name}: there is no folder {root}. {self._expected}")
@@ -132,7 +137,7 @@ class DiskDataset(Dataset):
     def _expected(self) -> str:
         return (
             f"Give root=..., or set {ROOT_VARIABLE} to the folder that holds "
-            f"{(self.folders or (self.name,))[0]}/. "
+            f"{self.folder_names()[0]}/. "
             f"Expected layout:\n{self.layout}"
         )
 

@@ -54,7 +54,7 @@ class DatasetSpec:
     @property
     def folders(self) -> tuple[str, ...]:
         """What its folder in ``$RELO_DATA`` may be called; see `relo_env.datasets.disk`."""
-        return getattr(self.resolve(), "folders", ()) or (self.name,)
+        return getattr(self.resolve(), "folder_names", lambda: (self.name,))()
 
 
 _SPECS: dict[str, DatasetSpec] = {}
