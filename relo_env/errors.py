@@ -17,6 +17,10 @@ class ConfigError(ReloError, ValueError):
     """An argument, an id, a preset or a combination of them that cannot be."""
 
 
+class ArgumentError(ConfigError, TypeError):
+    """A keyword argument that is missing or unknown; a TypeError too, as Python's own is."""
+
+
 class DataError(ReloError):
     """A data set, a sequence or an annotation file that is missing or malformed."""
 

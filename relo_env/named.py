@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from relo_env.errors import ConfigError, nearest
+from relo_env.errors import ArgumentError, ConfigError, nearest
 
 _PLAIN: Mapping[Any, type | tuple[type, ...]] = {
     bool: (bool, np.bool_),
@@ -65,7 +65,8 @@ def check_arguments(whose: str, function: Callable[..., Any], arguments: Mapping
         arguments: keyword arguments.
 
     Raises:
-        ConfigError: one is missing, unknown or of another kind.
+        ArgumentError: one is missing or unknown.
+        ConfigError: one is of another kind.
     """
     if not callable(function):
         raise ConfigError(f"{whose}: {function!r} cannot be called; name a class or a function.")
@@ -77,7 +78,7 @@ def check_arguments(whose: str, function: Callable[..., Any], arguments: Mapping
         signature.bind(**arguments)
     except TypeError as error:
         known = ", ".join(signature.parameters) or "none"
-        raise ConfigError(f"{whose}: {error}; known: {known}.") from None
+        raise ArgumentError(f"{whose}: {error}; known: {known}.") from None
     hints = _hints(function)
     for name, value in arguments.items():
         if name in hints and not _fits(value, hints[name]):

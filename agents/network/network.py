@@ -206,7 +206,7 @@ class RELONetwork(nn.Module):
         check_device(device)
         network = fold(self).to(device=device, dtype=dtype)
         # As the features lie in memory.
-        network.heads.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.heads.to(memory_format=torch.channels_last)
         if can_pack(torch.device(device), network.encoder.search_token.dtype):
             pack_linears(network.encoder)
         elif compiled:

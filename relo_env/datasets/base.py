@@ -1,4 +1,4 @@
-"""What a tracking data set is: a list of sequences, each a video with a box a frame."""
+"""`Dataset` and `Sequence`: annotated videos, a box a frame, read lazily."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
-from typing import ClassVar, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from relo_env.datasets.fingerprint import bound_arguments, digest, digest_names, plain
 from relo_env.errors import ConfigError, DataError, unknown
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class FrameSource(Protocol):
@@ -88,6 +94,15 @@ class Dataset(ABC):
     splits: ClassVar[tuple[str, ...]]
     """Known splits, the default first: the training split, or the only one."""
     training_splits: ClassVar[tuple[str, ...]] = ("train",)
+    _arguments: dict[str, Any]
+    _known: tuple[SequenceOf[str], int, frozenset[str]] | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep the arguments of the constructor for `fingerprint`."""
+        self = super().__new__(cls)
+        self._arguments = bound_arguments(cls.__init__, (self, *args), kwargs)
+        del self._arguments["self"]
+        return self
 
     def __init__(self, split: str | None = None) -> None:
         self.split = self.splits[0] if split is None else split
@@ -116,12 +131,49 @@ class Dataset(ABC):
         """Whether the split is one to train on."""
         return self.split in self.training_splits
 
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """Plain JSON that is equal for equal data.
+
+        Keys: ``name``, ``split``, ``root`` (the resolved folder, None without one), ``options``
+        (the constructor's other arguments), ``names`` and ``boxes`` (digests of the list of names
+        and of the first sequence's annotation; None where that cannot be read). Compare two with
+        `relo_env.datasets.fingerprint.fingerprint_differences`.
+        """
+        given = {k: v for k, v in self._arguments.items() if k not in ("root", "split")}
+        root = getattr(self, "root", None)
+        return {
+            "name": self.name,
+            "split": self.split,
+            "root": None if root is None else str(Path(root).resolve()),
+            "options": {name: plain(value) for name, value in sorted(given.items())},
+            "names": digest_names(self.names),
+            "boxes": self._digest_first_annotation(),
+        }
+
+    def _digest_first_annotation(self) -> str | None:
+        if not len(self):
+            return None
+        try:
+            first = self[0]
+        except (DataError, OSError):
+            return None
+        return digest(first.boxes.tobytes(), first.visible.tobytes())
+
     def __len__(self) -> int:
         return len(self.names)
 
+    def __contains__(self, name: object) -> bool:
+        names = self.names
+        if not isinstance(names, list | tuple):  # a lazy sequence looks names up itself
+            return name in names
+        if self._known is None or self._known[0] is not names or self._known[1] != len(names):
+            self._known = names, len(names), frozenset(names)
+        return name in self._known[2]
+
     def __getitem__(self, key: int | str) -> Sequence:
         if isinstance(key, str):
-            if key not in self.names:
+            if key not in self:
                 some = islice(self.names, 10_000)  # names may be endless
                 raise ConfigError(unknown(f"sequence of {self.name}", key, some))
             return self.load(key)

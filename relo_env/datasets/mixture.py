@@ -111,7 +111,7 @@ class _Names(SequenceOf[str]):
 
     def __contains__(self, name: object) -> bool:
         part, _, own = str(name).partition("/")
-        return part in self._parts and own in self._parts[part].names
+        return part in self._parts and own in self._parts[part]
 
 
 class Sizeable(Dataset):

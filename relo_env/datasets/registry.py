@@ -90,17 +90,33 @@ def list_datasets() -> tuple[DatasetSpec, ...]:
 def find_dataset(name: str) -> DatasetSpec:
     """The row of a data set; several between commas are a Mixture.
 
-    Case does not matter, and punctuation does not where one name only is left: ``GOT-10k``.
+    Case does not matter, and punctuation does not where one name only is left: ``GOT-10k``. A class
+    or function that is not in the table, or not in that of a process started later, is named
+    ``"module:name"``.
 
     Raises:
         ConfigError: there is none; the message names the nearest ones.
     """
     if "," in name:
         name = "Mixture"
+    elif ":" in name:
+        return _outside_the_table(name)
     alike = [spec for spec in _SPECS.values() if letters(spec.name) == letters(name)]
     if name.lower() not in _SPECS and len(alike) != 1:
-        raise ConfigError(unknown("data set", name, [spec.name for spec in list_datasets()]))
+        known = [spec.name for spec in list_datasets()]
+        raise ConfigError(
+            unknown(
+                "data set", name, known, 'Your own can be named "module:Class", in any process.'
+            )
+        )
     return _SPECS.get(name.lower()) or alike[0]
+
+
+def _outside_the_table(path: str) -> DatasetSpec:
+    factory = import_named(path, "Data set")
+    if not callable(factory):
+        raise ConfigError(f"Data set {path!r} is {factory!r}; expected a class or a function.")
+    return DatasetSpec(path, factory, "root" in inspect.signature(factory).parameters)
 
 
 def make_dataset(
@@ -109,7 +125,8 @@ def make_dataset(
     """Make a data set by name.
 
     Args:
-        name: a name of ``list_datasets()``, in any case; several between commas are a Mixture.
+        name: a name of ``list_datasets()``, in any case; several between commas are a Mixture; or
+            ``"module:name"`` of a class or function.
         root: its folder; by default ``$RELO_DATA/<name>``, in any case and punctuation.
         split: one of its splits; by default the training split, or its only one.
         **options: further arguments of its class.
