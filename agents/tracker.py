@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from os import PathLike
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from agents.confidence import Evidence, Recovery, agreement
 from agents.network import HeadOutputs, RELONetwork, TemplateCache, TokenState, normalize_crops
 from agents.network.presets import official_settings
 from relo_env import boxes as bx
+from relo_env.checks import NonNegativeFloat, PositiveInt, check
 from relo_env.crops import SearchWindow
 from relo_env.errors import ConfigError
 
@@ -384,14 +384,10 @@ def _check_options(
             f"network is {network!r}; expected a RELONetwork. Names and paths go to "
             "RELOTracker.from_pretrained."
         )
-    if not (isinstance(window_exponent, Real) and 0 <= float(window_exponent) < np.inf):
-        raise ConfigError(f"window_exponent is {window_exponent!r}; expected a number >= 0.")
-    counts = {"num_templates": num_templates, "update_interval": update_interval}
-    for name, value in counts.items():
-        if value is not None and not (isinstance(value, Integral) and int(value) > 0):
-            raise ConfigError(f"{name} is {value!r}; expected None or an int > 0.")
-    if localise not in ("policy", "prior"):
-        raise ConfigError(f"localise is {localise!r}; expected 'policy' or 'prior'.")
+    check("window_exponent", window_exponent, NonNegativeFloat)
+    check("num_templates", num_templates, None | PositiveInt)
+    check("update_interval", update_interval, None | PositiveInt)
+    check("localise", localise, Literal["policy", "prior"])
     if not isinstance(recovery, Recovery | None):
         raise ConfigError(f"recovery is {recovery!r}; expected None or a Recovery.")
 

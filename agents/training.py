@@ -7,7 +7,6 @@ TensorBoard's event file. A run that was killed goes on to the same numbers.
 
 from __future__ import annotations
 
-import inspect
 import json
 import signal
 import sys
@@ -15,7 +14,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
-from numbers import Real
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -45,9 +43,18 @@ from agents.proposer import NetworkProposer
 from agents.vec import RELOVecEnv
 from relo_env.benchmark.evaluation import check_truth
 from relo_env.benchmark.results import write_atomically
+from relo_env.checks import (
+    Finite,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    check_fields,
+    check_known,
+    parameters_of,
+)
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.disk import root_of
-from relo_env.errors import CheckpointError, ConfigError, nearest, unknown
+from relo_env.errors import CheckpointError, ConfigError, unknown
 from relo_env.named import import_named
 from relo_env.vector_env import TrackingVectorEnv
 
@@ -67,7 +74,7 @@ GROUPED = (GRPO, SelfCritical)
 CREDITED = (*GROUPED, ExpectedPolicyGradient)
 """Algorithms whose actions are credited in one way only."""
 
-NO_OPTIONS = {"self", "policy", "env", "policy_kwargs", "rollout_buffer_class", "device"}
+NO_OPTIONS = {"policy", "env", "policy_kwargs", "rollout_buffer_class", "device"}
 NO_OPTIONS |= {"use_sde", "sde_sample_freq", "tensorboard_log", "verbose", "_init_setup_model"}
 """Arguments of algorithms that a run decides."""
 
@@ -103,43 +110,33 @@ class PolicyConfig:
     """
 
     algorithm: str = "actor-critic"
-    steps: int = 100_000
-    num_envs: int = 16
-    group_size: int = 8
-    clip_length: int = 8
+    steps: PositiveInt = 100_000
+    num_envs: PositiveInt = 16
+    group_size: PositiveInt = 8
+    clip_length: PositiveInt = 8
     search_window: Literal["tracked", "jittered"] = "tracked"
-    iou_weight: float = 1.0
-    auc_weight: float = 1.0
-    learning_rate: float = 1e-3
-    encoder_scale: float = 0.0
+    iou_weight: Finite = 1.0
+    auc_weight: Finite = 1.0
+    learning_rate: PositiveFloat = 1e-3
+    encoder_scale: NonNegativeFloat = 0.0
     amp: bool = False
     gradient_checkpointing: bool = False
     fresh_heads: bool = True
     algorithm_options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
-    checkpoint_every: int = 10
-    picture_every: int = 10
+    checkpoint_every: PositiveInt = 10
+    picture_every: PositiveInt = 10
 
     def __post_init__(self) -> None:
         algorithm = find_algorithm(self.algorithm)
-        for name in ("steps", "num_envs", "group_size", "checkpoint_every", "picture_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1.")
+        check_fields(self)
         if issubclass(algorithm, GROUPED) and self.num_envs % self.group_size:
             raise ConfigError(
                 f"{self.algorithm} plays each clip group_size={self.group_size} times; num_envs="
                 f"{self.num_envs} is not a multiple of that."
             )
-        options = options_of(algorithm)
-        for name, value in self.algorithm_options.items():
-            if name not in options:
-                advice = nearest(name, options)
-                raise ConfigError(f"Algorithm {self.algorithm!r} has no option {name!r}. {advice}")
-            if expected := _expected_instead_of(value, options[name]):
-                raise ConfigError(
-                    f"Option {name!r} of algorithm {self.algorithm!r} is {value!r}; expected "
-                    f"{expected}."
-                )
+        whose = f"Algorithm {self.algorithm!r}"
+        check_known(whose, self.algorithm_options, options_of(algorithm))
 
 
 def find_algorithm(name: str) -> type[OnPolicyAlgorithm]:
@@ -163,37 +160,10 @@ def find_algorithm(name: str) -> type[OnPolicyAlgorithm]:
     return found
 
 
-def options_of(algorithm: type[OnPolicyAlgorithm]) -> dict[str, inspect.Parameter]:
-    """What ``algorithm_options`` may hold: arguments of the constructor, its bases' included."""
-    found: dict[str, inspect.Parameter] = {}
-    for owner in algorithm.__mro__:
-        if "__init__" not in vars(owner):
-            continue
-        parameters = inspect.signature(vars(owner)["__init__"]).parameters
-        found = {**parameters, **found}
-        if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
-            break
+def options_of(algorithm: type[OnPolicyAlgorithm]) -> dict[str, Any]:
+    """Names and type hints of the arguments that ``algorithm_options`` may hold."""
     decided = NO_OPTIONS | ({"credit", "candidates"} if issubclass(algorithm, CREDITED) else set())
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {n: p for n, p in found.items() if n not in decided and p.kind in named}
-
-
-def _expected_instead_of(value: Any, option: inspect.Parameter) -> str:
-    """What a value that does not suit an option should have been; empty for one that does."""
-    default, annotation = option.default, str(option.annotation)
-    if callable(value) or value is default:
-        return ""
-    if "Changing" in annotation and isinstance(value, list | tuple):
-        return "" if value and all(map(_is_number, value)) else "a list of numbers"
-    if _is_number(default) or annotation in ("Changing | None", "int | None", "float | None"):
-        return "" if _is_number(value) else "a number"
-    if isinstance(default, bool):
-        return "" if isinstance(value, bool) else "true or false"
-    return "a name" if isinstance(default, str) and not isinstance(value, str) else ""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return {name: hint for name, hint in parameters_of(algorithm).items() if name not in decided}
 
 
 def train_policy(

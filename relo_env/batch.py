@@ -17,8 +17,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from relo_env.checks import check
 from relo_env.clips import ClipSampler
-from relo_env.config import ClipConfig, CropConfig, EnvConfig, RewardConfig, check_flag
+from relo_env.config import ClipConfig, CropConfig, EnvConfig, RewardConfig
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import find_dataset, make_dataset
 from relo_env.episode import MOVES, Episode, Outcome, check_action, check_box
@@ -98,7 +99,7 @@ class EpisodeBatch:
         )
         self.proposer = check_proposer(asked.bind(num_rows), f"{type(asked).__name__}.bind gives")
         self.crop = self.proposer.crop
-        check_flag("reduced_decoding", reduced_decoding)
+        check("reduced_decoding", reduced_decoding, bool)
         if reduced_decoding and self.config.clip.mode == "sequence":
             raise ConfigError(
                 'reduced_decoding changes pixels; mode="sequence" is for evaluation and shows them '

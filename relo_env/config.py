@@ -5,39 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
-from math import isfinite
-from numbers import Real
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from relo_env.checks import Finite, NonNegativeFloat, PositiveFloat, PositiveInt, check_fields
 from relo_env.errors import ConfigError
 from relo_env.named import import_named
 
 RewardFunction = Callable[[np.ndarray, np.ndarray, bool], float]
 """``(ious, visible, last) -> float``: overlaps and visibility ``(t,)`` of the frames so far."""
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
-
-
-def _choose(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    _require(value in allowed, f"{name} is {value!r}; expected one of {list(allowed)}.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and isfinite(value)
-
-
-def check_flag(name: str, value: Any) -> None:
-    """A switch.
-
-    Raises:
-        ConfigError: it is neither True nor False.
-    """
-    _require(isinstance(value, bool | np.bool_), f"{name} is {value!r}; expected True or False.")
 
 
 @dataclass(frozen=True)
@@ -53,29 +30,20 @@ class CropConfig:
         stride: [px] side of a grid cell of the search crop.
     """
 
-    num_templates: int = 2
-    template_size: int = 128
-    template_factor: float = 2.0
-    search_size: int = 256
-    search_factor: float = 4.0
-    stride: int = 16
+    num_templates: PositiveInt = 2
+    template_size: PositiveInt = 128
+    template_factor: PositiveFloat = 2.0
+    search_size: PositiveInt = 256
+    search_factor: PositiveFloat = 4.0
+    stride: PositiveInt = 16
 
     def __post_init__(self) -> None:
-        for name in ("num_templates", "template_size", "search_size", "stride"):
-            value = getattr(self, name)
-            _require(
-                isinstance(value, int) and value > 0, f"{name} is {value!r}; expected an int > 0."
+        check_fields(self)
+        if self.search_size % self.stride:
+            raise ConfigError(
+                f"search_size {self.search_size} is not a multiple of stride {self.stride}; "
+                "choose a size that the stride divides."
             )
-        for name in ("template_factor", "search_factor"):
-            value = getattr(self, name)
-            _require(
-                _is_number(value) and value > 0, f"{name} is {value!r}; expected a number > 0."
-            )
-        _require(
-            self.search_size % self.stride == 0,
-            f"search_size {self.search_size} is not a multiple of stride {self.stride}; "
-            "choose a size that the stride divides.",
-        )
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -107,32 +75,20 @@ class ClipConfig:
     """
 
     mode: Literal["clip", "sequence"] = "clip"
-    clip_length: int = 8
+    clip_length: PositiveInt = 8
     search_window: Literal["tracked", "jittered"] = "tracked"
     frame_sampling: Literal["consecutive", "ordered", "causal"] | None = None
-    max_stride: int = 4
-    max_interval: int = 400
-    jitter: float = 1.0
+    max_stride: PositiveInt = 4
+    max_interval: PositiveInt = 400
+    jitter: NonNegativeFloat = 1.0
 
     def __post_init__(self) -> None:
-        _choose("mode", self.mode, ("clip", "sequence"))
-        _choose("search_window", self.search_window, ("tracked", "jittered"))
-        if self.frame_sampling is not None:
-            _choose("frame_sampling", self.frame_sampling, ("consecutive", "ordered", "causal"))
-        for name in ("clip_length", "max_stride", "max_interval"):
-            value = getattr(self, name)
-            _require(
-                isinstance(value, int) and value > 0, f"{name} is {value!r}; expected an int > 0."
+        check_fields(self)
+        if self.mode == "sequence" and self.search_window == "jittered":
+            raise ConfigError(
+                'search_window="jittered" draws windows around the ground truth of a clip; '
+                'mode="sequence" is for evaluation and needs search_window="tracked".'
             )
-        _require(
-            _is_number(self.jitter) and self.jitter >= 0,
-            f"jitter is {self.jitter!r}; expected a number >= 0.",
-        )
-        _require(
-            not (self.mode == "sequence" and self.search_window == "jittered"),
-            'search_window="jittered" draws windows around the ground truth of a clip; '
-            'mode="sequence" is for evaluation and needs search_window="tracked".',
-        )
 
     @property
     def open_loop(self) -> bool:
@@ -159,8 +115,8 @@ class RewardConfig:
     """
 
     reward: RewardFunction | str = "iou+auc"
-    iou_weight: float = 1.0
-    auc_weight: float = 1.0
+    iou_weight: Finite = 1.0
+    auc_weight: Finite = 1.0
 
     def __post_init__(self) -> None:
         if isinstance(self.reward, str) and ":" in self.reward:
@@ -168,15 +124,13 @@ class RewardConfig:
         expected = (
             "expected 'iou+auc', a callable (ious, visible, last) -> float, or 'module:name'."
         )
-        if not callable(self.reward):
-            known = isinstance(self.reward, str) and self.reward == "iou+auc"
-            _require(known, f"reward is {self.reward!r}; {expected}")
-        elif not _takes_three(self.reward):
+        known = isinstance(self.reward, str) and self.reward == "iou+auc"
+        if not callable(self.reward) and not known:
+            raise ConfigError(f"reward is {self.reward!r}; {expected}")
+        if callable(self.reward) and not _takes_three(self.reward):
             taken = signature(self.reward)
             raise ConfigError(f"reward is {self.reward!r}, which takes {taken}; {expected}")
-        for name in ("iou_weight", "auc_weight"):
-            value = getattr(self, name)
-            _require(_is_number(value), f"{name} is {value!r}; expected a finite number.")
+        check_fields(self)
 
 
 def _takes_three(function: Callable[..., object]) -> bool:
@@ -206,27 +160,20 @@ class EnvConfig:
     clip: ClipConfig = ClipConfig()
     reward: RewardConfig = RewardConfig()
     action_mode: Literal["grid", "box", "move"] = "grid"
-    max_moves: int = 20
+    max_moves: PositiveInt = 20
     augment: bool | None = None
     candidate_info: bool = False
     official: bool = False
 
     def __post_init__(self) -> None:
-        _choose("action_mode", self.action_mode, ("grid", "box", "move"))
-        for name in ("candidate_info", "official"):
-            check_flag(name, getattr(self, name))
-        if self.augment is not None:
-            check_flag("augment", self.augment)
-        _require(
-            isinstance(self.max_moves, int) and self.max_moves > 0,
-            f"max_moves is {self.max_moves!r}; expected an int > 0.",
-        )
-        _require(
-            not (self.action_mode == "move" and self.candidate_info),
-            'candidate_info tells the IoU of every position; action_mode="move" '
-            "has no positions. Drop one of the two.",
-        )
-        _require(
-            not (self.action_mode == "move" and self.clip.search_window == "jittered"),
-            'action_mode="move" moves the window with the box; it needs search_window="tracked".',
-        )
+        check_fields(self)
+        if self.action_mode == "move" and self.candidate_info:
+            raise ConfigError(
+                'candidate_info tells the IoU of every position; action_mode="move" '
+                "has no positions. Drop one of the two."
+            )
+        if self.action_mode == "move" and self.clip.search_window == "jittered":
+            raise ConfigError(
+                'action_mode="move" moves the window with the box; it needs '
+                'search_window="tracked".'
+            )

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import gymnasium as gym
 import numpy as np
 
+from relo_env.checks import check_arguments
 from relo_env.config import CropConfig
 from relo_env.errors import ConfigError, unknown
-from relo_env.named import check_arguments, import_named
+from relo_env.named import import_named
 
 OBSERVED = ("template", "template_box", "search")
 """What an environment's observation holds whatever the proposer."""

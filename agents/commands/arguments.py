@@ -24,10 +24,10 @@ from agents.tracker import RELOTracker
 from relo_env.benchmark.protocols import PROTOCOLS
 from relo_env.benchmark.results import check_folder
 from relo_env.benchmark.trackers import OPENCV_TRACKERS, TrackerFactory, make_tracker_factory
+from relo_env.checks import check_arguments
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import find_dataset, list_datasets, make_dataset
 from relo_env.errors import CheckpointError, ConfigError, unknown
-from relo_env.named import check_arguments
 
 Config = TypeVar("Config")
 EVALUATED = ("test", "val")

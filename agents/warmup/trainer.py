@@ -27,6 +27,13 @@ from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
 from agents.warmup.losses import SUPERVISION, WarmupLosses, overlaps, warmup_loss
 from relo_env.benchmark.evaluation import check_truth
 from relo_env.boxes import cxcywh_to_xywh
+from relo_env.checks import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    check_fields,
+)
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, unknown
 from relo_env.rendering import draw
@@ -62,32 +69,30 @@ class WarmupConfig:
         picture_every: steps between two pictures.
     """
 
-    steps: int = 10_000
-    clips: int = 8
-    clip_length: int = 2
-    max_interval: int = 100
-    jitter: float = 1.0
-    learning_rate: float = 1e-3
-    encoder_learning_rate: float = 6e-5
+    steps: PositiveInt = 10_000
+    clips: PositiveInt = 8
+    clip_length: PositiveInt = 2
+    max_interval: PositiveInt = 100
+    jitter: NonNegativeFloat = 1.0
+    learning_rate: PositiveFloat = 1e-3
+    encoder_learning_rate: NonNegativeFloat = 6e-5
     frozen: tuple[str, ...] = ()
-    weight_decay: float = 1e-4
-    max_gradient_norm: float = 1.0
+    weight_decay: NonNegativeFloat = 1e-4
+    max_gradient_norm: PositiveFloat = 1.0
     supervision: str = "centre"
     shared_prior: bool = False
-    policy_weight: float = 0.0
+    policy_weight: NonNegativeFloat = 0.0
     amp: bool = False
     seed: int = 0
-    num_workers: int = 0
-    save_every: int = 200
-    log_every: int = 10
-    picture_every: int = 100
+    num_workers: NonNegativeInt = 0
+    save_every: PositiveInt = 200
+    log_every: PositiveInt = 10
+    picture_every: PositiveInt = 100
 
     def __post_init__(self) -> None:
         if self.supervision not in SUPERVISION:
             raise ConfigError(unknown("supervision", self.supervision, SUPERVISION))
-        for name in ("steps", "clips", "clip_length", "save_every", "log_every", "picture_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1.")
+        check_fields(self)
 
 
 def warmup(

@@ -262,7 +262,7 @@ def test_track_keeps_what_was_done_when_the_video_breaks_off(
         (["{video}", "--box", BOX, "--box", "1,2,3"], ["'1,2,3'", "LEFT,TOP,WIDTH,HEIGHT"]),
         (["missing.mp4", "--box", BOX, "--out", "new/o.mp4"], ["missing.mp4"]),
         (["{video}", "--box", BOX, "--tracker", "nanoo", "--out", "new/o.mp4"], ["nanoo"]),
-        (["{video}", "--box", BOX, "--tracker-option", "window_exponent=abc"], ["'abc'", "float"]),
+        (["{video}", "--box", BOX, "--tracker-option", "window_exponent=abc"], ["'abc'", "number"]),
         (["{video}", "--box", BOX, "--json", "empty"], ["Cannot write empty", "no file"]),
         (["{video}", "--box", BOX, "--out", "text.mp4/o.mp4"], ["Cannot make the folder"]),
         (["{video}", "--box", BOX, "--max-frames", "0"], ["'0'", "above 0"]),

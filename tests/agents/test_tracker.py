@@ -248,7 +248,7 @@ def test_refusals(micro, frames):
         RELOTracker("nano")
     with pytest.raises(ConfigError, match=r"float64 \(90, 120, 3\)"):
         tracker.init(frames[0].astype(float), (10, 10, 20, 20))
-    with pytest.raises(ConfigError, match="'policy' or 'prior'"):
+    with pytest.raises(ConfigError, match="'policy', 'prior'"):
         RELOTracker(micro, localise="peak")
     assert RELOTracker(micro).step([], []) == []
     with pytest.raises(ConfigError, match="0 tracks and 1 frames"):

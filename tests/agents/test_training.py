@@ -229,13 +229,13 @@ def test_algorithms_that_cannot_be_are_explained(algorithm: str, message: str) -
         ("grpo", "kl_cof", 0.1, "Algorithm 'grpo' has no option 'kl_cof'. Did you mean 'kl_coef'"),
         ("grpo", "credit", "gae", "has no option 'credit'"),
         ("ppo", "credit", "gae", "has no option 'credit'"),
-        ("grpo", "kl_coef", "abc", "'kl_coef' of algorithm 'grpo' is 'abc'; expected a number"),
-        ("grpo", "batch_size", "abc", "expected a number"),
-        ("grpo", "per_step", 1, "expected true or false"),
+        ("grpo", "kl_coef", "abc", "Algorithm 'grpo': kl_coef is 'abc'; expected a number"),
+        ("grpo", "batch_size", "abc", "expected an int or None"),
+        ("grpo", "per_step", 1, "expected True or False"),
         ("ppo", "ent_coef", [0.1, 0.0], "expected a number"),
-        ("actor-critic", "ent_coef", [0.1, "abc"], "expected a list of numbers"),
+        ("actor-critic", "ent_coef", [0.1, "abc"], "expected a number or a list of numbers"),
         ("actor-critic", "auc_weight", "abc", "expected a number"),
-        ("actor-critic", "credit", 5, "expected a name"),
+        ("actor-critic", "credit", 5, "expected a string or a callable"),
     ],
 )
 def test_wrong_options_of_algorithms_are_explained(

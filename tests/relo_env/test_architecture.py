@@ -16,7 +16,7 @@ AGENTS = Path(agents.__file__).parent
 # Layers from the bottom up: a module may import from its own layer's left and from below.
 LAYERS = [
     {"errors"},
-    {"named"},
+    {"checks", "named"},
     {"boxes", "config", "datasets"},
     {"crops", "rewards", "proposers"},
     {"clips"},
@@ -59,7 +59,7 @@ def test_arrows_inside_the_environment_point_down():
 
 
 def test_the_benchmark_knows_data_sets_and_trackers_only():
-    allowed = {"benchmark", "datasets", "errors", "named", "boxes", "rendering"}
+    allowed = {"benchmark", "datasets", "errors", "checks", "named", "boxes", "rendering"}
     for path in (ENV / "benchmark").rglob("*.py"):
         parts = {n.split(".")[1] for n in imports(path) if n.startswith("relo_env.")}
         assert parts <= allowed, path.name
