@@ -19,8 +19,8 @@ from agents.algorithms.state import save_run_state
 from agents.network import RELONetwork
 from agents.policies import RELOPolicy
 from relo_env.benchmark.evaluation import evaluate
+from relo_env.benchmark.interface import Tracker
 from relo_env.benchmark.runner import run
-from relo_env.benchmark.tracker import Tracker
 from relo_env.boxes import cxcywh_to_xywh
 from relo_env.datasets.base import Dataset
 from relo_env.rendering import draw

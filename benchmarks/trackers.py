@@ -15,7 +15,7 @@ import torch
 from videos import row, table
 
 from agents.commands.arguments import tracker_factory
-from relo_env.benchmark.tracker import Tracker
+from relo_env.benchmark.interface import Tracker
 from relo_env.datasets.synthetic import Synthetic
 
 VIDEOS, LENGTH, SIZE = 3, 120, (640, 480)

@@ -31,8 +31,8 @@ from agents.network.vit import ViTEncoder
 from agents.training import STATE, train_policy
 from agents.warmup import CHECKPOINT, Warmup, WarmupConfig
 from agents.warmup import STATE as WARMUP_STATE
+from relo_env.benchmark.execution import single_threaded
 from relo_env.benchmark.results import write_atomically
-from relo_env.benchmark.tracking import single_threaded
 from relo_env.datasets.base import Dataset
 from relo_env.errors import ConfigError
 

@@ -29,8 +29,8 @@ from agents.tracker import RELOTracker, View
 from agents.video import VideoWriter
 from relo_env import boxes as bx
 from relo_env import rendering
+from relo_env.benchmark.interface import Tracker, checked_answer, checked_box
 from relo_env.benchmark.results import write_atomically
-from relo_env.benchmark.tracker import Tracker, checked_answer, checked_box
 from relo_env.datasets.annotations import read_boxes
 from relo_env.datasets.base import FrameSource
 from relo_env.datasets.disk import find_frames

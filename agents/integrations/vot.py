@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agents.commands import arguments
-from relo_env.benchmark.tracker import Tracker
+from relo_env.benchmark.interface import Tracker
 from relo_env.datasets.frames import read_image
 
 

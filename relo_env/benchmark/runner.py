@@ -15,10 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from relo_env.benchmark.processes import stream
-from relo_env.benchmark.results import is_finished, write_atomically, write_result
-from relo_env.benchmark.tracker import BatchTracker, Tracker
-from relo_env.benchmark.tracking import (
+from relo_env.benchmark.execution import (
     Advanced,
     Ended,
     Event,
@@ -26,6 +23,9 @@ from relo_env.benchmark.tracking import (
     track_in_step,
     track_sequence,
 )
+from relo_env.benchmark.interface import BatchTracker, Tracker
+from relo_env.benchmark.processes import stream
+from relo_env.benchmark.results import is_finished, write_atomically, write_result
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.disk import root_of
 from relo_env.errors import ConfigError, DataError
@@ -105,7 +105,7 @@ def run(
         workers: processes; 1 tracks in this process unless ``fresh_process``.
         fresh_process: start a process for each sequence; by default as the factory asks.
         batch_size: sequences that step together through the network of a
-            :class:`~relo_env.benchmark.tracker.BatchTracker`, in this process; boxes agree with
+            :class:`~relo_env.benchmark.interface.BatchTracker`, in this process; boxes agree with
             those of single sequences within the network's rounding.
         keep_score_maps: keep the score maps of trackers that offer them, for the report.
         progress: show a progress bar on stderr.
@@ -263,7 +263,7 @@ class TrackingJob:
             raise ConfigError(
                 f"batch_size is {batch_size}, but {type(tracker).__name__} follows one object "
                 "only: it has no start(frame, box) and step(tracks, frames); see "
-                "relo_env.benchmark.tracker.BatchTracker. Use workers instead."
+                "relo_env.benchmark.interface.BatchTracker. Use workers instead."
             )
         with single_threaded():
             yield from track_in_step(

@@ -1,4 +1,4 @@
-"""Trackers by name: ``opencv:MIL``, ``static``, or ``module:factory`` for anyone's own."""
+"""Trackers made by name: ``opencv:MIL``, ``static`` or ``module:factory``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from relo_env.benchmark.tracker import Tracker
+from relo_env.benchmark.interface import Tracker
 from relo_env.checks import check_arguments
 from relo_env.errors import ConfigError, unknown
 from relo_env.named import import_named
@@ -53,7 +53,7 @@ class TrackerFactory:
         if not isinstance(tracker, Tracker):
             raise ConfigError(
                 f"{self.target} returned {type(tracker).__name__}, which has no "
-                "init(frame, box) and update(frame); see relo_env.benchmark.tracker.Tracker."
+                "init(frame, box) and update(frame); see relo_env.benchmark.interface.Tracker."
             )
         return tracker
 

@@ -7,7 +7,7 @@ import torch
 from agents.network import RELONetwork
 from agents.network.presets import official_settings
 from agents.tracker import RELOTracker, hann_window
-from relo_env.benchmark.tracker import Tracker
+from relo_env.benchmark.interface import Tracker
 from relo_env.errors import CheckpointError, ConfigError
 
 FIRST_BOX = (60.0, 70.0, 50.0, 40.0)

@@ -6,9 +6,9 @@ import torch
 
 from agents.network import RELONetwork
 from agents.tracker import RELOTracker
+from relo_env.benchmark.interface import BatchTracker
 from relo_env.benchmark.results import read_boxes, read_score_maps, read_seconds
 from relo_env.benchmark.runner import run
-from relo_env.benchmark.tracker import BatchTracker
 from relo_env.benchmark.trackers import make_tracker_factory
 from relo_env.errors import ConfigError
 from tests.benchmark.toy_trackers import LENGTHS, InStep, RefusesBigFrames, Uneven

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from relo_env.benchmark.evaluation import evaluate, summary_table
+from relo_env.benchmark.execution import track_sequence
 from relo_env.benchmark.results import read_boxes, read_score_maps, read_seconds, read_speed
 from relo_env.benchmark.runner import run
 from relo_env.benchmark.trackers import make_tracker_factory
-from relo_env.benchmark.tracking import track_sequence
 from relo_env.datasets.mixture import Mixture
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, DataError, ReloError

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from relo_env.benchmark.tracker import Tracker
+from relo_env.benchmark.interface import Tracker
 from relo_env.benchmark.trackers import StaticTracker, make_tracker_factory
 from relo_env.errors import ConfigError
 from tests.toys import square_video

@@ -1,4 +1,4 @@
-"""What the benchmark asks of a tracker."""
+"""Interface of a tracker: the protocols `Tracker` and `BatchTracker`, and checks of their answers."""
 
 from __future__ import annotations
 

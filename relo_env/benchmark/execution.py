@@ -1,4 +1,4 @@
-"""Tracking of sequences: one after the other, or many in step through one network."""
+"""Execution of trackers: sequences one after the other, or many in step through one network."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from relo_env.benchmark.interface import BatchTracker, Box, Tracker, checked_answer, checked_box
 from relo_env.benchmark.results import SequenceResult
-from relo_env.benchmark.tracker import BatchTracker, Box, Tracker, checked_answer, checked_box
 from relo_env.datasets.base import Dataset, FrameSource, Sequence
 from relo_env.errors import DataError
 
