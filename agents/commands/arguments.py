@@ -21,7 +21,7 @@ from agents.confidence import Recovery
 from agents.network.checkpoints import find_checkpoint
 from agents.network.inference import check_device
 from agents.tracker import RELOTracker
-from relo_env.benchmark.protocols import PROTOCOLS
+from relo_env.benchmark.protocols import PROTOCOLS, get_protocol
 from relo_env.benchmark.results import check_folder
 from relo_env.benchmark.trackers import OPENCV_TRACKERS, TrackerFactory, make_tracker_factory
 from relo_env.checks import check_arguments
@@ -165,10 +165,23 @@ def subset_from(options: argparse.Namespace, dataset: Dataset) -> list[str]:
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:
-    """``--protocol``: which frames count."""
+    """``--protocol``: rules that turn boxes into figures."""
     parser.add_argument(
-        "--protocol", choices=PROTOCOLS, default="clean", help="(default: %(default)s)"
+        "--protocol",
+        type=_protocol,
+        default="clean",
+        metavar="P",
+        help=f"{', '.join(PROTOCOLS)}; changed as in otb,count_first=false,figures=P+AO; or "
+        "module:PROTOCOL (default: %(default)s)",
     )
+
+
+def _protocol(text: str) -> str:
+    try:
+        get_protocol(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def add_tracker(parser: argparse.ArgumentParser) -> None:

@@ -23,11 +23,7 @@ from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.disk import MissingSequenceError
 from relo_env.errors import DataError
 
-CURVES = {
-    "success": success_curve,
-    "precision": precision_curve,
-    "normalised precision": normalised_precision_curve,
-}
+CURVES = ("success", "precision", "normalised precision")
 
 
 class HiddenTruthError(DataError):
@@ -195,7 +191,11 @@ def _evaluate_sequence(protocol: Protocol, folder: Path, sequence: Sequence, dat
         attributes=sequence.attributes,
         weight=float(len(errors) if protocol.pooled else len(errors) > 0),
         figures={name: FIGURES[name](errors) for name in protocol.figures},
-        curves={name: curve(errors) for name, curve in CURVES.items()},
+        curves={
+            "success": success_curve(errors, at_threshold=protocol.at_threshold),
+            "precision": precision_curve(errors),
+            "normalised precision": normalised_precision_curve(errors),
+        },
     )
 
 

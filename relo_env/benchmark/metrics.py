@@ -1,8 +1,8 @@
-"""How well boxes follow a target: errors of single frames, curves, and the figures made of them.
+"""Errors of single frames, curves over thresholds, and the figures made of them.
 
 Every figure is a mean over frames of some credit in [0, 1], so that means over sequences or over
-all frames are weighted means of sequences' figures. Which frames count, and how, is the business
-of :mod:`relo_env.benchmark.protocols`.
+all frames are weighted means of sequences' figures. :mod:`relo_env.benchmark.protocols` decides
+which frames count, and how.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
@@ -79,26 +80,42 @@ class FrameErrors:
         return len(self.overlap)
 
 
-def _share(credit: np.ndarray) -> np.ndarray:
-    """Mean over frames, the first axis; 0 where no frame counts."""
-    return credit.sum(0) / max(len(credit), 1)
+def _share(credit: np.ndarray) -> float:
+    """Mean over frames; 0 where no frame counts."""
+    return float(credit.sum() / max(len(credit), 1))
 
 
-def success_curve(errors: FrameErrors, thresholds: np.ndarray = OVERLAP_THRESHOLDS) -> np.ndarray:
-    """Share of frames whose overlap is above each threshold, strictly."""
-    return _share(errors.overlap[:, None] > thresholds)
+def _share_within(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Share of the errors that are at most each threshold; 0 where there are none."""
+    counts = np.searchsorted(np.sort(errors), thresholds, side="right")
+    return counts / max(len(errors), 1)
+
+
+def success_curve(
+    errors: FrameErrors, thresholds: np.ndarray = OVERLAP_THRESHOLDS, *, at_threshold: bool = False
+) -> np.ndarray:
+    """Share of frames whose overlap is above each threshold.
+
+    Args:
+        errors: of the frames that count.
+        thresholds: of the overlap.
+        at_threshold: an overlap equal to the threshold counts too, as on TrackingNet's server.
+    """
+    side: Literal["left", "right"] = "left" if at_threshold else "right"
+    below = np.searchsorted(np.sort(errors.overlap), thresholds, side=side)
+    return (len(errors) - below) / max(len(errors), 1)
 
 
 def precision_curve(errors: FrameErrors, thresholds: np.ndarray = PIXEL_THRESHOLDS) -> np.ndarray:
     """Share of frames whose centre error is within each threshold [px]."""
-    return _share(errors.centre[:, None] <= thresholds)
+    return _share_within(errors.centre, thresholds)
 
 
 def normalised_precision_curve(
     errors: FrameErrors, thresholds: np.ndarray = NORMALISED_THRESHOLDS
 ) -> np.ndarray:
     """Share of frames whose normalised centre error is within each threshold."""
-    return _share(errors.centre_norm[:, None] <= thresholds)
+    return _share_within(errors.centre_norm, thresholds)
 
 
 def success_auc(errors: FrameErrors) -> float:
@@ -111,17 +128,17 @@ def success_auc(errors: FrameErrors) -> float:
 
 def success_rate(errors: FrameErrors, threshold: float) -> float:
     """Share of frames whose overlap is above ``threshold``, strictly: OP and SR."""
-    return float(_share(errors.overlap > threshold))
+    return _share(errors.overlap > threshold)
 
 
 def precision(errors: FrameErrors, pixels: float = 20.0) -> float:
     """Share of frames whose centre error is within ``pixels``: P."""
-    return float(_share(errors.centre <= pixels))
+    return _share(errors.centre <= pixels)
 
 
 def normalised_precision(errors: FrameErrors, threshold: float = 0.2) -> float:
     """Share of frames whose normalised centre error is within ``threshold``: P_norm."""
-    return float(_share(errors.centre_norm <= threshold))
+    return _share(errors.centre_norm <= threshold)
 
 
 def normalised_precision_auc(errors: FrameErrors) -> float:
@@ -131,7 +148,7 @@ def normalised_precision_auc(errors: FrameErrors) -> float:
 
 def average_overlap(errors: FrameErrors) -> float:
     """Mean overlap: AO (Huang et al. 2019)."""
-    return float(_share(errors.overlap))
+    return _share(errors.overlap)
 
 
 def _trapezoid(curve: np.ndarray) -> float:
@@ -140,8 +157,11 @@ def _trapezoid(curve: np.ndarray) -> float:
 
 
 def trackingnet_success(errors: FrameErrors) -> float:
-    """Area under the success curve as TrackingNet's server takes it: trapezoid, 21 thresholds."""
-    return _trapezoid(success_curve(errors))
+    """Area under the success curve of TrackingNet's devkit: trapezoid, 21 thresholds, overlap >=.
+
+    A perfect track gives 1.
+    """
+    return _trapezoid(success_curve(errors, at_threshold=True))
 
 
 def trackingnet_precision(errors: FrameErrors) -> float:
@@ -185,7 +205,7 @@ def bootstrap_interval(
 
     Args:
         values: ``(n,)`` a figure of every sequence.
-        weights: ``(n,)`` what each sequence weighs in the mean; equal by default.
+        weights: ``(n,)`` weight of each sequence in the mean; equal by default.
         level: share of the bootstrap means inside the interval.
         draws: resamples of the n sequences.
         seed: of the resampling; the same seed gives the same interval.
@@ -193,10 +213,65 @@ def bootstrap_interval(
     Returns:
         Lower and upper end. One sequence gives an interval without width.
     """
+    low, high = np.quantile(
+        _bootstrap_means(values, weights, draws, seed), [(1 - level) / 2, (1 + level) / 2]
+    )
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference of two trackers' means over the same sequences.
+
+    Attributes:
+        mean: first minus second.
+        low: lower end of the bootstrap 95 % interval.
+        high: upper end.
+        p_value: two-sided; twice the share of resamples on the other side of 0 than the mean, at
+            most 1. Not below one part in the number of resamples.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+
+
+def paired_bootstrap(
+    first: np.ndarray,
+    second: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Bootstrap of the difference of two means over the same sequences (Efron, Tibshirani 1993).
+
+    Args:
+        first: ``(n,)`` a figure of every sequence.
+        second: ``(n,)`` the same figure of another tracker, in the same order.
+        weights: ``(n,)`` weight of each sequence in the means; equal by default.
+        draws: resamples of the n sequences.
+        seed: of the resampling.
+    """
+    values = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    means = _bootstrap_means(values, weights, draws, seed)
+    low, high = np.quantile(means, [0.025, 0.975])
+    rarer = min((means <= 0).mean(), (means >= 0).mean())
+    return Difference(
+        mean=float(np.average(values, weights=weights)),
+        low=float(low),
+        high=float(high),
+        p_value=float(np.clip(2 * rarer, 1 / draws, 1.0)),
+    )
+
+
+def _bootstrap_means(
+    values: np.ndarray, weights: np.ndarray | None, draws: int, seed: int
+) -> np.ndarray:
+    """Weighted means of resampled sequences; resamples without any weight are left out."""
     values = np.asarray(values, dtype=np.float64)
     weights = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
     chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
     mass = weights[chosen].sum(1)
-    means = (weights * values)[chosen].sum(1)[mass > 0] / mass[mass > 0]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return (weights * values)[chosen].sum(1)[mass > 0] / mass[mass > 0]

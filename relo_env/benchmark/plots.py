@@ -22,13 +22,23 @@ COLOURS = ("#0072b2", "#d55e00", "#cc79a7", "#e69f00", "#56b4e9", "#8172b2", "#a
 
 _INK = "#010203"  # stands for the page's text colour in SVG
 _CURVES = {
-    "success": (OVERLAP_THRESHOLDS, "overlap threshold", "success rate", "success_auc"),
-    "precision": (PIXEL_THRESHOLDS, "centre error threshold [px]", "precision", "P"),
+    "success": (
+        OVERLAP_THRESHOLDS,
+        "overlap threshold",
+        "success rate",
+        ("success_auc", "TN_success", "AO"),
+    ),
+    "precision": (
+        PIXEL_THRESHOLDS,
+        "centre error threshold [px]",
+        "precision",
+        ("P", "TN_precision"),
+    ),
     "normalised precision": (
         NORMALISED_THRESHOLDS,
         "normalised centre error threshold",
         "normalised precision",
-        "P_norm_auc",
+        ("P_norm", "TN_norm_precision"),
     ),
 }
 
@@ -40,12 +50,12 @@ def colour(index: int) -> str:
 
 def curve_plot(evaluations: Sequence[Evaluation], curve: str) -> Figure:
     """The mean "success", "precision" or "normalised precision" curve of each tracker."""
-    thresholds, x_label, y_label, figure_name = _CURVES[curve]
+    thresholds, x_label, y_label, names = _CURVES[curve]
     figure, axes = _new_plot(x_label, y_label)
     for index, evaluation in enumerate(evaluations):
         label = evaluation.tracker
-        if figure_name in evaluation.figures:
-            label += f" [{100 * evaluation.mean(figure_name):.1f}]"
+        for name in [name for name in names if name in evaluation.figures][:1]:
+            label += f" [{100 * evaluation.mean(name):.1f}]"
         axes.plot(thresholds, evaluation.mean_curve(curve), color=colour(index), label=label)
     axes.set(xlim=(thresholds[0], thresholds[-1]), ylim=(0, 1))
     figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=_INK)

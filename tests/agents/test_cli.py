@@ -387,7 +387,7 @@ def test_evaluate_steps_sequences_together_and_keeps_score_maps(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["evaluate", "--dataset", "Folder", "--root", str(folder), "--out", str(tmp_path)]
-    tracker = ["--tracker", "tests.benchmark.toy_trackers:InStep"]
+    tracker = ["--tracker", "tests.relo_env.benchmark.toy_trackers:InStep"]
     assert main([*common, *tracker, "--name", "kept", "--batch-size", "2"]) == 0
     assert "95.2" in capsys.readouterr().out
     assert len(list(tmp_path.glob("kept/Folder/*_score_maps.npz"))) == 1

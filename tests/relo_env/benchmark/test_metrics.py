@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from relo_env.benchmark import metrics
-from relo_env.benchmark.metrics import FIGURES, FrameErrors, bootstrap_interval
+from relo_env.benchmark.metrics import FIGURES, FrameErrors, bootstrap_interval, paired_bootstrap
 
 
 def errors(overlap, centre=None, centre_norm=None):
@@ -45,8 +45,10 @@ def test_success_auc_of_a_constant_overlap(overlap, auc):
     assert metrics.success_auc(errors([overlap] * 7)) == pytest.approx(auc)
 
 
-@pytest.mark.parametrize(("overlap", "area"), [(1.0, 0.975), (0.62, 0.625), (0.0, 0.0)])
-def test_trackingnet_success_is_the_trapezoid(overlap, area):
+@pytest.mark.parametrize(
+    ("overlap", "area"), [(1.0, 1.0), (0.62, 0.625), (0.5, 0.525), (0.0, 0.025)]
+)
+def test_trackingnet_success_is_the_trapezoid_and_counts_the_threshold(overlap, area):
     assert metrics.trackingnet_success(errors([overlap] * 7)) == pytest.approx(area)
 
 
@@ -91,3 +93,23 @@ def test_bootstrap_leaves_out_what_weighs_nothing():
     assert bootstrap_interval(np.array([0.3, 0.0]), np.array([1.0, 0.0])) == pytest.approx(
         (0.3, 0.3)
     )
+
+
+def test_paired_bootstrap():
+    rng = np.random.default_rng(4)
+    common, noise = rng.uniform(0, 1, 200), rng.normal(0, 0.05, 200)
+    better = paired_bootstrap(common + 0.02 + noise, common)
+    half = 1.96 * noise.std() / np.sqrt(200)
+    assert better.mean == pytest.approx(0.02 + noise.mean())
+    assert (better.low, better.high) == pytest.approx(
+        (better.mean - half, better.mean + half), abs=0.001
+    )
+    assert better.p_value < 0.01
+    worse = paired_bootstrap(common, common + 0.02 + noise)
+    assert (worse.mean, worse.p_value) == pytest.approx((-better.mean, better.p_value))
+    assert paired_bootstrap(common, common).p_value == 1.0
+
+
+def test_paired_bootstrap_weighs_sequences():
+    difference = paired_bootstrap(np.array([0.5, 0.9]), np.array([0.1, 0.8]), np.array([1.0, 3.0]))
+    assert difference.mean == pytest.approx((0.4 + 3 * 0.1) / 4)

@@ -70,7 +70,7 @@ class TestHandWorked:
 
     def test_trackingnet_rounds_to_whole_pixels(self):
         predicted, truth = [BOX, [10.4, 9.6, 20.4, 19.6]], [BOX, BOX]
-        assert figures("trackingnet", predicted, truth)["TN_success"] == pytest.approx(0.975)
+        assert figures("trackingnet", predicted, truth)["TN_success"] == pytest.approx(1.0)
 
 
 def test_the_given_box_is_what_counts_in_frame_0():
@@ -103,6 +103,63 @@ def test_counts_that_differ():
 def test_cutting_needs_the_frame_size():
     with pytest.raises(ConfigError, match="frame_size"):
         figures("got10k", [BOX], [BOX])
+
+
+def test_a_protocol_may_be_changed_by_its_name():
+    mine = get_protocol("otb, count_first=false, figures=P+AO")
+    assert mine.figures == ("P", "AO")
+    assert not mine.count_first
+    assert mine.hold_last, "the rest is otb's"
+    assert mine.name == "otb, count_first=false, figures=P+AO"
+    assert "count_first=false" in mine.description
+    assert get_protocol("clean,false_hits=precision").false_hits == {"*": ("precision",)}
+
+
+MINE = Protocol("mine", "Only frames with target.", count_absent=False)
+
+
+def test_a_protocol_may_be_imported():
+    assert get_protocol("tests.relo_env.benchmark.test_protocols:MINE") is MINE
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("otb,figures=AUC", "Unknown figure 'AUC'"),
+        ("otb,count_frist=true", "'count_frist=true' is no change .*count_first"),
+        ("otb,count_first=maybe", "=true or"),
+        ("otb,name=mine", "no change"),
+        ("nowhere:MINE", "cannot be imported"),
+        ("json:dumps", "expected a relo_env.benchmark Protocol"),
+    ],
+)
+def test_changes_that_cannot_be(name, message):
+    with pytest.raises(ConfigError, match=message):
+        get_protocol(name)
+
+
+def test_no_table_has_a_figure_twice():
+    for protocol in PROTOCOLS.values():
+        assert len({name.replace("OP", "SR0.") for name in protocol.figures}) == len(
+            protocol.figures
+        )
+
+
+def test_frames_that_nobody_annotated_never_count():
+    truth = [BOX, NONE, NONE, NONE, NONE, BOX]
+    labelled = np.array([True, False, False, False, False, True])
+    result = figures("clean", [BOX] * 6, truth, labelled=labelled)
+    assert result["frames"] == 2
+    assert result["success_auc"] == pytest.approx(20 / 21)
+    assert figures("clean", [BOX] * 6, truth)["OP50"] == 2 / 6, "absent frames do"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "op50", "p"), [("clean", 2 / 3, 2 / 3), ("otb", 1, 1), ("lasot", 1, 1)]
+)
+def test_a_row_of_nan_is_no_prediction(protocol, op50, p):
+    result = figures(protocol, [BOX, [np.nan] * 4, BOX], [BOX] * 3)
+    assert (result["OP50"], result["P"]) == (op50, p)
 
 
 def test_one_can_bring_a_protocol():

@@ -11,10 +11,10 @@ from relo_env.benchmark.results import read_boxes, read_score_maps, read_seconds
 from relo_env.benchmark.runner import run
 from relo_env.benchmark.trackers import make_tracker_factory
 from relo_env.errors import ConfigError
-from tests.benchmark.toy_trackers import LENGTHS, InStep, RefusesBigFrames, Uneven
+from tests.relo_env.benchmark.toy_trackers import LENGTHS, InStep, RefusesBigFrames, Uneven
 from tests.toys import Squares, square_video
 
-TOYS = "tests.benchmark.toy_trackers"
+TOYS = "tests.relo_env.benchmark.toy_trackers"
 BRIGHTEST = make_tracker_factory(f"{TOYS}:Brightest", name="t")
 IN_STEP = make_tracker_factory(f"{TOYS}:InStep", name="t")
 

@@ -16,7 +16,7 @@ from relo_env.benchmark.runner import run
 from relo_env.benchmark.trackers import make_tracker_factory
 from relo_env.datasets.base import Sequence
 from relo_env.errors import DataError
-from tests.benchmark.webdriver import Browser
+from tests.relo_env.benchmark.webdriver import Browser
 from tests.toys import Squares, square_video
 
 ATTRIBUTES = ("fast_motion", "occlusion", "scale_variation", "blur")
@@ -46,7 +46,9 @@ def dataset():
 def evaluations(dataset, tmp_path_factory):
     """An exact tracker, a static one and one that is lost from frame 10 to frame 24."""
     out = tmp_path_factory.mktemp("results")
-    exact = make_tracker_factory("tests.benchmark.toy_trackers:Brightest", name="exact <b>")
+    exact = make_tracker_factory(
+        "tests.relo_env.benchmark.toy_trackers:Brightest", name="exact <b>"
+    )
     folders = [
         run(factory, dataset, out, keep_score_maps=True, progress=False).folder
         for factory in (exact, make_tracker_factory("static"))

@@ -33,7 +33,7 @@ def test_contrib_trackers_say_how_to_get_them():
 
 def test_module_and_factory_with_arguments():
     factory = make_tracker_factory(
-        "tests.benchmark.toy_trackers:KilledOnce", name="mine", marker="nowhere"
+        "tests.relo_env.benchmark.toy_trackers:KilledOnce", name="mine", marker="nowhere"
     )
     assert factory.name == "mine"
     assert factory().marker.name == "nowhere"
@@ -54,7 +54,7 @@ def test_static():
         ("opencv:MILL", "Unknown OpenCV tracker 'MILL'. Did you mean 'MIL'"),
         ("nonsense", "neither 'static', 'opencv:<algorithm>' nor 'module:factory'"),
         ("no_such_module:make", "no module 'no_such_module'"),
-        ("tests.benchmark.toy_trackers:Brightes", "Did you mean 'Brightest'"),
+        ("tests.relo_env.benchmark.toy_trackers:Brightes", "Did you mean 'Brightest'"),
     ],
 )
 def test_names_that_lead_nowhere(spec, message):
@@ -67,7 +67,11 @@ def test_names_that_lead_nowhere(spec, message):
     [
         ("static", {"bogus": 3}, "'static': got an unexpected.* 'bogus'; known: none"),
         ("opencv:MIL", {"algorithm": "MIL"}, "unexpected.*'algorithm'; known: none"),
-        ("tests.benchmark.toy_trackers:KilledOnce", {}, "missing.*'marker'; known: marker"),
+        (
+            "tests.relo_env.benchmark.toy_trackers:KilledOnce",
+            {},
+            "missing.*'marker'; known: marker",
+        ),
     ],
 )
 def test_options_that_do_not_fit(spec, options, message):
@@ -76,6 +80,6 @@ def test_options_that_do_not_fit(spec, options, message):
 
 
 def test_what_is_no_tracker_is_said_so():
-    factory = make_tracker_factory("tests.benchmark.toy_trackers:no_tracker")
+    factory = make_tracker_factory("tests.relo_env.benchmark.toy_trackers:no_tracker")
     with pytest.raises(ConfigError, match="returned object, which has no init"):
         factory()

@@ -19,10 +19,10 @@ from relo_env.benchmark.trackers import make_tracker_factory
 from relo_env.datasets.mixture import Mixture
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, DataError, ReloError
-from tests.benchmark.toy_trackers import Uneven
+from tests.relo_env.benchmark.toy_trackers import Uneven
 from tests.toys import Squares, square_video
 
-TOYS = "tests.benchmark.toy_trackers"
+TOYS = "tests.relo_env.benchmark.toy_trackers"
 BRIGHTEST = make_tracker_factory(f"{TOYS}:Brightest", name="brightest")
 
 
@@ -170,7 +170,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, options):
     script.write_text(
         "from relo_env.benchmark.runner import run\n"
         "from relo_env.benchmark.trackers import make_tracker_factory\n"
-        "from tests.benchmark.toy_trackers import Uneven\n"
+        "from tests.relo_env.benchmark.toy_trackers import Uneven\n"
         "if __name__ == '__main__':\n"
         f"    tracker = make_tracker_factory('{TOYS}:KilledOnce', name='t', "
         f"marker={str(tmp_path / 'marker')!r})\n"
