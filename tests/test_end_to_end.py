@@ -45,7 +45,7 @@ def assert_same_track(network, dataset, name):
     close = np.flatnonzero(leads <= MARGIN)
     sure = close[0] if close.size else len(leads)
     assert sure > 10
-    np.testing.assert_allclose(boxes[:sure], expected[:sure], atol=1e-2)
+    np.testing.assert_array_equal(boxes[:sure], expected[:sure])
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

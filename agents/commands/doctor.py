@@ -25,8 +25,8 @@ example:
 exit status: 1 when something that RELO needs is missing or does not work"""
 
 REQUIRED = (
-    "numpy", "gymnasium", "torch", "stable_baselines3", "timm", "safetensors", "tensorboard",
-    "matplotlib", "jinja2", "tqdm", "rich", "shtab",
+    "numpy", "gymnasium", "torch", "torchvision", "stable_baselines3", "timm", "safetensors",
+    "tensorboard", "matplotlib", "jinja2", "tqdm", "rich", "shtab",
 )  # fmt: skip
 OPTIONAL = {
     "moviepy": "Gymnasium's RecordVideo (pip install '.[video]')",

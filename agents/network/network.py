@@ -216,7 +216,8 @@ class RELONetwork(nn.Module):
         return network
 
     def _cast(self, crops: Tensor) -> Tensor:
-        return crops.to(self.encoder.search_token.dtype)
+        # One layout: a convolution rounds otherwise on crops whose channels come last.
+        return crops.to(self.encoder.search_token.dtype).contiguous()
 
     def _check(self, name: str, crops: Tensor, size: int) -> None:
         if crops.shape[-3:] != (3, size, size):

@@ -8,7 +8,6 @@ each crop apart, so that a template passes through them once an episode.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -180,29 +179,20 @@ def _create(model: str, **arguments: Any) -> Any:
     )
 
 
-@functools.cache
 def _import_timm() -> ModuleType:
+    """timm, imported where a network needs it.
+
+    Raises:
+        ConfigError: timm's torchvision was built for another torch.
+    """
     try:
         import timm
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
-        _declare_torchvision_operators()
-        import timm
+        raise ConfigError(
+            "torchvision does not fit this torch: the two come from different builds. Install "
+            "both from one index in one command: pip install --force-reinstall torch torchvision, "
+            "with the same --index-url for a CPU build."
+        ) from error
     return timm
-
-
-@functools.cache
-def _declare_torchvision_operators() -> torch.library.Library:
-    """Make a torchvision that was built for another torch importable.
-
-    The torchvision of PyPI finds no CUDA libraries beside a CPU-only torch; its operators are then
-    missing, and it fails while it describes them. Nothing here uses them: declaring the two that it
-    asks for lets it import. The declaration lasts as long as the object that is returned.
-    """
-    for name in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
-        del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library

@@ -101,10 +101,13 @@ def test_everything_frozen_stays_equal_to_the_bit(make):
 
 
 def test_micro_batches_change_nothing(make):
-    whole = make().learn(32)
-    parts = make(micro_batch_size=3).learn(32)
-    for a, b in zip(whole.policy.parameters(), parts.policy.parameters(), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    """Gradients, not weights: an optimiser turns rounding of a gradient of 0 into whole steps."""
+    whole = without_update(make())
+    parts = without_update(make(micro_batch_size=3))
+    scale = max(float(gradient.abs().max()) for gradient in whole)
+    assert scale > 0
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4 * scale, rtol=0)
 
 
 def test_it_saves_loads_and_goes_on(make, tmp_path):
@@ -143,7 +146,7 @@ def without_update(model):
     """Collect a rollout, take its gradient and step nowhere."""
     model.policy.optimizer.step = lambda: None
     model.learn(1)
-    return [value.grad.clone() for value in model.policy.parameters()]
+    return [value.grad.clone() for value in model.policy.parameters() if value.grad is not None]
 
 
 @pytest.mark.parametrize("absent", [(), (3, 4, 5, 9, 10, 14, 15, 20, 21, 22)])

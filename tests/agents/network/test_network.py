@@ -60,6 +60,14 @@ def test_other_sizes_of_a_fast_itpn():
     assert features.shape == (2, 384, 6, 6)
 
 
+def test_memory_layout_of_crops_changes_nothing(micro):
+    templates, boxes, search = inputs(micro, batch=1)
+    expected, _ = micro.encode(templates, boxes, search)
+    channels_last = search.contiguous(memory_format=torch.channels_last)
+    features, _ = micro.encode(templates, boxes, channels_last)
+    assert torch.equal(features, expected)
+
+
 def test_cached_templates_take_the_place_of_templates(micro):
     templates, boxes, search = inputs(micro)
     plain, tokens = micro.encode(templates, boxes, search)

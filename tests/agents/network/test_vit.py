@@ -1,13 +1,14 @@
 """Plain ViTs of timm as encoders."""
 
+import sys
+
 import pytest
+import timm
 import torch
 
 from agents.network import RELONetwork
-from agents.network.vit import _import_timm, _read_together
+from agents.network.vit import _read_together
 from relo_env.errors import CheckpointError, ConfigError
-
-timm = _import_timm()
 
 
 @pytest.mark.parametrize(
@@ -100,3 +101,13 @@ def test_unknown_models_and_sizes_are_refused():
         RELONetwork.from_preset("timm:test_vit", search_size=150)
     with pytest.raises(ConfigError, match="patches of 16x16"):
         RELONetwork.from_preset("timm:test_vit", stride=32)
+
+
+def test_a_torchvision_of_another_build_is_explained(monkeypatch, tmp_path):
+    broken = tmp_path / "timm.py"
+    broken.write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "timm"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ConfigError, match="pip install --force-reinstall torch torchvision"):
+        RELONetwork.from_preset("micro")
