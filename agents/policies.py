@@ -1,4 +1,4 @@
-"""RELO's policy for Stable-Baselines3."""
+"""Policy of RELO for Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -23,34 +23,32 @@ CROP_KEYS = ("template", "template_box", "search", "tokens", "tokens_valid")
 
 
 class RELOPolicy(ActorCriticPolicy):
-    """A categorical over positions and a value, by a `RELONetwork`.
+    """Categorical over positions, and a value, computed by a `RELONetwork`.
 
-    With ``features`` in the observation only the heads run. Without, the policy encodes the crops
-    (with ``tokens``, if the observation has them) and can train all of the network. The network
-    stays in evaluation mode, so that an action's probability is the same when it is taken and when
-    it is trained on.
+    With ``features`` in the observation only the heads run. Otherwise the policy encodes the crops
+    (with ``tokens``, if the observation has them) and can train the whole network. The network
+    stays in evaluation mode: the probability of an action is the same in collection and training.
 
-    Its parameters, as SB3's algorithms see them, are the ones that it trains; its state dict leaves
-    out frozen ones that a checkpoint's path finds again.
+    `parameters` are the trained parameters only. The state dict leaves out frozen parameters that
+    can be loaded from the network's checkpoint.
 
     Args:
-        observation_space: a tracking environment's.
+        observation_space: observation space of a tracking environment.
         action_space: ``Discrete(H * W)``.
-        lr_schedule: SB3's.
-        network: a preset, ``{"name": preset, ...changes}``, a checkpoint's path, or a module,
-            which is used as it is.
-        lr_scales: what is trained: learning rates, as multiples of the algorithm's, of all
-            parameters whose name begins so, e.g. ``{"heads": 1, "encoder": 0.1}``.
-        amp: run the network in bfloat16 where PyTorch finds that safe.
-        gradient_checkpointing: where the encoder is trained, run its blocks again on the way back
-            instead of keeping what they computed.
+        lr_schedule: learning rate schedule of SB3.
+        network: preset, ``{"name": preset, ...changes}``, path of a checkpoint, or a module, which
+            is not copied.
+        lr_scales: learning rate factors by prefix of the parameter's name, such as
+            ``{"heads": 1, "encoder": 0.1}``; all other parameters are frozen.
+        amp: run the network in bfloat16 autocast.
+        gradient_checkpointing: recompute the encoder's blocks in the backward pass to save memory.
         use_sde: must be False.
-        optimizer_class: of the trained parameters.
-        optimizer_kwargs: of the optimizer, but for the learning rate; None: weight decay 1e-4
-            (paper).
+        optimizer_class: optimizer of the trained parameters.
+        optimizer_kwargs: arguments of the optimizer except the learning rate; None: weight decay
+            1e-4 (paper).
 
     Raises:
-        ConfigError: a space or an argument that does not fit the network.
+        ConfigError: a space or an argument does not fit the network.
     """
 
     def __init__(
@@ -93,7 +91,7 @@ class RELOPolicy(ActorCriticPolicy):
 
     @staticmethod
     def reads(observation_space: spaces.Space) -> list[str]:
-        """The observations that the policy looks at; nothing else need be stored."""
+        """Keys of the observation that the policy reads."""
         assert isinstance(observation_space, spaces.Dict)
         if "features" in observation_space.spaces:
             return ["features"]
@@ -117,7 +115,7 @@ class RELOPolicy(ActorCriticPolicy):
         return values, distribution.log_prob(actions), distribution.entropy()
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
-        """The categorical over positions."""
+        """Categorical over positions."""
         return self._categorical(self.outputs(obs, "policy"))
 
     def predict_values(self, obs: PyTorchObs) -> th.Tensor:
@@ -127,14 +125,14 @@ class RELOPolicy(ActorCriticPolicy):
         return value[:, None]
 
     def outputs(self, obs: PyTorchObs, *only: str) -> HeadOutputs:
-        """The network's heads named by ``only``, on observations as tensors."""
+        """Run the heads named in ``only`` on observations, which are tensors."""
         with th.autocast(self.device.type, th.bfloat16, enabled=self.amp):
             assert isinstance(obs, dict)
             return self.network.heads(observed_features(self.network, obs), only=only)
 
     @contextmanager
     def greedy(self, rows: np.ndarray) -> Iterator[None]:
-        """While it lasts, the rows that are True take their most probable action."""
+        """Within the context, rows that are True take their most probable action."""
         self._greedy_rows = th.as_tensor(rows, device=self.device)
         try:
             yield
@@ -142,27 +140,27 @@ class RELOPolicy(ActorCriticPolicy):
             self._greedy_rows = None
 
     def set_training_mode(self, mode: bool) -> None:
-        """Change nothing in the network: statistics and drop path stay as in evaluation."""
+        """Set the flag; the network stays in evaluation mode, without drop path."""
         self.training = mode
         self.network.eval()
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters that are trained."""
+        """Names and values of the trained parameters."""
         named = super().named_parameters(*args, **kwargs)
         return ((name, value) for name, value in named if value.requires_grad)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """All weights, or only the trained ones where the network's path finds the others."""
+        """All weights; only the trained ones if the others are in the network's checkpoint."""
         state = super().state_dict(*args, **kwargs)
         return {name: value for name, value in state.items() if not self._found_again(name)}
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> None:
-        """Take a `state_dict`.
+        """Load a `state_dict`.
 
         Raises:
-            CheckpointError: it belongs to another network.
+            CheckpointError: the state belongs to another network.
         """
         missing, unexpected = super().load_state_dict(state_dict, strict=False, assign=assign)
         missing = [name for name in missing if not self._found_again(name)]
@@ -174,7 +172,7 @@ class RELOPolicy(ActorCriticPolicy):
 
     @property
     def recipe(self) -> NetworkSource:
-        """How to build the network again; its weights are in the state dict or in a file."""
+        """Description from which `find_network` builds the network again, without weights."""
         (given,) = self._given
         if isinstance(given, RELONetwork) and given.preset_name is not None:
             return {"name": given.preset_name, **given.changes}
@@ -194,7 +192,7 @@ class RELOPolicy(ActorCriticPolicy):
         }
 
     def _build(self, lr_schedule: Schedule) -> None:
-        """Nothing: the network comes whole."""
+        """Do nothing: the network is built in ``__init__``."""
 
     def _decide(self, obs: PyTorchObs) -> tuple[Distribution, th.Tensor]:
         out = self.outputs(obs, "policy", "value")
@@ -245,7 +243,7 @@ class RELOPolicy(ActorCriticPolicy):
             parameter.requires_grad_(self._prefix(name) is not None)
 
     def _prefix(self, name: str) -> str | None:
-        """The longest prefix of ``lr_scales`` that a parameter or buffer falls under."""
+        """Longest prefix in ``lr_scales`` of a parameter's or buffer's name, or None."""
         return max((p for p in self.lr_scales if name.startswith(p)), key=len, default=None)
 
     def _found_again(self, name: str) -> bool:
@@ -271,7 +269,7 @@ class RELOPolicy(ActorCriticPolicy):
 
 
 def observed_features(network: RELONetwork, observation: Mapping[str, th.Tensor]) -> th.Tensor:
-    """Features ``(N, C, H, W)``: those that an observation holds, or those of its crops."""
+    """Features ``(N, C, H, W)`` of an observation: stored in it, or encoded from its crops."""
     if "features" in observation:
         return observation["features"]
     tokens = None
@@ -284,7 +282,7 @@ def observed_features(network: RELONetwork, observation: Mapping[str, th.Tensor]
 
 
 def _scale_learning_rates(optimizer: th.optim.Optimizer, *_: Any) -> None:
-    """SB3 writes one learning rate into every group; while a step is taken, each has its own."""
+    """Scale each group's learning rate for a step; SB3 writes the same one into all groups."""
     for group in optimizer.param_groups:
         group["unscaled_lr"] = group["lr"]
         group["lr"] *= group["lr_scale"]

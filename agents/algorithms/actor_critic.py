@@ -13,13 +13,12 @@ from agents.algorithms.losses import policy_gradient_loss
 class ActorCritic(RELOAlgorithm):
     """RELO's policy stage (arXiv 2605.07379): ``A_t = IoU_t + lambda * AUC - V_t``, normalised.
 
-    The gradient of one update is that of `losses.actor_critic_loss` on the rollout. Another
-    ``credit`` changes the return that ``V_t`` is taken from and nothing else. See `RELOAlgorithm`
-    for the arguments.
+    The gradient of one update is that of `losses.actor_critic_loss` on the rollout. ``credit``
+    selects the return from which ``V_t`` is subtracted. Arguments are those of `RELOAlgorithm`.
     """
 
     def train(self) -> None:
-        """One step on the whole rollout."""
+        """Take one optimiser step on the whole rollout."""
         self._start_update()
         self.rollout_buffer.normalise_advantages()
         for samples in self.rollout_buffer.get():

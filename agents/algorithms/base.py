@@ -1,4 +1,4 @@
-"""What our on-policy algorithms share: collection with credit, accumulated updates, logging."""
+"""Base of the on-policy algorithms: collection with credit, accumulated gradients, logging."""
 
 from __future__ import annotations
 
@@ -36,31 +36,30 @@ class RELOAlgorithm(OnPolicyAlgorithm):
 
     Args:
         policy: ``"RELOPolicy"`` or an SB3 policy class.
-        env: a `RELOVecEnv`, or what SB3 makes a ``VecEnv`` of.
+        env: a `RELOVecEnv`, or an environment that SB3 wraps as a ``VecEnv``.
         learning_rate: a number or SB3 schedule; the parameter groups' ``lr_scale`` multiplies it.
         n_steps: steps a rollout of each environment; None: the environment's clip length.
         gamma: discount of ``credit="gae"``.
-        gae_lambda: of ``credit="gae"``.
-        ent_coef: weight of the entropy bonus; as the next two a number, several numbers, or an SB3
-            schedule, see `agents.algorithms.schedules`.
-        auc_weight: lambda, where it is to change: the reward is as if the environment paid it, its
-            value being that of a rollout's begin. None: the environment's throughout.
-        clip_length: frames of a clip, where they are to change: several numbers hold for equal
-            parts of the training. ``n_steps`` follows it. None: the environment's throughout.
+        gae_lambda: lambda of ``credit="gae"``.
+        ent_coef: weight of the entropy bonus: a number, several numbers or an SB3 schedule; see
+            `agents.algorithms.schedules`. So are the next two.
+        auc_weight: schedule of the weight of the clip's AUC, read at the begin of each rollout.
+            None: the environment's.
+        clip_length: schedule of the number of search frames of a clip; several numbers hold for
+            equal parts of the training. ``n_steps`` follows it. None: the environment's.
         vf_coef: weight of the value loss.
         max_grad_norm: gradients are scaled down to this norm.
-        credit: how a sampled action is credited, a name or a rule of your own, see
-            `agents.algorithms.credit`; the algorithms with a rule of theirs do not take it.
-        candidates: keep what every position would have earned (the environment needs
-            ``candidate_info=True``).
+        credit: name of a credit rule, or a callable; see `agents.algorithms.credit`. Algorithms
+            with a fixed rule do not take it.
+        candidates: store the IoU of every position; needs ``candidate_info=True``.
         micro_batch_size: frames on the device at once; gradients are accumulated. None: all.
-        rollout_buffer_kwargs: of `RELORolloutBuffer`, such as ``memory_limit``.
+        rollout_buffer_kwargs: arguments of `RELORolloutBuffer`, such as ``memory_limit``.
         stats_window_size: episodes in the logged means.
         tensorboard_log: folder of the TensorBoard log.
-        policy_kwargs: of the policy, such as ``network``, by default the proposer's.
+        policy_kwargs: arguments of the policy, such as ``network``; by default the proposer's.
         verbose: 0 silent, 1 a table for each rollout.
-        seed: of the policy's sampling and of the environment.
-        device: where policy and losses run.
+        seed: seed of the policy's samples and of the environment.
+        device: device of policy and losses.
         _init_setup_model: build the policy and the buffer at once.
 
     Raises:
@@ -143,7 +142,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         self._logged: dict[str, list[float]] = defaultdict(list)
 
     def _fit_to_environment(self, env: VecEnv) -> None:
-        """Take what the environment decides; a subclass that needs more of it checks it here."""
+        """Read settings from the environment; a subclass checks its requirements here."""
         self._require(
             env.has_attr("batch"),
             "an environment of relo_env",
@@ -163,7 +162,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         }
         self._require(
             self.env_config.candidate_info or not self.candidates,
-            "what every position would have earned",
+            "the IoU of every position",
             "make the environment with candidate_info=True",
         )
 
@@ -175,7 +174,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
 
     @property
     def group_size(self) -> int:
-        """Rows of the environment that play the same clip, in step."""
+        """Number of rows in a group, which run the same clip in step."""
         assert self.env is not None
         return self.env.get_attr("group_size")[0] if self.env.has_attr("group_size") else 1
 
@@ -197,7 +196,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         rollout_buffer: RolloutBuffer,
         n_rollout_steps: int,
     ) -> bool:
-        """SB3's; a rollout that a callback breaks off is thrown away with its clips."""
+        """As in SB3, but an interrupted rollout is dropped, and its clips with it."""
         if self.clip_length is not None:
             self._follow_clip_length(stages(self.clip_length))
         complete = super().collect_rollouts(env, callback, self.rollout_buffer, self.n_steps)
@@ -206,7 +205,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         return complete
 
     def _follow_clip_length(self, schedule: Schedule) -> None:
-        """Where the clips' length changes, begin new ones, and a buffer that holds them."""
+        """Set the clip length of the schedule; a change starts new clips and a new buffer."""
         assert self.env is not None
         length = round(schedule(self._current_progress_remaining))
         if length != self.env_config.clip.clip_length:
@@ -228,7 +227,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
             )
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """SB3's zip; a network that was given as a module is stored by its preset and weights."""
+        """Write SB3's zip; a network given as a module is stored as its preset and weights."""
         given = self.policy_kwargs
         self.policy_kwargs = {**given, "network": self.policy.recipe}
         try:
@@ -237,18 +236,18 @@ class RELOAlgorithm(OnPolicyAlgorithm):
             self.policy_kwargs = given
 
     def _start_update(self) -> None:
-        """First line of every ``train``."""
+        """Prepare an update; the first line of every ``train``."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         self._logged.clear()
 
     @property
     def entropy_weight(self) -> float:
-        """Weight of the entropy bonus at this point of the training."""
+        """Current weight of the entropy bonus."""
         return self.ent_schedule(self._current_progress_remaining)
 
     def _optimise(self, samples: RolloutSamples, loss: Loss) -> None:
-        """One optimiser step on a batch, its gradients accumulated over micro-batches."""
+        """Take one optimiser step on a batch; gradients are accumulated over micro-batches."""
         optimizer = self.policy.optimizer
         optimizer.zero_grad()
         for micro in samples.split(self.micro_batch_size):
@@ -267,7 +266,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
             self._logged[name].append(value.item() if isinstance(value, th.Tensor) else value)
 
     def _finish_update(self, n_epochs: int = 1) -> None:
-        """Last line of every ``train``: means over the update go to SB3's logger."""
+        """Log the means of an update; the last line of every ``train``."""
         self._n_updates += n_epochs
         if "value_loss" in self._logged:
             buffer = self.rollout_buffer

@@ -1,13 +1,13 @@
-"""Credit: what a sampled action is told that it earned, by name or by a rule of your own.
+"""Credit rules: the return of each sampled action, by name or by a function of your own.
 
-All arrays are ``(T, N)``, T steps of N environments, with whole episodes in them.
+All arrays are ``(T, N)``: T steps of N environments, in whole episodes.
 
 | name | return of frame t |
 | --- | --- |
 | ``paper`` | ``iou_weight * IoU_t + auc_weight * AUC``: the clip's AUC at every frame |
 | ``gae`` | TD(lambda) on the environment's rewards (Schulman et al. 2016) |
-| ``episode`` | the episode's whole return, at every frame |
-| ``frame`` | sum over later frames, t included, of each frame's own part of the episode's return |
+| ``episode`` | the return of the whole episode, at every frame |
+| ``frame`` | sum of `frame_return` from frame t to the end |
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from relo_env.rewards import THRESHOLDS
 
 @dataclass(frozen=True)
 class Rollout:
-    """What was collected, as far as credit needs it.
+    """Data of a rollout that credit rules read.
 
     Attributes:
-        rewards: the environment's, ``(T, N)``.
-        values: predicted by the critic, ``(T, N)``.
-        last_values: the critic's, of the observation after the last step, ``(N,)``.
+        rewards: rewards of the environment, ``(T, N)``.
+        values: predictions of the critic, ``(T, N)``.
+        last_values: prediction of the critic after the last step, ``(N,)``.
         ends: True where an episode ends, ``(T, N)``.
-        ious: overlaps of the boxes chosen, ``(T, N)``.
-        aucs: ``clip_auc`` where an episode ends, ``(T, N)``; not read elsewhere.
+        ious: overlaps of the chosen boxes, ``(T, N)``.
+        aucs: ``clip_auc`` where an episode ends, ``(T, N)``; other entries are not read.
         visible: False where the target is absent, ``(T, N)``.
         weights: the environment's reward; its ``auc_weight`` is lambda.
         gamma: discount of ``gae``.
-        gae_lambda: of ``gae``.
+        gae_lambda: lambda of ``gae``.
     """
 
     rewards: np.ndarray
@@ -51,7 +51,7 @@ class Rollout:
 
 
 def to_go(rewards: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Undiscounted sum of an episode's rewards from each step on, ``(T, N)``."""
+    """Undiscounted sum of rewards from each step to the end of its episode, ``(T, N)``."""
     sums = np.zeros_like(rewards)
     ahead = np.zeros_like(rewards[0])
     for t in reversed(range(len(rewards))):
@@ -61,12 +61,12 @@ def to_go(rewards: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 
 def over_episode(final: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Each episode's value at its last step, at all of its steps, ``(T, N)``."""
+    """Value at the last step of each episode, repeated at all its steps, ``(T, N)``."""
     return to_go(np.where(ends, final, 0), ends)
 
 
 def episode_total(rewards: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Each episode's sum, at all of its steps, ``(T, N)``."""
+    """Sum over each episode, repeated at all its steps, ``(T, N)``."""
     return over_episode(to_go(rewards[::-1], _starts(ends)[::-1])[::-1], ends)
 
 
@@ -77,14 +77,14 @@ def _starts(ends: np.ndarray) -> np.ndarray:
 def auc_of_frame(ious: np.ndarray) -> np.ndarray:
     """``clip_auc`` of a clip of one frame, elementwise.
 
-    A clip's AUC is the mean of its frames', which splits it exactly.
+    The AUC of a clip is the mean of these values over its frames.
     """
     passed = np.searchsorted(THRESHOLDS, ious, side="left")
     return (passed - 0.5 * (passed > 0) - 0.5 * (passed == len(THRESHOLDS))) * 0.05
 
 
 def frame_return(ious: np.ndarray, num_visible: np.ndarray, weights: RewardConfig) -> np.ndarray:
-    """A frame's own part of its episode's return: its IoU and its share of lambda * AUC.
+    """Part of the episode's return that belongs to one frame: its IoU and share of lambda * AUC.
 
     Args:
         ious: overlaps of any shape.
@@ -122,7 +122,7 @@ def _frame(rollout: Rollout) -> np.ndarray:
 
 
 Credit = Callable[[Rollout], np.ndarray]
-"""A rule: the return ``(T, N)`` of every step of a rollout."""
+"""Credit rule: returns ``(T, N)`` of a rollout."""
 
 CREDITS: dict[str, Credit] = {
     "paper": _paper,
@@ -130,7 +130,7 @@ CREDITS: dict[str, Credit] = {
     "episode": _episode,
     "frame": _frame,
 }
-"""Returns ``(T, N)`` of a rollout, by name; the advantage is return minus value."""
+"""Credit rules by name; the advantage is return minus value."""
 
 NEEDS_WHOLE_EPISODES = frozenset({"paper", "episode", "frame"})
 NEEDS_IOU_REWARD = frozenset({"paper", "frame"})

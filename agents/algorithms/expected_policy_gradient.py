@@ -1,4 +1,4 @@
-"""Every position weighted by its probability: what each would have earned is known."""
+"""Expected policy gradient: every position counts with its probability and its known return."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from agents.algorithms.losses import expected_policy_gradient_loss, policy_gradi
 
 
 class ExpectedPolicyGradient(RELOAlgorithm):
-    """``sum_a pi(a) (w(a) - b) grad log pi(a)``, w from ``candidate_ious``.
+    """``sum_a pi(a) (w(a) - b) grad log pi(a)`` with w from ``candidate_ious``.
 
-    w(a) is a position's own part of the episode's return: its IoU and its share of lambda * AUC. In
-    the open loop this is the exact gradient. In the closed loop a choice also moves later windows;
-    for the action taken the sampled return of the later frames is added, ``G_{t+1} - b_t``, with
-    ``b_t = V_t - sum_a pi(a) w_t(a)``, what the critic expects of them before the choice. (V of
-    the next frame as the baseline would know the choice, and take away what is to be learnt.)
+    w(a) is `frame_return` of position a: its IoU and its share of lambda * AUC. In the open loop
+    this gradient is exact. In the closed loop an action also moves later windows. Therefore the
+    sampled return of the later frames is added for the action taken, ``G_{t+1} - b_t``, with the
+    baseline ``b_t = V_t - sum_a pi(a) w_t(a)``. The value of the next frame is no baseline: it
+    depends on the action.
 
-    Needs ``candidate_info=True``. See `RELOAlgorithm` for the arguments, all but ``credit``.
+    Needs ``candidate_info=True``. Arguments are those of `RELOAlgorithm` without ``credit``.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ExpectedPolicyGradient(RELOAlgorithm):
         self.closed_loop = self.env_config.clip.search_window == "tracked"
 
     def train(self) -> None:
-        """One step on the whole rollout."""
+        """Take one optimiser step on the whole rollout."""
         self._start_update()
         for samples in self.rollout_buffer.get():
             self._optimise(samples, self._loss)
@@ -46,16 +46,16 @@ class ExpectedPolicyGradient(RELOAlgorithm):
 
     def _loss(self, samples: RolloutSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
         out = self.policy.outputs(samples.observations, "policy", "value")
-        worth = samples.candidate_returns
+        action_values = samples.candidate_returns
         assert out.policy_logits is not None
         assert out.value is not None
-        assert worth is not None
+        assert action_values is not None
         distribution = Categorical(logits=out.policy_logits)
-        policy_loss = expected_policy_gradient_loss(out.policy_logits, worth)
+        policy_loss = expected_policy_gradient_loss(out.policy_logits, action_values)
         if self.closed_loop:
             actions = samples.actions.long()
-            later = samples.returns - worth.gather(1, actions).squeeze(1)
-            expected_later = samples.old_values - (distribution.probs * worth).sum(1)
+            later = samples.returns - action_values.gather(1, actions).squeeze(1)
+            expected_later = samples.old_values - (distribution.probs * action_values).sum(1)
             log_prob = distribution.log_prob(actions.squeeze(1))
             policy_loss = policy_loss + policy_gradient_loss(log_prob, later - expected_later)
         value_loss = F.mse_loss(out.value, samples.returns)

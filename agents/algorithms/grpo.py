@@ -17,11 +17,11 @@ from agents.algorithms.credit import episode_total, to_go
 from agents.algorithms.losses import clipped_ratio_loss, k3_divergence
 
 EPSILON = 1e-8
-"""Groups that spread less than this teach nothing."""
+"""Standard deviation of returns below which a group counts as without spread."""
 
 
 def group_advantages(rewards: np.ndarray, ends: np.ndarray, group_size: int) -> np.ndarray:
-    """Episode returns, standardised within each group of rows that play the same clip.
+    """Episode returns, standardised within each group of rows on the same clip.
 
     Args:
         rewards: ``(T, N)``, rows of a group side by side and in step.
@@ -37,7 +37,7 @@ def group_advantages(rewards: np.ndarray, ends: np.ndarray, group_size: int) -> 
 
 
 def step_advantages(rewards: np.ndarray, ends: np.ndarray, group_size: int) -> np.ndarray:
-    """Rewards standardised over all steps of a group's episodes, summed over the later steps.
+    """Rewards standardised over all steps of a group, then summed from each step to the end.
 
     Process supervision (Shao et al. 2024, section 4.1.3); shapes as in `group_advantages`.
     """
@@ -56,18 +56,18 @@ def step_advantages(rewards: np.ndarray, ends: np.ndarray, group_size: int) -> n
 class GRPO(RELOAlgorithm):
     """Episode return, standardised within a group on the same clip; no critic.
 
-    The environment's ``group_size`` is G. `RELOAlgorithm` has the other arguments, but
-    for ``credit``.
+    The environment's ``group_size`` is G. The other arguments are those of `RELOAlgorithm` without
+    ``credit``.
 
     Args:
         policy: see `RELOAlgorithm`.
         env: see `RELOAlgorithm`.
         batch_size: frames of one optimiser step; None: the whole rollout.
         n_epochs: passes over a rollout.
-        clip_range: of the probability ratio.
-        kl_coef: weight of KL(policy || reference); the reference is the policy as it began.
-        target_kl: stop the update's epochs beyond 1.5 times this divergence from the old policy.
-        per_step: credit later steps only, rewards standardised step by step.
+        clip_range: half width of the range that the probability ratio is clipped to.
+        kl_coef: weight of KL(policy || reference); the reference is the initial policy.
+        target_kl: an update ends early at 1.5 times this divergence from the old policy.
+        per_step: use `step_advantages` instead of `group_advantages`.
         **kwargs: see `RELOAlgorithm`.
     """
 
@@ -105,7 +105,7 @@ class GRPO(RELOAlgorithm):
         self.reference = copy.deepcopy(self.policy).eval() if self.kl_coef else None
 
     def train(self) -> None:
-        """``n_epochs`` passes over the rollout."""
+        """Update the policy in ``n_epochs`` passes over the rollout."""
         self._start_update()
         self._credit_groups()
         epochs = 0

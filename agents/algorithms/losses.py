@@ -1,7 +1,6 @@
-"""The losses of the policy stage as functions of tensors, so that they can be checked by hand.
+"""Losses of the policy stage, as functions of tensors.
 
-Every function takes the frames that count: absent ones are left out before (by the rollout
-buffer) or by ``visible``.
+Frames without target must be left out: by the rollout buffer, or by the argument ``visible``.
 """
 
 from __future__ import annotations
@@ -12,20 +11,20 @@ from torch.distributions import Categorical
 
 
 def normalise(advantages: Tensor) -> Tensor:
-    """Zero mean and unit (unbiased) deviation over all frames; one frame alone is only centred."""
+    """Scale to zero mean and unit (unbiased) deviation over all frames; one frame is centred."""
     centred = advantages - advantages.mean()
     return centred / (advantages.std() + 1e-8) if advantages.numel() > 1 else centred
 
 
 def policy_gradient_loss(log_prob: Tensor, advantages: Tensor) -> Tensor:
-    """REINFORCE as a ratio that is identically 1 (official behaviour).
+    """REINFORCE loss, written with a ratio that is always 1 (official behaviour).
 
     The gradient is that of ``-mean(A log pi)``; the value is ``-mean(A)``, about 0 when the
     advantages are normalised.
 
     Args:
         log_prob: log-probabilities of the actions taken.
-        advantages: of the same shape; no gradient flows into them.
+        advantages: advantages of the same shape; they get no gradient.
     """
     return -((log_prob - log_prob.detach()).exp() * advantages.detach()).mean()
 
@@ -33,7 +32,7 @@ def policy_gradient_loss(log_prob: Tensor, advantages: Tensor) -> Tensor:
 def clipped_ratio_loss(
     log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, clip_range: float
 ) -> Tensor:
-    """PPO's clipped surrogate (Schulman et al. 2017, eq. 7)."""
+    """Clipped surrogate loss of PPO (Schulman et al. 2017, eq. 7)."""
     ratio = (log_prob - old_log_prob).exp()
     clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
     return -th.min(ratio * advantages, clipped * advantages).mean()
@@ -42,22 +41,21 @@ def clipped_ratio_loss(
 def k3_divergence(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
     """Estimate of KL(policy || reference) from the policy's own actions (Schulman 2020, k3).
 
-    ``r - 1 - log r`` with r the reference's probability over the policy's: unbiased, never
-    negative.
+    ``r - 1 - log r`` with r the ratio of reference to policy probability: unbiased, never negative.
     """
     log_ratio = reference_log_prob - log_prob
     return (log_ratio.exp() - 1 - log_ratio).mean()
 
 
 def expected_policy_gradient_loss(logits: Tensor, action_returns: Tensor) -> Tensor:
-    """Every action weighted by its probability: the exact policy gradient of one decision.
+    """Expected policy gradient loss of one decision: exact, without sampling.
 
     The gradient is ``-mean sum_a pi(a) (w(a) - b) grad log pi(a)`` for any b that does not depend
     on a (Sutton et al. 2001; Ciosek & Whiteson 2018).
 
     Args:
         logits: ``(N, A)``.
-        action_returns: ``(N, A)`` what each action would have earned, w above.
+        action_returns: ``(N, A)`` return w(a) of each action.
     """
     return -(logits.softmax(-1) * action_returns.detach()).sum(-1).mean()
 
@@ -74,19 +72,18 @@ def actor_critic_loss(
     auc_weight: float = 1.0,
     vf_coef: float = 0.5,
 ) -> Tensor:
-    """The paper's loss of the policy stage: ``policy + vf_coef * value`` (arXiv 2605.07379).
+    """Loss of the paper's policy stage: ``policy + vf_coef * value`` (arXiv 2605.07379).
 
     ``r_t = iou_weight * IoU_t + auc_weight * AUC``, the same AUC at every frame of a clip;
     ``A_t = r_t - V_t``, normalised over all frames of all clips.
 
     Args:
-        logits: ``(..., A)`` policy logits of the frames, clips along the last batch axis as in
-            ``(T, N, A)``.
+        logits: ``(..., A)`` policy logits; clips are the last batch axis, as in ``(T, N, A)``.
         value: ``(...)`` predicted V_t.
-        actions: ``(...)`` positions chosen.
+        actions: ``(...)`` chosen positions.
         ious: ``(...)`` overlaps of the chosen boxes.
-        auc: ``(N,)``, or anything that broadcasts against ``ious``: each clip's ``clip_auc``.
-        visible: ``(...)`` bool, frames that count; None: all.
+        auc: ``clip_auc`` of each clip, ``(N,)`` or another shape that broadcasts to ``ious``.
+        visible: ``(...)`` bool, False for frames to leave out; None: all count.
         iou_weight: weight of a frame's IoU.
         auc_weight: the environment's lambda.
         vf_coef: weight of the value loss.

@@ -1,4 +1,4 @@
-"""Numbers that change over a training, as SB3 has them: functions of the progress that remains."""
+"""Schedules: SB3's functions of the remaining progress, which falls from 1 to 0."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from stable_baselines3.common.type_aliases import Schedule
 
 Changing = float | Sequence[float] | Schedule
-"""A number; several, for several times of a training; or a function of the progress remaining."""
+"""A constant, several numbers over a training, or a function of the remaining progress."""
 
 
 def linear(value: Changing) -> Schedule:
-    """Several numbers are reached at equal distances from the training's begin to its end.
+    """Piecewise linear schedule through numbers at equal distances, the first and last at the ends.
 
-    Between them the schedule is linear: ``[0.05, 0]`` falls from the first step to the last.
+    ``[0.05, 0]`` falls linearly from the first step to the last.
     """
     return value if callable(value) else partial(_between, np.atleast_1d(value))
 
 
 def stages(value: Changing) -> Schedule:
-    """Several numbers hold for equal parts of the training, one after the other."""
+    """Piecewise constant schedule: each number holds for an equal part of the training."""
     return value if callable(value) else partial(_stage, np.atleast_1d(value))
 
 

@@ -17,12 +17,12 @@ from agents.algorithms.losses import policy_gradient_loss
 
 
 class SelfCritical(RELOAlgorithm):
-    """Episode return minus what the greedy policy earns on the same clip; no critic.
+    """Episode return minus the return of the greedy policy on the same clip; no critic.
 
-    With groups, row 0 of each acts greedily and is left out of the loss. Without groups, in the
-    open loop, what the greedy positions would have earned is read from ``candidate_ious``.
+    With groups, row 0 of each group acts greedily and is masked from the loss. Without groups, in
+    the open loop, the return of the greedy positions is computed from ``candidate_ious``.
 
-    See `RELOAlgorithm` for the arguments, all but ``credit``.
+    Arguments are those of `RELOAlgorithm` without ``credit``.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class SelfCritical(RELOAlgorithm):
         )
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
-        """As ever, but in groups row 0 of each acts greedily."""
+        """Collect a rollout in which row 0 of each group acts greedily."""
         if not self.grouped:
             return super().collect_rollouts(*args, **kwargs)
         with self.policy.greedy(np.arange(self.n_envs) % self.group_size == 0):
             return super().collect_rollouts(*args, **kwargs)
 
     def train(self) -> None:
-        """One step on the whole rollout."""
+        """Take one optimiser step on the whole rollout."""
         self._start_update()
         buffer = self.rollout_buffer
         buffer.advantages = buffer.returns - self._greedy_returns()
@@ -58,7 +58,7 @@ class SelfCritical(RELOAlgorithm):
         self._finish_update()
 
     def _greedy_returns(self) -> np.ndarray:
-        """What the greedy policy earned on the clip of each frame, ``(T, N)``."""
+        """Return of the greedy policy on the clip of each frame, ``(T, N)``."""
         buffer = self.rollout_buffer
         if self.grouped:
             buffer.trainable[:, :: self.group_size] = False

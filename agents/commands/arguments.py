@@ -1,12 +1,10 @@
-"""Arguments that several subcommands share, and what they stand for."""
+"""Arguments that several subcommands share, and the objects made from them."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import inspect
 import json
-import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields
@@ -15,6 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+import docstring_parser
 import torch
 
 from agents.confidence import Recovery
@@ -31,17 +30,17 @@ from relo_env.errors import CheckpointError, ConfigError, unknown
 
 Config = TypeVar("Config")
 EVALUATED = ("test", "val")
-"""Splits that figures are of, where none is asked for."""
+"""Default splits of an evaluation, in this order."""
 ENDLESS = 10_000_000
-"""Sequences that nobody tracks all of."""
+"""Number of sequences above which a subset must be chosen."""
 LITERALS = {"true": True, "false": False, "null": None, "none": None}
 DTYPES = ("bfloat16", "float16", "float32")
 
 
 def key_value(text: str) -> tuple[str, Any]:
-    """``name=value`` as a pair; the value is read as JSON where it is, else as a string.
+    """Parse ``name=value``; the value is JSON, else a string.
 
-    Python's True, False and None will do too, in any case.
+    True, False and None are accepted in any case, as in Python.
     """
     name, separator, value = text.partition("=")
     if not name or not separator:
@@ -55,14 +54,14 @@ def key_value(text: str) -> tuple[str, Any]:
 
 
 def positive(text: str) -> int:
-    """A whole number above 0."""
+    """Parse a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
 def names_after(label: str, names: Iterable[str]) -> str:
-    """Names behind a label, wrapped to a screen, for the end of a help."""
+    """Format names behind a label for the end of a help text, wrapped at 80 characters."""
     blank = " " * len(label)
     return textwrap.fill(
         " ".join(names),
@@ -74,7 +73,7 @@ def names_after(label: str, names: Iterable[str]) -> str:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """``--device``: where the network runs."""
+    """Add ``--device``, the device of the network."""
     parser.add_argument(
         "--device",
         metavar="D",
@@ -98,7 +97,7 @@ def add_dataset(
     default: str = "Synthetic",
     evaluated: bool = False,
 ) -> None:
-    """``--dataset``, ``--root``, ``--split`` and ``--dataset-option``; see `dataset_from`."""
+    """Add ``--dataset``, ``--root``, ``--split`` and ``--dataset-option``; see `dataset_from`."""
     parser.add_argument(
         "--dataset",
         metavar="NAME",
@@ -122,7 +121,7 @@ def add_dataset(
 
 
 def dataset_from(options: argparse.Namespace) -> Dataset:
-    """The data set that the arguments of `add_dataset` name."""
+    """Make the data set from the options of `add_dataset`."""
     split = options.split
     if split is None and options.evaluated:
         known = find_dataset(options.dataset).splits
@@ -133,27 +132,27 @@ def dataset_from(options: argparse.Namespace) -> Dataset:
 
 
 def dataset_of(folder: Path) -> str:
-    """Name of the data set that a folder of results is called after.
+    """Name of the data set of a folder of results, which is the folder's name.
 
     Raises:
-        DataError: there is no such folder, or it is the one around such folders.
+        DataError: the folder does not exist, or contains such folders.
     """
     check_folder(folder, [spec.name for spec in list_datasets()])
     return folder.resolve().name
 
 
 def add_subset(parser: argparse.ArgumentParser) -> None:
-    """``--sequences`` and ``--max-sequences``; see `subset_from`."""
+    """Add ``--sequences`` and ``--max-sequences``; see `subset_from`."""
     subset = parser.add_mutually_exclusive_group()
     subset.add_argument("--sequences", nargs="+", metavar="NAME", help="these only")
     subset.add_argument("--max-sequences", type=positive, metavar="N", help="the first N only")
 
 
 def subset_from(options: argparse.Namespace, dataset: Dataset) -> list[str]:
-    """Names of the sequences that the arguments of `add_subset` leave.
+    """Names of the sequences chosen by the options of `add_subset`.
 
     Raises:
-        ConfigError: all of them, and the data set is endless.
+        ConfigError: no subset is chosen, and the data set has more than `ENDLESS` sequences.
     """
     count = options.max_sequences or len(dataset.names)
     if not options.sequences and count > ENDLESS:
@@ -165,7 +164,7 @@ def subset_from(options: argparse.Namespace, dataset: Dataset) -> list[str]:
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:
-    """``--protocol``: rules that turn boxes into figures."""
+    """Add ``--protocol``, the rules that turn boxes into figures."""
     parser.add_argument(
         "--protocol",
         type=_protocol,
@@ -185,7 +184,7 @@ def _protocol(text: str) -> str:
 
 
 def add_tracker(parser: argparse.ArgumentParser) -> None:
-    """``--tracker`` and ``--tracker-option``; see `tracker_factory`."""
+    """Add ``--tracker`` and ``--tracker-option``; see `tracker_factory`."""
     parser.add_argument(
         "--tracker",
         metavar="T",
@@ -204,9 +203,9 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
 
 
 def add_config(parser: argparse.ArgumentParser, config: type) -> None:
-    """An option for each field of a configuration dataclass, explained by its docstring."""
-    hints = get_type_hints(config)
-    explained = _attributes(config)
+    """Add an option for each field of a dataclass; help texts are those of its docstring."""
+    hints, described = get_type_hints(config), docstring_parser.parse_from_object(config).params
+    helps = {part.arg_name: " ".join((part.description or "").split()) for part in described}
     group = parser.add_argument_group("settings")
     for setting in fields(config):
         default = _default(setting)
@@ -214,13 +213,13 @@ def add_config(parser: argparse.ArgumentParser, config: type) -> None:
         group.add_argument(
             f"--{setting.name.replace('_', '-')}",
             default=default,
-            help=f"{explained[setting.name].rstrip('.')}{shown}".replace("%", "%%"),
-            **_reading(hints[setting.name]),
+            help=f"{helps[setting.name].rstrip('.').replace('`', '')}{shown}".replace("%", "%%"),
+            **_option_of(hints[setting.name]),
         )
 
 
 def config_from(options: argparse.Namespace, config: type[Config]) -> Config:
-    """The configuration that the options of `add_config` say."""
+    """Build the dataclass from the options of `add_config`."""
     values = {}
     for setting in fields(config):  # type: ignore[arg-type]
         value, default = getattr(options, setting.name), _default(setting)
@@ -233,8 +232,8 @@ def _default(setting: Field[Any]) -> Any:
     return setting.default if setting.default_factory is MISSING else setting.default_factory()
 
 
-def _reading(hint: Any) -> dict[str, Any]:
-    """How argparse reads a field of this type; a ``T | None`` is left out or a T."""
+def _option_of(hint: Any) -> dict[str, Any]:
+    """Arguments of ``add_argument`` for a type hint; ``T | None`` is an option of T."""
     if isinstance(hint, UnionType):
         hint = next(kind for kind in get_args(hint) if kind is not NoneType)
     if hint is bool:
@@ -248,28 +247,21 @@ def _reading(hint: Any) -> dict[str, Any]:
     return {"type": hint, "metavar": hint.__name__.upper()}
 
 
-def _attributes(config: type) -> dict[str, str]:
-    """What the ``Attributes`` section of a docstring says of each field, on one line."""
-    section = (inspect.getdoc(config) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()).replace("`", "") for name, text in entries}
-
-
 def tracker_factory(
     spec: str, *, device: str, name: str | None = None, options: Mapping[str, Any] | None = None
 ) -> TrackerFactory:
-    """The factory of a tracker given on the command line.
+    """Make the factory of a tracker named on the command line.
 
     Args:
-        spec: preset that ships, checkpoint, or what `make_tracker_factory` takes.
-        device: where a network runs.
-        name: in tables and folders. A checkpoint's is made of its file's name and content, so
-            that results of two of them never mix.
+        spec: preset that ships, path of a checkpoint, or a spec of `make_tracker_factory`.
+        device: device of the network.
+        name: name in tables and folders. By default that of a checkpoint contains a digest of the
+            file, so that results of two checkpoints never mix.
         options: keyword arguments of the tracker.
 
     Raises:
-        ConfigError: no such tracker, or none that takes these options.
-        CheckpointError: no such checkpoint or preset.
+        ConfigError: the tracker does not exist, or does not take these options.
+        CheckpointError: the checkpoint or preset does not exist.
     """
     options = dict(options or {})
     if spec == "static" or (":" in spec and not Path(spec).is_file()):
@@ -286,7 +278,7 @@ def tracker_factory(
 
 
 def _checkpoint(spec: str) -> Path:
-    """The file of a preset that ships, or a checkpoint's, with a hint at the other trackers."""
+    """Path of a checkpoint or of the weights of a preset; errors name the other trackers."""
     try:
         return find_checkpoint(spec)
     except CheckpointError as error:
@@ -301,12 +293,12 @@ def _checkpoint(spec: str) -> Path:
 
 
 def _from_text(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of a `RELOTracker` as it takes them: a dtype may be given by name."""
+    """Convert options of a `RELOTracker` from the command line: the dtype is given by name."""
     dtype, recovery = options.get("dtype"), options.get("recovery")
     if not isinstance(recovery, Recovery | None):
         raise ConfigError(
-            f"recovery is {recovery!r}; leave the option out for the tracker's own, or switch it "
-            "off by recovery=null."
+            f"recovery is {recovery!r}; expected null, which switches it off; without the option "
+            "the tracker uses its own."
         )
     if isinstance(dtype, str):
         if dtype not in DTYPES:
@@ -316,7 +308,7 @@ def _from_text(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_tracker(name_or_path: str, **options: Any) -> RELOTracker:
-    """`RELOTracker.from_pretrained` by a name that worker processes can import."""
+    """Call `RELOTracker.from_pretrained`; worker processes import this function by name."""
     return RELOTracker.from_pretrained(name_or_path, **options)
 
 

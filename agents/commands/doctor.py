@@ -26,7 +26,7 @@ exit status: 1 when something that RELO needs is missing or does not work"""
 
 REQUIRED = (
     "numpy", "gymnasium", "torch", "torchvision", "stable_baselines3", "timm", "safetensors",
-    "tensorboard", "matplotlib", "jinja2", "tqdm", "rich", "shtab",
+    "tensorboard", "matplotlib", "jinja2", "tqdm", "rich", "shtab", "docstring_parser",
 )  # fmt: skip
 OPTIONAL = {
     "moviepy": "Gymnasium's RecordVideo (pip install '.[video]')",

@@ -1,4 +1,4 @@
-"""Interface of a tracker: the protocols `Tracker` and `BatchTracker`, and checks of their answers."""
+"""Interface of a tracker: the protocols `Tracker` and `BatchTracker`, and checks of answers."""
 
 from __future__ import annotations
 
