@@ -29,6 +29,14 @@ class FrameError(DataError):
     """A frame or a video that cannot be read."""
 
 
+class OutputError(ReloError, OSError):
+    """A file that cannot be written: disk full, folder read-only, path that is a folder."""
+
+
+class TrainingError(ReloError):
+    """A training that cannot go on, such as one whose weights are not finite any more."""
+
+
 class CheckpointError(ReloError):
     """A weights file that is truncated, foreign, or made for another network."""
 

@@ -30,12 +30,12 @@ from agents.video import VideoWriter
 from relo_env import boxes as bx
 from relo_env import rendering
 from relo_env.benchmark.interface import Tracker, checked_answer, checked_box
-from relo_env.benchmark.results import write_atomically
 from relo_env.datasets.annotations import read_boxes
 from relo_env.datasets.base import FrameSource
 from relo_env.datasets.disk import find_frames
 from relo_env.datasets.frames import VideoFrames
 from relo_env.errors import ConfigError, FrameError
+from relo_env.files import write_text
 
 EXAMPLES = """\
 examples:
@@ -222,7 +222,7 @@ def _write_json(path: Path, about: dict[str, Any], answers: list[Answer]) -> Non
         "seconds": [answer.seconds for answer in answers],
         **(tracks[0] if len(tracks) == 1 else {"tracks": tracks}),
     }
-    write_atomically(path, (json.dumps(report) + "\n").encode())
+    write_text(path, json.dumps(report) + "\n")
     print(f"wrote {path}")
 
 

@@ -16,8 +16,9 @@ from relo_env.benchmark.evaluation import CURVES, Evaluation, check_comparable
 from relo_env.benchmark.failures import Failure, find_failures
 from relo_env.benchmark.metrics import overlaps
 from relo_env.benchmark.plots import attribute_radar, colour, curve_plot, to_svg
-from relo_env.benchmark.results import read_boxes, read_score_maps, write_atomically
+from relo_env.benchmark.results import read_boxes, read_score_maps
 from relo_env.datasets.base import Dataset, Sequence
+from relo_env.files import write_text
 
 CLIPS = 3
 """Of each kind: best, worst, recovered."""
@@ -44,7 +45,7 @@ def write_report(evaluations: list[Evaluation], dataset: Dataset, out: str | Pat
     page = _environment().get_template("report.html").render(_Page(evaluations, dataset).context())
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "index.html", page.encode())
+    write_text(out / "index.html", page)
     return out / "index.html"
 
 

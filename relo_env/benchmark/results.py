@@ -4,23 +4,27 @@
 tracker. Where known, ``<sequence>_read_time.txt`` and ``<sequence>_model_time.txt`` hold what
 reading the frame and the network alone took, and ``<sequence>_score_maps.npz`` the score maps.
 
-The box file is written last and in one move, so that a sequence that has one is finished.
+The box file is written last and in one move, so that a sequence that has one is finished. A
+sequence whose own name ends as one of these files does (``a_time``) has its files in a folder of
+its own, ``a_time/a_time_001.txt`` and so on, as GOT-10k's toolkit lays them out.
 """
 
 from __future__ import annotations
 
 import io
-import os
-import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
 from relo_env.errors import DataError
+from relo_env.files import write_atomically, write_text
 
 _TIME_FILES = {"tracker": "_time", "read": "_read_time", "model": "_model_time"}
+_SCORE_MAPS = "_score_maps"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,39 +45,57 @@ class SequenceResult:
 
 
 def write_result(folder: str | Path, sequence: str, result: SequenceResult) -> None:
-    """Write the files of one sequence; whoever finds the box file finds all of them."""
-    folder = Path(folder)
-    (folder / sequence).parent.mkdir(parents=True, exist_ok=True)  # a mixture's names hold a /
+    """Write the files of one sequence; the box file comes last.
+
+    Raises:
+        DataError: the sequence's name leads out of the folder.
+        OutputError: the disk refuses.
+    """
+    stem = _stem(folder, sequence)
     for kind, seconds in result.seconds.items():
         lines = "".join(f"{value:.6f}\n" for value in seconds)
-        write_atomically(folder / f"{sequence}{_TIME_FILES[kind]}.txt", lines.encode())
+        write_text(_with_suffix(stem, f"{_TIME_FILES[kind]}.txt"), lines)
     if result.score_maps is not None:
+        maps = _with_suffix(stem, f"{_SCORE_MAPS}.npz")
         buffer = io.BytesIO()
         np.savez_compressed(buffer, score_maps=result.score_maps)
-        write_atomically(folder / f"{sequence}_score_maps.npz", buffer.getvalue())
-    write_atomically(folder / f"{sequence}.txt", format_boxes(result.boxes).encode())
+        write_atomically(maps, buffer.getvalue())
+    write_text(_boxes_places(folder, sequence)[0], format_boxes(result.boxes))
+
+
+def check_name(sequence: str) -> None:
+    """Check that files named after a sequence lie inside the folder that they are written to.
+
+    Raises:
+        DataError: the name is empty, absolute or holds ``..``.
+    """
+    paths = PurePosixPath(sequence), PureWindowsPath(sequence)
+    if not paths[0].name or any(p.is_absolute() or p.drive or ".." in p.parts for p in paths):
+        raise DataError(
+            f"A sequence is called {sequence!r}, and its results would lie outside their folder; "
+            "expected a relative name without '..'. Rename it in the data set."
+        )
+
+
+def _stem(folder: str | Path, sequence: str) -> Path:
+    """Path of a sequence's files without their endings."""
+    check_name(sequence)
+    path = Path(folder) / sequence
+    return path / path.name if _is_ambiguous(sequence) else path
+
+
+def _is_ambiguous(sequence: str) -> bool:
+    """Whether ``<sequence>.txt`` would be the name of another sequence's times."""
+    return sequence.endswith((*_TIME_FILES.values(), _SCORE_MAPS))
+
+
+def _with_suffix(stem: Path, suffix: str) -> Path:
+    return stem.with_name(stem.name + suffix)
 
 
 def format_boxes(boxes: np.ndarray) -> str:
     """One box a line, comma-separated, with as many digits as give the same floats again."""
     return "".join(",".join(repr(float(value)) for value in box) + "\n" for box in boxes)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and move it, so that no half of it is ever seen.
-
-    A link stays one: what it leads to is written.
-    """
-    path = path.resolve()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def check_folder(folder: Path, datasets: Iterable[str]) -> None:
@@ -94,14 +116,23 @@ def check_folder(folder: Path, datasets: Iterable[str]) -> None:
 
 
 def boxes_file(folder: str | Path, sequence: str) -> Path | None:
-    """Where a folder keeps the boxes of a sequence, or None.
+    """Path of the boxes of a sequence, or None if the folder has none.
 
     Published results come flat (``<sequence>.txt``) or as GOT-10k's toolkit writes them
     (``<sequence>/<sequence>_001.txt``, the first repetition).
+
+    Raises:
+        DataError: the sequence's name leads out of the folder.
     """
-    folder = Path(folder)
-    places = (folder / f"{sequence}.txt", folder / sequence / f"{sequence}_001.txt")
-    return next((place for place in places if place.is_file()), None)
+    return next((path for path in _boxes_places(folder, sequence) if path.is_file()), None)
+
+
+def _boxes_places(folder: str | Path, sequence: str) -> tuple[Path, Path]:
+    """Paths where boxes may lie; they are written to the first."""
+    check_name(sequence)
+    flat = Path(folder) / f"{sequence}.txt"
+    inside = Path(folder) / sequence / f"{Path(sequence).name}_001.txt"
+    return (inside, flat) if _is_ambiguous(sequence) else (flat, inside)
 
 
 def read_boxes(folder: str | Path, sequence: str) -> np.ndarray:
@@ -122,7 +153,7 @@ def read_boxes(folder: str | Path, sequence: str) -> np.ndarray:
 def parse_boxes(path: Path) -> np.ndarray:
     """Boxes ``(n, 4)`` of one text file; raises as :func:`read_boxes`."""
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
         try:
             row = [float(value) for value in line.replace(",", " ").replace(";", " ").split()]
         except ValueError:
@@ -148,18 +179,47 @@ def is_finished(folder: str | Path, sequence: str, length: int) -> bool:
 
 
 def read_seconds(folder: str | Path, sequence: str, kind: str = "tracker") -> np.ndarray | None:
-    """``(n,)`` seconds a frame ("tracker", "read" or "model"), or None where nobody kept them."""
-    path = Path(folder) / f"{sequence}{_TIME_FILES[kind]}.txt"
-    return np.loadtxt(path, ndmin=1) if path.is_file() else None
+    """``(n,)`` seconds a frame ("tracker", "read" or "model"), or None where nobody kept them.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = _with_suffix(_stem(folder, sequence), f"{_TIME_FILES[kind]}.txt")
+    if not path.is_file():
+        return None
+    try:
+        return np.array([float(line) for line in _read_text(path).split()])
+    except ValueError as error:
+        raise DataError(
+            f"{path} is damaged: {error}; expected the seconds of a frame in each line. Remove it "
+            "to go without times."
+        ) from error
 
 
 def read_score_maps(folder: str | Path, sequence: str) -> np.ndarray | None:
-    """uint8 ``(n, H, W)`` score maps of a sequence, or None where nobody kept them."""
-    path = Path(folder) / f"{sequence}_score_maps.npz"
+    """uint8 ``(n, H, W)`` score maps of a sequence, or None where nobody kept them.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = _with_suffix(_stem(folder, sequence), f"{_SCORE_MAPS}.npz")
     if not path.is_file():
         return None
-    with np.load(path) as archive:
-        return archive["score_maps"]
+    try:
+        with np.load(path) as archive:
+            maps = archive["score_maps"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} is damaged: {error}. Remove it to go without maps.") from error
+    if maps.ndim != 3:
+        raise DataError(f"{path} holds an array of shape {maps.shape}; expected (n, H, W).")
+    return maps
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}.") from error
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import re
+import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,15 +23,16 @@ from relo_env.benchmark.execution import (
     track_sequence,
 )
 from relo_env.benchmark.interface import BatchTracker, Tracker
-from relo_env.benchmark.processes import stream
-from relo_env.benchmark.results import is_finished, write_atomically, write_result
+from relo_env.benchmark.results import check_name, is_finished, read_boxes, write_result
+from relo_env.boxes import iou
+from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
-from relo_env.datasets.disk import root_of
-from relo_env.errors import ConfigError, DataError
+from relo_env.errors import ConfigError, DataError, OutputError, ReloError
+from relo_env.interrupts import terminable
+from relo_env.processes import Tell, Work, require_main_guard, stream
 
 SETTINGS_FILE = "_run.json"
 """Beside the results of a run: the tracker, the options and the data set that made them."""
-_ROOT = "dataset_root"
 
 
 @dataclass(frozen=True)
@@ -87,20 +87,20 @@ def run(
 ) -> RunResult:
     """Track every sequence of a data set and keep boxes and times.
 
-    A sequence that is already finished in the result folder is skipped, so a run that was
-    interrupted goes on where it was; the folder's ``_run.json`` tells whether it is the same run.
-    A sequence that fails is kept in ``failed``, with nothing written for it, and the others go on.
-    Boxes do not depend on the number of workers: trackers run with one OpenCV and one torch thread
-    everywhere.
+    A sequence that is finished in the result folder is skipped, so a run that was interrupted goes
+    on with the next one. The folder's ``_run.json`` holds the tracker's settings and the data set's
+    fingerprint; results of other settings or on other data are refused. A sequence that fails is
+    kept in ``failed``, with nothing written for it, and the others go on. Boxes do not depend on
+    the number of workers: trackers run with one OpenCV and one torch thread everywhere.
 
     Args:
         tracker_factory: builds the tracker, once a process; see
-            :func:`relo_env.benchmark.trackers.make_tracker_factory`. Results of one without
-            ``settings`` are taken for this run's.
+            :func:`relo_env.benchmark.trackers.make_tracker_factory`. One without ``settings`` is
+            not compared with the tracker of earlier results.
         dataset: what to track. Factory and data set are pickled unless used in this process.
         out: folder of all results.
         name: of the tracker; the factory's ``name`` by default.
-        dataset_options: those that made the data set, where others give other videos.
+        dataset_options: further settings of the data, compared as the fingerprint is.
         sequences: names of those to track; all of the data set by default.
         workers: processes; 1 tracks in this process unless ``fresh_process``.
         fresh_process: start a process for each sequence; by default as the factory asks.
@@ -112,41 +112,34 @@ def run(
 
     Raises:
         ConfigError: a batch with several processes, or with a tracker of one object; a name that
-            is none of a folder; or the folder holds results of another tracker, of a data set in
-            another place, or made with other options.
+            is none of a folder; a script without a main guard that starts processes; or the folder
+            holds results of another tracker or on other data.
+        DataError: a sequence's name leads out of the folder.
+        OutputError: the disk refuses.
         ReloError: the tracker cannot be built in a worker process.
+        Terminated: SIGTERM came; the processes are ended and finished sequences are kept.
     """
     started = perf_counter()
     name = name or getattr(tracker_factory, "name", None) or "tracker"
-    if name in (".", "..") or "/" in name or "\\" in name:
-        raise ConfigError(
-            f"The tracker's name is {name!r}, but its results lie in a folder of that name; "
-            "expected one without / and \\, give it with --name or name=."
-        )
     if fresh_process is None:
         fresh_process = getattr(tracker_factory, "fresh_process", False)
-    if batch_size > 1 and (workers > 1 or fresh_process):
-        raise ConfigError(
-            f"batch_size={batch_size} steps sequences together in one process; it cannot be "
-            "combined with workers or fresh_process."
-        )
+    names = list(dataset.names if sequences is None else sequences)
     folder = Path(out) / name / dataset.name
-    if settings := getattr(tracker_factory, "settings", None):
-        data = {
-            "dataset": dataset.name,
-            "dataset_options": dict(dataset_options or {}),
-            _ROOT: root_of(dataset),
-        }
-        _claim(folder, {**settings, **data})
-    lengths, failed = _read_lengths(dataset, sequences or list(dataset.names))
-    pending = [s for s, length in lengths.items() if not is_finished(folder, s, length)]
-    skipped = tuple(s for s in lengths if s not in pending)
     job = TrackingJob(tracker_factory, dataset, folder, keep_score_maps)
+    _check_arguments(name, names, batch_size, workers > 1 or fresh_process, job)
+    lengths, failed = _read_lengths(dataset, names)
+    done = [s for s, length in lengths.items() if is_finished(folder, s, length)]
+    settings = getattr(tracker_factory, "settings", None) or {}
+    _claim(folder, settings, dataset, dict(dataset_options or {}), done)
+    pending = [s for s in lengths if s not in set(done)]
+    if done and progress:
+        print(f"{len(done)} of {len(names)} sequences are finished in {folder}", file=sys.stderr)
 
     finished: list[str] = []
     events = _track_all(job, pending, workers, fresh_process, batch_size)
     total = sum(lengths[sequence] for sequence in pending)
     with (
+        terminable(),
         contextlib.closing(events),
         tqdm(total=total, unit="frame", desc=name, disable=not progress) as bar,
     ):
@@ -162,35 +155,64 @@ def run(
     return RunResult(
         folder=folder,
         finished=tuple(finished),
-        skipped=skipped,
+        skipped=tuple(done),
         failed=failed,
         frames=sum(lengths[sequence] for sequence in finished),
         seconds=perf_counter() - started,
     )
 
 
-def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Note what makes the results in a folder.
+def _check_arguments(
+    name: str, sequences: list[str], batch_size: int, in_processes: bool, job: TrackingJob
+) -> None:
+    if name in (".", "..") or "/" in name or "\\" in name:
+        raise ConfigError(
+            f"The tracker's name is {name!r}, but its results lie in a folder of that name; "
+            "expected one without / and \\, give it with --name or name=."
+        )
+    if batch_size > 1 and in_processes:
+        raise ConfigError(
+            f"batch_size={batch_size} steps sequences together in one process; it cannot be "
+            "combined with workers or fresh_process."
+        )
+    for sequence in sequences:
+        check_name(sequence)
+    if in_processes and sequences:
+        require_main_guard(job)
+
+
+def _claim(
+    folder: Path,
+    settings: Mapping[str, Any],
+    dataset: Dataset,
+    options: Mapping[str, Any],
+    done: list[str],
+) -> None:
+    """Note the settings and the data of the results in a folder.
+
+    Another split may be added. Sequences may be added to a data set: each finished one is compared
+    with the data by its first box, which is the true one.
 
     Raises:
-        ConfigError: something else made those that it holds.
+        ConfigError: the folder's results are of other settings or on other data.
     """
-    note = _note(settings)
-    older = _note({key: value for key, value in settings.items() if key != _ROOT})
-    path = folder / SETTINGS_FILE
-    if path.is_file() and path.read_text() not in (note, older) and any(folder.rglob("*.txt")):
-        raise ConfigError(
-            f"{folder} holds results that were made with other settings:\n{path.read_text()}"
-            f"This run's are:\n{note}"
-            "Give this run its own --name or another --out, or delete the folder."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, note.encode())
+    settings = {**settings, "dataset": dataset.name, "dataset_options": options}
+    claim = Claim(folder / SETTINGS_FILE, settings, {dataset.split: dataset.fingerprint})
+    if any(folder.rglob("*.txt")):
+        claim.check(free_data=("names", "boxes"))
+    for sequence in done:
+        first, truth = read_boxes(folder, sequence)[0], dataset[sequence].boxes[0]
+        if iou(first, truth) < _SAME_BOX:
+            raise ConfigError(
+                f"{folder} holds boxes of {sequence!r} on another video: the first is "
+                f"{first.tolist()}, in {dataset.name} it is {truth.tolist()}. Give another --out, "
+                "or delete the folder."
+            )
+    claim.write()
 
 
-def _note(settings: Mapping[str, Any]) -> str:
-    note = json.dumps(settings, indent=2, sort_keys=True, default=str) + "\n"
-    return re.sub(r" at 0x\w+", "", note)  # of an object, another in each process
+_SAME_BOX = 0.5
+"""IoU of a result's first box with the true one; trackers' boxes may be clipped or shifted by 1."""
 
 
 def _read_lengths(dataset: Dataset, names: list[str]) -> tuple[dict[str, int], dict[str, str]]:
@@ -212,7 +234,7 @@ def _track_all(
     elif workers > 1 or fresh_process:
         yield from stream(job, names, workers=workers, fresh_process=fresh_process, lost=_lost)
     elif names:
-        track = job()
+        track = job.make_track()
         for name in names:
             yield from track(name)
 
@@ -234,8 +256,18 @@ class TrackingJob:
     folder: Path
     keep_score_maps: bool
 
-    def __call__(self) -> Callable[[str], Iterator[Event]]:
-        """Build the tracker; what is returned tracks a sequence by name and writes its files."""
+    def __call__(self) -> Work:
+        """Work of one process: see `make_track`."""
+        track = self.make_track()
+
+        def work(name: str, tell: Tell) -> None:
+            for event in track(name):
+                tell(event)
+
+        return work
+
+    def make_track(self) -> Callable[[str], Iterator[Event]]:
+        """Build the tracker; the function tracks a sequence by name and writes its files."""
         tracker = self.tracker_factory()
 
         def track(name: str) -> Iterator[Event]:
@@ -245,6 +277,10 @@ class TrackingJob:
                         tracker, self.dataset[name], keep_score_maps=self.keep_score_maps
                     )
                 write_result(self.folder, name, result)
+            except OutputError:
+                raise
+            except ReloError as error:  # its message says all
+                yield Ended(name, error=f"{type(error).__name__}: {error}")
             except Exception:
                 yield Ended(name, error=traceback.format_exc())
             else:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from relo_env.benchmark.evaluation import Evaluation, rank
-from relo_env.benchmark.results import write_atomically
+from relo_env.files import write_text
 
 _LATEX = str.maketrans(
     {
@@ -42,9 +42,8 @@ def write_tables(evaluations: list[Evaluation], out: str | Path) -> list[Path]:
         "table.tex": latex_table(evaluations),
     }
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     for name, text in tables.items():
-        write_atomically(out / name, text.encode())
+        write_text(out / name, text)
     return [out / name for name in tables]
 
 

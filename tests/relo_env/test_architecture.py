@@ -16,8 +16,10 @@ AGENTS = Path(agents.__file__).parent
 # Layers from the bottom up: a module may import from its own layer's left and from below.
 LAYERS = [
     {"errors"},
-    {"checks", "named"},
+    {"checks", "named", "files", "interrupts"},
+    {"processes"},
     {"boxes", "config", "datasets"},
+    {"claims"},
     {"crops", "rewards", "proposers"},
     {"clips"},
     {"loading"},
@@ -60,6 +62,7 @@ def test_arrows_inside_the_environment_point_down():
 
 def test_the_benchmark_knows_data_sets_and_trackers_only():
     allowed = {"benchmark", "datasets", "errors", "checks", "named", "boxes", "rendering"}
+    allowed |= {"claims", "files", "interrupts", "processes"}
     for path in (ENV / "benchmark").rglob("*.py"):
         parts = {n.split(".")[1] for n in imports(path) if n.startswith("relo_env.")}
         assert parts <= allowed, path.name

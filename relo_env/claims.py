@@ -1,0 +1,85 @@
+"""Claim of a folder: the settings and the data of the run whose files it holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from relo_env.datasets.fingerprint import fingerprint_differences
+from relo_env.errors import ConfigError, ReloError
+from relo_env.files import read_json, write_json
+
+DATA = "data"
+"""Key of the fingerprints in the file."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Settings and data of a run, as a JSON file in its folder keeps them.
+
+    Attributes:
+        path: the file.
+        settings: what makes the run's numbers.
+        data: `Dataset.fingerprint` of each data set that it reads, by role.
+        error: class of the errors that are raised.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    error: type[ReloError] = ConfigError
+
+    def read(self) -> dict[str, Any]:
+        """Earlier claim of the folder, {} where there is none.
+
+        Raises:
+            ReloError: the file is damaged.
+        """
+        return read_json(self.path, self.error) if self.path.is_file() else {}
+
+    def check(self, *, free: Collection[str] = (), free_data: Collection[str] = ()) -> None:
+        """Compare with the earlier claim; what that does not mention is not compared.
+
+        The root of a data set may change: its names and boxes tell whether it is the same.
+
+        Args:
+            free: settings that may change.
+            free_data: entries of the fingerprints that may change.
+
+        Raises:
+            ReloError: the folder holds a run of other settings or on other data.
+        """
+        then, now = self.read(), _plain(self.settings)
+        changed = [k for k, v in now.items() if k not in free and then.get(k, v) != v]
+        if changed:
+            raise self.error(
+                f"{self.path} was made with other settings: { {k: then[k] for k in changed} }; "
+                f"this run has { {k: now[k] for k in changed} }. Run with those settings, or give "
+                "another folder."
+            )
+        earlier = then.get(DATA, {})
+        for role in self.data.keys() & earlier.keys():
+            found, here = (
+                {k: v for k, v in data[role].items() if k not in free_data}
+                for data in (earlier, _plain(self.data))
+            )
+            if different := fingerprint_differences(found, here):
+                raise self.error(
+                    f"{self.path} was made on other data ({role}): {'; '.join(different)}. Give "
+                    "those options of the data set, or another folder."
+                )
+
+    def write(self) -> None:
+        """Put the claim into the folder; earlier data of other roles stay listed."""
+        data = {**self.read().get(DATA, {}), **self.data}
+        write_json(self.path, _plain({**self.settings, DATA: data}))
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON gives them back; objects become text without their address."""
+    text = json.dumps(settings, default=str)
+    return json.loads(re.sub(r" at 0x\w+", "", text))

@@ -1,0 +1,230 @@
+"""Work spread over spawned processes, where one that dies costs its item and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from relo_env.errors import ConfigError, ReloError
+from relo_env.interrupts import terminable
+
+Tell = Callable[[Any], None]
+Work = Callable[[str, Tell], None]
+"""Does one item and tells messages on the way."""
+
+GRACE = 3.0
+"""[s] that a process has, after SIGTERM, to save and end before it is killed."""
+
+
+@dataclass(frozen=True)
+class _BuildFailed:
+    error: str
+
+
+_READY, _DONE = "ready", "done"
+
+
+def stream(
+    build: Callable[[], Work],
+    items: Iterable[str],
+    *,
+    workers: int,
+    fresh_process: bool = False,
+    lost: Callable[[str, int | None], Any],
+) -> Iterator[Any]:
+    """Do all items and yield the messages of whichever process has one.
+
+    Closing the iterator, or an exception in its reader, ends the processes: each gets SIGTERM and
+    is killed after `GRACE` seconds. They end with their parent, however that ends.
+
+    Args:
+        build: called once a process; gives what does the items. Picklable, as messages are.
+        items: what to do, in the order of starting.
+        workers: number of processes at a time.
+        fresh_process: start a new process for every item.
+        lost: makes the message for an item whose process died, from the item and the exit code.
+
+    Raises:
+        ConfigError: processes cannot be started from this script, see `require_main_guard`.
+        ReloError: a process could not start, or ``build`` failed in it.
+    """
+    require_main_guard(build)
+    todo = deque(items)
+    busy: dict[Connection, _Worker] = {}
+    try:
+        while todo or busy:
+            while todo and len(busy) < workers:
+                worker = _Worker(build)
+                busy[worker.connection] = worker
+                worker.start(todo.popleft())
+            for connection in wait(list(busy)):
+                worker = busy[connection]  # type: ignore[index]
+                try:
+                    message = worker.connection.recv()
+                except (EOFError, ConnectionResetError):
+                    del busy[worker.connection]
+                    yield worker.died(lost)
+                    continue
+                if isinstance(message, _BuildFailed):
+                    raise ReloError(f"A worker process could not start:\n{message.error}")
+                if message == _READY:
+                    worker.ready = True
+                elif message != _DONE:
+                    yield message
+                elif todo and not fresh_process:
+                    worker.start(todo.popleft())
+                else:
+                    del busy[worker.connection]
+                    worker.stop()
+    finally:
+        for worker in busy.values():
+            worker.process.terminate()
+        for worker in busy.values():
+            worker.stop()
+
+
+class _Worker:
+    """A process and this end of the pipe to it."""
+
+    def __init__(self, build: Callable[[], Work]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_serve, args=(other, build), daemon=True)
+        self.process.start()
+        other.close()
+        self.item = ""
+        self.ready = False
+
+    def start(self, item: str) -> None:
+        self.item = item
+        self.connection.send(item)
+
+    def died(self, lost: Callable[[str, int | None], Any]) -> Any:
+        """Message for the item at hand.
+
+        Raises:
+            ReloError: the process had not begun to work, so that others would not either.
+        """
+        exit_code = self.stop()
+        if not self.ready:
+            raise ReloError(
+                f"A worker process ended with exit code {exit_code} before its work began; its own "
+                "message is above. What it is given has to be importable: define trackers and data "
+                "sets in a module."
+            )
+        return lost(self.item, exit_code)
+
+    def stop(self) -> int | None:
+        """Close the pipe, which ends an idle process, and return its exit code."""
+        self.connection.close()
+        self.process.join(GRACE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        return self.process.exitcode
+
+
+def _serve(connection: Connection, build: Callable[[], Work]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    end_with_parent()
+    with terminable():
+        try:
+            work = build()
+        except Exception:
+            connection.send(_BuildFailed(traceback.format_exc()))
+            return
+        try:
+            connection.send(_READY)
+            while True:
+                work(connection.recv(), connection.send)
+                connection.send(_DONE)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return  # the parent is finished, or gone
+
+
+def end_with_parent(*_: Any) -> None:
+    """End this process when its parent has ended, also where that was killed.
+
+    For a process started by `multiprocessing`; as ``worker_init_fn`` for a DataLoader's. It gets
+    SIGTERM first, and `GRACE` seconds to save.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def require_main_guard(*objects: Any) -> None:
+    """Check that processes can be started from the script that is running.
+
+    A spawned process imports the main script again. Without a guard that would run the script
+    again; what a notebook or an interactive session defines is not found at all.
+
+    Args:
+        *objects: what the processes are given.
+
+    Raises:
+        ConfigError: the calling line of the script is not below ``if __name__ == "__main__":``, or
+            an object is defined in a session without a file.
+    """
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path is None or not Path(path).is_file():
+        if b"__main__" in pickle.dumps(objects):
+            raise ConfigError(
+                "Worker processes cannot import what is defined in a notebook or an interactive "
+                "session. Move the tracker and the data set to a module, or use workers=1."
+            )
+        return
+    line = _running_line(main)
+    if line is None or _is_guarded(Path(path), line):
+        return
+    raise ConfigError(
+        f"{path}, line {line}, starts worker processes, and each of them would run the script "
+        'again. Put that code below a line `if __name__ == "__main__":`, or use workers=1.'
+    )
+
+
+def _running_line(main: Any) -> int | None:
+    """Line at which the top level of the main script is; None where it is not on the stack."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals is vars(main):
+            return frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _is_guarded(path: Path, line: int) -> bool:
+    """Whether a line is in the body of ``if __name__ == "__main__":``; True for unread sources."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return True
+    return any(
+        isinstance(node, ast.If)
+        and "__name__" in ast.unparse(node.test)
+        and node.body[0].lineno <= line <= (node.body[-1].end_lineno or line)
+        for node in ast.walk(tree)
+    )
