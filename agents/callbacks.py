@@ -13,16 +13,19 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
+from stable_baselines3.common.utils import obs_as_tensor
 
 from agents.algorithms.buffer import CreditCallback
 from agents.algorithms.state import save_run_state
 from agents.network import RELONetwork
 from agents.policies import RELOPolicy
+from agents.runs import check_finite
 from relo_env.benchmark.evaluation import evaluate
 from relo_env.benchmark.interface import Tracker
 from relo_env.benchmark.runner import run
 from relo_env.boxes import cxcywh_to_xywh
 from relo_env.datasets.base import Dataset
+from relo_env.interrupts import Stop
 from relo_env.rendering import draw
 
 __all__ = ["BenchmarkCallback", "CheckpointCallback", "CreditCallback", "ImageCallback"]
@@ -99,17 +102,25 @@ class CheckpointCallback(_EveryFewRollouts):
     Args:
         folder: gets ``state.pt`` (`agents.algorithms.state`) and ``network.safetensors``.
         every: rollouts from one checkpoint to the next.
+        stop: request to stop; the rollout that was finished last is saved before it is raised.
+
+    Raises:
+        TrainingError: weights or outputs are not finite; nothing is saved.
     """
 
-    def __init__(self, folder: str | Path, every: int = 10):
+    def __init__(self, folder: str | Path, every: int = 10, stop: Stop | None = None):
         super().__init__(every)
         self.folder = Path(folder)
+        self.stop = stop
         self.complete = False
 
     def _on_rollout_start(self) -> None:
         super()._on_rollout_start()
-        if self.due:
+        stopping = self.stop is not None and self.stop.requested
+        if self.due or stopping:
             self._save()
+        if self.stop is not None:
+            self.stop.check()
         self.complete = False
 
     def _on_rollout_end(self) -> None:
@@ -120,12 +131,23 @@ class CheckpointCallback(_EveryFewRollouts):
             self._save()
 
     def _save(self) -> None:
+        self._check_finite()
         save_run_state(self.model, self.folder / "state.pt")  # type: ignore[arg-type]
         self.policy.network.save_checkpoint(
             self.folder / "network.safetensors",
             stage="policy",
             metrics={"num_timesteps": float(self.num_timesteps)},
         )
+
+    @th.no_grad()
+    def _check_finite(self) -> None:
+        outputs: tuple[th.Tensor | None, ...] = ()
+        if self.model._last_obs is not None:  # type: ignore[attr-defined]
+            seen = obs_as_tensor(self.model._last_obs, self.policy.device)  # type: ignore[attr-defined]
+            seen = {name: seen[name] for name in self.policy.reads(self.policy.observation_space)}
+            out = self.policy.outputs(seen, "policy", "value")
+            outputs = out.policy_logits, out.value
+        check_finite(self.policy.network, outputs, self.folder)
 
 
 class BenchmarkCallback(_EveryFewRollouts):

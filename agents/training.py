@@ -2,20 +2,16 @@
 
 Any of the algorithms below, through Stable-Baselines3's ``learn``. A run lives in a folder:
 ``config.json``, ``state.pt`` (to go on from), ``network.safetensors`` (to track with) and
-TensorBoard's event file. A run that was killed goes on to the same numbers.
+TensorBoard's event file; see `agents.runs`. A run that was killed goes on to the same numbers.
 """
 
 from __future__ import annotations
 
-import json
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +21,7 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import Schedule
 from tqdm import tqdm
 
 from agents.algorithms import (
@@ -35,14 +32,15 @@ from agents.algorithms import (
     SelfCritical,
 )
 from agents.algorithms.base import RELOAlgorithm
+from agents.algorithms.schedules import stages
 from agents.algorithms.state import load_run_state
 from agents.callbacks import CheckpointCallback, CreditCallback, ImageCallback
 from agents.network import RELONetwork
 from agents.policies import HEADS_ONLY, RELOPolicy
 from agents.proposer import NetworkProposer
+from agents.runs import Run, diverged, untouched_if_refused
 from agents.vec import RELOVecEnv
 from relo_env.benchmark.evaluation import check_truth
-from relo_env.benchmark.results import write_atomically
 from relo_env.checks import (
     Finite,
     NonNegativeFloat,
@@ -52,9 +50,10 @@ from relo_env.checks import (
     check_known,
     parameters_of,
 )
+from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
-from relo_env.datasets.disk import root_of
-from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.errors import CheckpointError, ConfigError, ReloError, unknown
+from relo_env.interrupts import held
 from relo_env.named import import_named
 from relo_env.vector_env import TrackingVectorEnv
 
@@ -179,15 +178,18 @@ def train_policy(
 ) -> Path:
     """Train stage 2 and write its checkpoint, ``out/network.safetensors``.
 
-    Progress is shown, and logged for TensorBoard in ``out``. An interrupt ends the training after
-    the rollout at hand, with everything saved; a second one ends it at once.
+    Progress is shown, and logged for TensorBoard in ``out``. Ctrl-C or SIGTERM ends the training
+    after the rollout at hand, with everything saved; a second Ctrl-C ends it at once. If anything
+    is refused, the network and the folder stay as they were.
 
     Args:
         config: see `PolicyConfig`.
-        network: trained in place, but for encoder and box regression.
+        network: trained in place, on ``device``; parameters that are not trained need no
+            gradient from here on.
         dataset: training split.
         out: folder of the run; made if missing.
         resume: go on from the state in ``out``, to the same numbers as without the interruption.
+            ``steps`` may be more than before; the learning rate then follows the new total.
         device: where the network runs.
         callbacks: further ones of SB3's.
         proposer: see `make_env`.
@@ -197,34 +199,79 @@ def train_policy(
 
     Raises:
         ConfigError: ``out`` holds a run and ``resume`` is False, or arguments that do not fit.
-        CheckpointError: nothing to resume from, or a run of another configuration.
+        CheckpointError: nothing to resume from, or a run of another configuration or other data.
         HiddenTruthError: the split has no boxes to train on.
+        TrainingError: weights or losses are not finite any more.
         KeyboardInterrupt: the training was interrupted; the state is saved.
+        Terminated: SIGTERM came; the state is saved.
     """
     out = Path(out)
     check_truth(dataset)
-    if config.fresh_heads:
-        network.reset_heads(config.seed)
-    with closing(make_env(config, network.to(device), dataset, proposer)) as env:
-        model = make_model(config, network, env, device)
-        _claim(out, config, network, dataset, resume)
-        if resume:
-            load_run_state(model, out / STATE)
-        model.set_logger(configure(str(out), ["tensorboard"]))
-        with closing(model.logger), deferred_interrupt() as interrupted:
+    run = _run(out, config, network, dataset)
+    with ExitStack() as stack:
+        with untouched_if_refused(network):
+            resume = run.check(resume)
+            if config.fresh_heads:
+                network.reset_heads(config.seed)
+            env = make_env(config, network.to(device), dataset, proposer)
+            stack.enter_context(closing(env))
+            model = make_model(config, network, env, device)
+            if resume:
+                load_run_state(model, out / STATE)
+            run.claim.write()
+        _learn(model, config, out, callbacks)
+    return out / NETWORK
+
+
+def _run(out: Path, config: PolicyConfig, network: RELONetwork, dataset: Dataset) -> Run:
+    """Folder of a run, with what its numbers depend on."""
+    settings = {**asdict(config), "network": [network.preset_name, network.changes]}
+    claim = Claim(
+        out / CONFIG,
+        settings,
+        {"train": dataset.fingerprint},
+        CheckpointError,
+        f"Resume with the same, or train its weights on in a new run: --network {out / NETWORK} "
+        "--no-fresh-heads --out ANOTHER.",
+    )
+    return Run(claim, STATE, NETWORK, free=("checkpoint_every", "picture_every"))
+
+
+def _learn(
+    model: OnPolicyAlgorithm, config: PolicyConfig, out: Path, callbacks: Sequence[BaseCallback]
+) -> None:
+    """Train to ``config.steps``, with progress, checkpoints and TensorBoard's log in ``out``."""
+    left = config.steps - model.num_timesteps
+    if left <= 0:
+        print(f"{out} holds this run, finished; its files are used again", file=sys.stderr)
+    model.set_logger(configure(str(out), ["tensorboard"]))
+    with (
+        closing(model.logger),
+        held("stopping after this rollout") as stop,
+        _bar(model, config) as bar,
+    ):
+        try:
             model.learn(
-                config.steps - model.num_timesteps,
+                left,
                 callback=[
                     *([] if isinstance(model, RELOAlgorithm) else [CreditCallback()]),
                     ImageCallback(config.picture_every),
-                    CheckpointCallback(out, config.checkpoint_every),
-                    _Progress(config.steps, interrupted),
+                    CheckpointCallback(out, config.checkpoint_every, stop),
+                    _Progress(bar),
                     *callbacks,
                 ],
                 reset_num_timesteps=False,
                 log_interval=1,
             )
-    return out / NETWORK
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, ReloError) or not _is_of_numbers(error):
+                raise
+            raise diverged(out) from error
+
+
+def _is_of_numbers(error: Exception) -> bool:
+    """Whether torch refused numbers that are not finite: gradients, or a policy's logits."""
+    return any(word in str(error) for word in ("non-finite", "nan", "to satisfy the constraint"))
 
 
 def make_env(
@@ -320,48 +367,27 @@ def _trained(config: PolicyConfig) -> Mapping[str, float]:
     return {**HEADS_ONLY, "encoder": scale} if scale else HEADS_ONLY
 
 
-def schedule(learning_rate: float) -> Any:
+def schedule(learning_rate: float) -> Schedule:
     """SB3 schedule: a tenth of the learning rate over the last fifth of the training (paper)."""
-    return lambda remaining: learning_rate if remaining > 0.2 else 0.1 * learning_rate
+    return stages([learning_rate] * 4 + [0.1 * learning_rate])
 
 
-@contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
-    """Within, a first Ctrl-C sets the event; a second one raises KeyboardInterrupt as ever."""
-    interrupted = threading.Event()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-        print("\nstopping after this rollout; Ctrl-C again stops at once", file=sys.stderr)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted  # only the main thread may handle signals
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _bar(model: OnPolicyAlgorithm, config: PolicyConfig) -> tqdm:
+    return tqdm(
+        total=config.steps,
+        initial=model.num_timesteps,
+        unit="frame",
+        desc="policy stage",
+        mininterval=1,
+    )
 
 
 class _Progress(BaseCallback):
-    """A bar with rate, remaining time and the last clips' AUC; ends an interrupted training."""
+    """Moves a bar with rate and remaining time, and shows the AUC of the last clips."""
 
-    def __init__(self, total: int, interrupted: threading.Event) -> None:
+    def __init__(self, bar: tqdm) -> None:
         super().__init__()
-        self._total = total
-        self._interrupted = interrupted
-
-    def _on_training_start(self) -> None:
-        self._bar = tqdm(
-            total=self._total,
-            initial=self.num_timesteps,
-            unit="frame",
-            desc="policy stage",
-            mininterval=1,
-        )
+        self._bar = bar
 
     def _on_step(self) -> bool:
         self._bar.update(self.num_timesteps - self._bar.n)
@@ -371,40 +397,3 @@ class _Progress(BaseCallback):
         episodes = self.model.ep_info_buffer
         if episodes:
             self._bar.set_postfix_str(f"AUC {np.mean([e['auc'] for e in episodes]):.3f}")
-
-    def _on_rollout_start(self) -> None:
-        # The only place where the state is that of a boundary between two rollouts.
-        if self._interrupted.is_set():
-            self._bar.close()
-            raise KeyboardInterrupt
-
-    def _on_training_end(self) -> None:
-        self._bar.close()
-
-
-def _claim(
-    out: Path, config: PolicyConfig, network: RELONetwork, dataset: Dataset, resume: bool
-) -> None:
-    """Take a folder for a run, or check that it holds the run that is to be resumed."""
-    now = {
-        **asdict(config),
-        "network": [network.preset_name, network.changes],
-        "dataset": [dataset.name, dataset.split],
-        "dataset_root": root_of(dataset),
-    }
-    path = out / CONFIG
-    if not resume:
-        if (out / STATE).exists() or (out / NETWORK).exists():
-            raise ConfigError(f"{out} holds a run already; resume it or choose another folder.")
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(now, indent=1).encode())
-        return
-    for needed in (path, out / STATE):
-        if not needed.exists():
-            raise CheckpointError(f"{needed} does not exist; there is no run to resume in {out}.")
-    then = json.loads(path.read_text())
-    changed = {key: then[key] for key, value in now.items() if value != then.get(key, value)}
-    if changed:
-        raise CheckpointError(
-            f"{path} was made with other settings: {changed}; resume the run with those."
-        )

@@ -26,12 +26,14 @@ class Claim:
         settings: what makes the run's numbers.
         data: `Dataset.fingerprint` of each data set that it reads, by role.
         error: class of the errors that are raised.
+        advice: last sentence of their messages.
     """
 
     path: Path
     settings: Mapping[str, Any]
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     error: type[ReloError] = ConfigError
+    advice: str = "Give the same settings and data as then, or another folder."
 
     def read(self) -> dict[str, Any]:
         """Earlier claim of the folder, {} where there is none.
@@ -41,27 +43,33 @@ class Claim:
         """
         return read_json(self.path, self.error) if self.path.is_file() else {}
 
-    def check(self, *, free: Collection[str] = (), free_data: Collection[str] = ()) -> None:
+    def check(
+        self,
+        then: Mapping[str, Any] | None = None,
+        *,
+        free: Collection[str] = (),
+        free_data: Collection[str] = (),
+    ) -> None:
         """Compare with the earlier claim; what that does not mention is not compared.
 
         The root of a data set may change: its names and boxes tell whether it is the same.
 
         Args:
+            then: earlier claim; None: the one in the file.
             free: settings that may change.
             free_data: entries of the fingerprints that may change.
 
         Raises:
             ReloError: the folder holds a run of other settings or on other data.
         """
-        then, now = self.read(), _plain(self.settings)
+        then, now = _plain(self.read() if then is None else then), _plain(self.settings)
         changed = [k for k, v in now.items() if k not in free and then.get(k, v) != v]
         if changed:
             raise self.error(
                 f"{self.path} was made with other settings: { {k: then[k] for k in changed} }; "
-                f"this run has { {k: now[k] for k in changed} }. Run with those settings, or give "
-                "another folder."
+                f"this run has { {k: now[k] for k in changed} }. {self.advice}"
             )
-        earlier = then.get(DATA, {})
+        earlier = _fingerprints(then)
         for role in self.data.keys() & earlier.keys():
             found, here = (
                 {k: v for k, v in data[role].items() if k not in free_data}
@@ -69,14 +77,22 @@ class Claim:
             )
             if different := fingerprint_differences(found, here):
                 raise self.error(
-                    f"{self.path} was made on other data ({role}): {'; '.join(different)}. Give "
-                    "those options of the data set, or another folder."
+                    f"{self.path} was made on other data ({role}): {'; '.join(different)}. "
+                    f"{self.advice}"
                 )
 
     def write(self) -> None:
         """Put the claim into the folder; earlier data of other roles stay listed."""
-        data = {**self.read().get(DATA, {}), **self.data}
+        data = {**_fingerprints(self.read()), **self.data}
         write_json(self.path, _plain({**self.settings, DATA: data}))
+
+
+def _fingerprints(claim: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Fingerprints of a claim by role; {} in those of older versions."""
+    data = claim.get(DATA)
+    if not isinstance(data, dict):
+        return {}
+    return {role: entry for role, entry in data.items() if isinstance(entry, dict)}
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def stream(
 
     Raises:
         ConfigError: processes cannot be started from this script, see `require_main_guard`.
-        ReloError: a process could not start, or ``build`` failed in it.
+        ReloError: a process could not start, ``build`` failed in it, or an item raised this.
     """
     require_main_guard(build)
     todo = deque(items)
@@ -79,6 +79,8 @@ def stream(
                     del busy[worker.connection]
                     yield worker.died(lost)
                     continue
+                if isinstance(message, ReloError):
+                    raise message
                 if isinstance(message, _BuildFailed):
                     raise ReloError(f"A worker process could not start:\n{message.error}")
                 if message == _READY:
@@ -152,6 +154,8 @@ def _serve(connection: Connection, build: Callable[[], Work]) -> None:
             while True:
                 work(connection.recv(), connection.send)
                 connection.send(_DONE)
+        except ReloError as error:
+            connection.send(error)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return  # the parent is finished, or gone
 

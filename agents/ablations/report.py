@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from agents.ablations.study import RESULT, Study, read_result, run_folder
 from agents.ablations.tables import Row
 from relo_env.benchmark import plots
-from relo_env.benchmark.results import write_atomically
+from relo_env.files import write_json, write_text
 
 DRAWS = 2000
 HEADLINE = "success_auc"
@@ -81,10 +80,9 @@ def write_report(study: Study, out: str | Path) -> str:
     out = Path(out)
     summaries = summarize(study, out)
     text = markdown(study, summaries)
-    write_atomically(out / "table.md", text.encode())
-    write_atomically(out / "table.csv", _csv(summaries).encode())
-    content = json.dumps([asdict(summary) for summary in summaries], indent=1)
-    write_atomically(out / "table.json", content.encode())
+    write_text(out / "table.md", text)
+    write_text(out / "table.csv", _csv(summaries))
+    write_json(out / "table.json", [asdict(summary) for summary in summaries])
     curves = {
         one.row.label: (one.frames, one.curves) for one in _read(study, out) if one.frames[-1]
     }

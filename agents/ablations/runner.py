@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,11 +11,11 @@ from tqdm import tqdm
 from agents.ablations.study import RESULT, STUDY, Study, points, run_folder
 from agents.ablations.worker import WARMUP, Ended, Worker
 from relo_env.benchmark.evaluation import check_truth
-from relo_env.benchmark.processes import stream
-from relo_env.benchmark.results import write_atomically
+from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
-from relo_env.datasets.disk import root_of
-from relo_env.errors import ConfigError, ReloError
+from relo_env.errors import ReloError
+from relo_env.interrupts import terminable
+from relo_env.processes import require_main_guard, stream
 
 
 def run_study(
@@ -39,14 +38,19 @@ def run_study(
         progress: show a bar with rate and remaining time.
 
     Raises:
-        ConfigError: ``out`` holds another study.
+        ConfigError: ``out`` holds another study, or a script without a main guard starts it.
         HiddenTruthError: a split has no boxes to train or to play on.
         ReloError: runs failed; the others are done.
+        OutputError: the disk refuses.
+        Terminated: SIGTERM came; the runs at hand saved their states.
     """
     out = Path(out)
     for data in (train, held_back):
         check_truth(data)
-    _claim(out, study, train, held_back)
+    claim = _claim(study, train, held_back, out)
+    claim.check()
+    require_main_guard()
+    claim.write()
     starts = [name for name in study.warm_starts() if not (out / name / "done").exists()]
     runs = [
         run_folder(row, seed)
@@ -56,9 +60,16 @@ def run_study(
     total = sum(_amount(study, name) for name in starts + runs)
     build = partial(Worker, study, train, held_back, out)
     failed = []
-    with tqdm(
-        total=total, desc=f"ablate {study.table}", unit="frame", disable=not progress, mininterval=1
-    ) as bar:
+    with (
+        terminable(),
+        tqdm(
+            total=total,
+            desc=f"ablate {study.table}",
+            unit="frame",
+            disable=not progress,
+            mininterval=1,
+        ) as bar,
+    ):
         for items in (starts, runs):  # runs need their warm-ups
             done = 0
             for message in stream(build, items, workers=workers, lost=_lost) if items else ():
@@ -90,21 +101,10 @@ def _amount(study: Study, name: str) -> int:
     return study.frames + clips * len(points(row.config(study.frames, 0)))
 
 
-def _claim(out: Path, study: Study, train: Dataset, held_back: Dataset) -> None:
-    """Take a folder for a study, or check that it holds the same one."""
-    now = asdict(study)
-    for name in ("seeds", "rows", "cache_bytes", "device"):  # these may change
-        del now[name]
-    now["datasets"] = [f"{data.name}/{data.split}" for data in (train, held_back)]
-    now["roots"] = [root_of(data) for data in (train, held_back)]
-    path = out / STUDY
-    if path.exists():
-        then = {"roots": now["roots"], **json.loads(path.read_text())}  # older ones have none
-        changed = {key: then.get(key) for key, value in now.items() if then.get(key) != value}
-        if changed:
-            raise ConfigError(
-                f"{path} was made with other settings: {changed}; go on with those, or choose "
-                "another folder."
-            )
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(now, indent=1).encode())
+def _claim(study: Study, train: Dataset, held_back: Dataset, out: Path) -> Claim:
+    """Settings and data of a study; seeds, rows and what changes no number are left out."""
+    settings = asdict(study)
+    for name in ("seeds", "rows", "cache_bytes", "device"):
+        del settings[name]
+    data = {"train": train.fingerprint, "held_back": held_back.fingerprint}
+    return Claim(out / STUDY, settings, data)

@@ -120,9 +120,9 @@ def read_result(path: Path) -> dict[str, Any]:
         CheckpointError: the file is not one.
     """
     try:
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         return {**result, "figures": {n: np.array(v) for n, v in result["figures"].items()}}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is not the result of a run: {error}. Remove it to run it again."
         ) from error

@@ -5,15 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,10 +28,11 @@ from agents.network.vit import ViTEncoder
 from agents.training import STATE, train_policy
 from agents.warmup import CHECKPOINT, Warmup, WarmupConfig
 from agents.warmup import STATE as WARMUP_STATE
-from relo_env.benchmark.execution import single_threaded
-from relo_env.benchmark.results import write_atomically
+from relo_env.benchmark.execution import explain, single_threaded
 from relo_env.datasets.base import Dataset
 from relo_env.errors import ConfigError
+from relo_env.files import write_atomically
+from relo_env.processes import Tell
 
 WARMUP = WarmupConfig(clips=6, clip_length=2, save_every=100, picture_every=1000)
 """What rows' own warm-ups are changes of."""
@@ -50,8 +48,9 @@ class Ended(NamedTuple):
 class Worker:
     """Does warm-ups and runs by the name of their folder.
 
-    Called with one, it yields the frames that it does, as they are done, and at last `Ended`. What
-    the trainings print goes to ``log.txt`` in the folder.
+    Called with one, it tells the frames that it does, as they are done, and at last `Ended`. What
+    the trainings print goes to ``log.txt`` in the folder. SIGTERM ends it after the step or rollout
+    at hand, with the state saved.
 
     Args:
         study: see `Study`.
@@ -66,28 +65,35 @@ class Worker:
         self.runs = {run_folder(row, seed): (row, seed) for row, seed in study.runs()}
         self.starts: dict[str, tuple[RELONetwork, CachedProposer]] = {}
 
-    def __call__(self, item: str) -> Iterator[int | Ended]:
-        """Do the warm-up or the run of a folder."""
+    def __call__(self, item: str, tell: Tell) -> None:
+        """Do the warm-up or the run of a folder.
+
+        Raises:
+            OutputError: the disk refuses, which ends the study.
+        """
         folder = self.out / item
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with single_threaded(), open(folder / "log.txt", "a") as log, redirect_stderr(log):
+            with (
+                single_threaded(),
+                open(folder / "log.txt", "a", encoding="utf-8") as log,
+                redirect_stderr(log),
+            ):
                 if item in self.runs:
-                    yield from self._run(*self.runs[item], folder)
+                    self._run(*self.runs[item], folder, tell)
                 else:
-                    yield from self._warm_up(*self.study.warm_starts()[item], folder)
-            yield Ended(item)
-        except Exception:
-            yield Ended(item, traceback.format_exc())
+                    self._warm_up(*self.study.warm_starts()[item], folder, tell)
+        except Exception as error:
+            tell(Ended(item, explain(error)))
+        else:
+            tell(Ended(item))
 
-    def _warm_up(self, warm: WarmStart, seed: int, folder: Path) -> Iterator[int]:
+    def _warm_up(self, warm: WarmStart, seed: int, folder: Path, tell: Tell) -> None:
         changes = {"steps": self.study.warmup_steps, "seed": seed, "amp": self.study.half}
         config = replace(WARMUP, **{**changes, **(warm.settings or {})})
         resume = (folder / WARMUP_STATE).exists()
         device = torch.device(self.study.device)
-        run = Warmup(config, self._raw(warm, seed), self.train, folder, resume, device)
-        frames = config.clips * config.clip_length
-        yield from watched(run.run, lambda: run.step * frames)
+        Warmup(config, self._raw(warm, seed), self.train, folder, resume, device).run(tell)
         write_atomically(folder / "done", b"")
 
     def _raw(self, warm: WarmStart, seed: int) -> RELONetwork:
@@ -120,7 +126,7 @@ class Worker:
             return self._raw(row.warm, seed)
         return RELONetwork.from_checkpoint(self.out / warm_folder(row.warm, seed) / CHECKPOINT)
 
-    def _run(self, row: Row, seed: int, folder: Path) -> Iterator[int]:
+    def _run(self, row: Row, seed: int, folder: Path, tell: Tell) -> None:
         network, proposer = self._start(row, seed)
         frames: tuple[int, ...] = (0,)
         seconds: dict[str, float] = {}
@@ -130,10 +136,9 @@ class Worker:
             network = copy.deepcopy(network)
             config = row.config(self.study.frames, seed)
             whole = config.encoder_scale > 0
-            keep = Snapshots(folder / "policies", points(config))
+            keep = Snapshots(folder / "policies", points(config), tell)
             resumed = (folder / STATE).exists()
-            train = partial(
-                train_policy,
+            train_policy(
                 config,
                 network=network,
                 dataset=self.train,
@@ -143,26 +148,23 @@ class Worker:
                 callbacks=[keep],
                 proposer=None if whole else proposer,
             )
-            yield from watched(train, lambda: keep.done)
             frames, snapshots = keep.points, [keep.path(point) for point in keep.points]
             # A run that was interrupted does not know what its first part took.
             seconds = {} if resumed else dict(keep.seconds)
-        played = _Played()
         if whole:
-            work = partial(self._play_whole, network, snapshots, played)
+            figures = self._play_whole(network, snapshots, tell)
         else:
             rules = self._rules(row, network, snapshots, seed)
-            work = partial(self._play, rules, network, proposer, played)
-        yield from watched(work, lambda: played.frames)
+            figures = self._play(rules, network, proposer, tell)
         result = {
             "row": row.name,
             "seed": seed,
             "frames": frames,
             "seconds": seconds,
-            "figures": {name: values.tolist() for name, values in played.figures.items()},
+            "figures": {name: values.tolist() for name, values in figures.items()},
         }
         if row.rule == "policy":
-            _log_curve(folder, frames, played.figures)
+            _log_curve(folder, frames, figures)
         write_atomically(folder / RESULT, json.dumps(result).encode())
         shutil.rmtree(folder / "policies", ignore_errors=True)
         (folder / STATE).unlink(missing_ok=True)
@@ -172,24 +174,21 @@ class Worker:
         rules: list[Rule],
         network: RELONetwork,
         proposer: CachedProposer | None,
-        played: _Played,
-    ) -> None:
-        """All that one network can be asked, in one environment."""
-        figures = play(
-            rules,
-            network,
-            self.held_back,
-            self.study.held_back,
-            proposer=proposer,
-            tick=played.tick,
-        )
-        played.add(figures)
+        tell: Tell,
+    ) -> dict[str, np.ndarray]:
+        """Figures of all that one network can be asked, in one environment."""
+        clips = self.study.held_back
+        return play(rules, network, self.held_back, clips, proposer=proposer, tick=tell)
 
-    def _play_whole(self, network: RELONetwork, snapshots: list[Path], played: _Played) -> None:
-        """A network whose encoder was trained, as it was at each snapshot."""
+    def _play_whole(
+        self, network: RELONetwork, snapshots: list[Path], tell: Tell
+    ) -> dict[str, np.ndarray]:
+        """Figures of a network whose encoder was trained, as it was at each snapshot."""
+        figures = []
         for path in snapshots:
             network.load_state_dict(load_file(path), strict=False)
-            self._play([policy_rule(network.heads.policy)], network, None, played)
+            figures.append(self._play([policy_rule(network.heads.policy)], network, None, tell))
+        return {name: np.concatenate([each[name] for each in figures]) for name in figures[0]}
 
     def _rules(
         self, row: Row, network: RELONetwork, snapshots: list[Path], seed: int
@@ -218,12 +217,12 @@ class Snapshots(BaseCallback):
     Args:
         folder: of the files.
         points: frames at which to keep.
+        tell: told how many frames were done, at each step.
     """
 
-    def __init__(self, folder: Path, points: tuple[int, ...]) -> None:
+    def __init__(self, folder: Path, points: tuple[int, ...], tell: Tell) -> None:
         super().__init__()
-        self.folder, self.points = folder, points
-        self.done = 0
+        self.folder, self.points, self.tell = folder, points, tell
         self.seconds = {"collecting": 0.0, "learning": 0.0}
 
     def path(self, point: int) -> Path:
@@ -239,7 +238,7 @@ class Snapshots(BaseCallback):
         self._keep()
 
     def _on_step(self) -> bool:
-        self.done = self.num_timesteps
+        self.tell(self.training_env.num_envs)
         return True
 
     def _on_rollout_end(self) -> None:
@@ -263,48 +262,6 @@ class Snapshots(BaseCallback):
             for name, value in named
         }
         write_atomically(self.path(self.model.num_timesteps), to_bytes(weights))
-
-
-def watched(work: Callable[[], Any], done: Callable[[], int], every: float = 0.5) -> Iterator[int]:
-    """Do some work in a thread and yield, now and then, by how much ``done`` has grown.
-
-    The thread does not outlive its process, which ends when nobody listens any more.
-    """
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    told = 0
-    while thread.is_alive():
-        thread.join(every)
-        now = done()
-        if now > told:
-            yield now - told
-            told = now
-    if failure:
-        raise failure[0]
-
-
-class _Played:
-    """Frames played so far, and the figures of what was played to its end."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self.figures: dict[str, np.ndarray] = {}
-
-    def tick(self, frames: int) -> None:
-        self.frames += frames
-
-    def add(self, figures: Mapping[str, np.ndarray]) -> None:
-        for name, values in figures.items():
-            before = self.figures.get(name)
-            self.figures[name] = values if before is None else np.concatenate([before, values])
 
 
 def _log_curve(folder: Path, frames: tuple[int, ...], figures: Mapping[str, np.ndarray]) -> None:

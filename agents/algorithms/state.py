@@ -1,30 +1,30 @@
-"""A training run on disk: one that is killed goes on to the same numbers."""
+"""State of a policy training on disk: a run that was killed goes on to the same numbers."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections import deque
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from relo_env.errors import CheckpointError
+from agents.runs import load_state, mismatches_explained, save_state
 
 COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
+ENTRIES = ("parameters", "counters", "episodes", "environment", "torch", "cuda", "numpy", "python")
 
 
 def save_run_state(model: OnPolicyAlgorithm, path: str | Path) -> None:
-    """Write all that ``load_run_state`` needs; a reader sees the old file or the new one.
+    """Write the file that `load_run_state` reads; a reader sees the old file or the new one.
 
-    Holds weights, optimiser, counters, random states and the environment's place. Call it between
-    rollouts: from a callback's ``_on_rollout_start`` or after ``learn``. Exact while the proposer's
-    network is frozen; where it is trained, the first candidates after a resume are an update newer.
+    It holds weights, optimiser, counters, random states and the environment's place. Call it
+    between rollouts: from a callback's ``_on_rollout_start`` or after ``learn``. Exact while the
+    proposer's network is frozen; where it is trained, the first candidates after a resume are an
+    update newer.
 
     Args:
         model: on an environment with ``state_dict``, such as `RELOVecEnv`.
@@ -41,14 +41,7 @@ def save_run_state(model: OnPolicyAlgorithm, path: str | Path) -> None:
         "numpy": _plain_numpy_state(),
         "python": random.getstate(),
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        th.save(state, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    save_state(path, state)
 
 
 def load_run_state(model: OnPolicyAlgorithm, path: str | Path) -> None:
@@ -57,17 +50,16 @@ def load_run_state(model: OnPolicyAlgorithm, path: str | Path) -> None:
     Go on with ``model.learn(total - model.num_timesteps, reset_num_timesteps=False)``.
 
     Raises:
-        CheckpointError: the file is missing, truncated or of another model.
+        CheckpointError: the file is missing, damaged, incomplete or of another model.
     """
-    try:
-        state: dict[str, Any] = th.load(path, map_location="cpu", weights_only=True)
-        model.set_parameters(state["parameters"], device=model.device)
-    except (OSError, RuntimeError, UnpicklingError, KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not the state of this run: {error}. Expected a file that save_run_state "
-            "wrote for the same algorithm, network and environment."
-        ) from error
+    state = load_state(path, ENTRIES)
+    with mismatches_explained(path):
+        _restore(model, state)
+
+
+def _restore(model: OnPolicyAlgorithm, state: dict[str, Any]) -> None:
     assert model.env is not None
+    model.set_parameters(state["parameters"], device=model.device)
     for name in COUNTERS:
         setattr(model, name, state["counters"][name])
     model.ep_info_buffer = deque(json.loads(state["episodes"]), maxlen=model._stats_window_size)

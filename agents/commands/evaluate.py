@@ -75,9 +75,6 @@ def run(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         keep_score_maps=options.score_maps,
     )
-    if result.skipped:
-        already = f"{len(result.skipped)} of {len(sequences)} sequences were already there"
-        print(already, file=sys.stderr)
     if result.finished or result.skipped:
         print(_figures(result, dataset, options.protocol, factory.name, sequences))
         print(f"results: {result.folder}")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +20,7 @@ from agents import distributed
 from agents.algorithms.losses import expected_policy_gradient_loss
 from agents.network import RELONetwork
 from agents.network.checkpoints import save_checkpoint
+from agents.runs import Run, load_state, mismatches_explained, save_state, untouched_if_refused
 from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
 from agents.warmup.losses import SUPERVISION, WarmupLosses, overlaps, warmup_loss
 from relo_env.benchmark.evaluation import check_truth
@@ -34,10 +32,13 @@ from relo_env.checks import (
     PositiveInt,
     check_fields,
 )
+from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.interrupts import held
 from relo_env.rendering import draw
 
+CONFIG = "_run.json"
 CHECKPOINT = "warmup.safetensors"
 STATE = "warmup.state.pt"
 
@@ -148,7 +149,15 @@ class Warmup:
         device: torch.device,
     ) -> None:
         self.config, self.out, self.device = config, out, device
-        self.network = network.to(device)
+        self._run = _run(out, config, network, dataset)
+        with untouched_if_refused(network):
+            self._prepare(network, dataset, resume)
+
+    def _prepare(self, network: RELONetwork, dataset: Dataset, resume: bool) -> None:
+        """Build all that can be refused, and at last claim the folder."""
+        config = self.config
+        resume = self._run.check(resume)
+        self.network = network.to(self.device)
         self.network.confidence = None  # it was measured on features that are about to change
         self.optimizer = torch.optim.AdamW(
             parameter_groups(network, config), weight_decay=config.weight_decay
@@ -164,24 +173,27 @@ class Warmup:
             part=(distributed.rank(), distributed.world_size()),
         )
         self.step = 0
+        torch.manual_seed(config.seed)  # of drop path
         if resume:
             self._load()
-        elif (out / STATE).exists():
-            raise ConfigError(f"{out} holds a run already; resume it or choose another folder.")
         distributed.share_weights(network)
-        out.mkdir(parents=True, exist_ok=True)
+        if not distributed.rank():
+            self._run.claim.write()
 
-    def run(self) -> Path:
-        """Train to the end."""
+    def run(self, tell: Callable[[int], None] = lambda frames: None) -> Path:
+        """Train to the end.
+
+        Args:
+            tell: told after each step how many frames it had.
+        """
         self.network.train()
-        with self._summary_writer() as self.writer:
-            try:
-                for batch in self._progress():
-                    with HeldInterrupt():
-                        self._step(batch)
-            except KeyboardInterrupt:
-                self.save()
-                raise
+        with self._summary_writer() as self.writer, held("stopping after this step") as stop:
+            for batch in self._progress():
+                self._step(batch)
+                tell(self._frames)
+                if stop.requested:
+                    self.save()
+                    stop.check()
         self.save()
         self.network.eval()
         return self.out / CHECKPOINT
@@ -197,28 +209,19 @@ class Warmup:
             "optimizer": self.optimizer.state_dict(),
             "torch_rng": torch.get_rng_state(),
         }
-        temporary = self.out / f".{STATE}.{os.getpid()}"
-        torch.save(state, temporary)
-        os.replace(temporary, self.out / STATE)
+        save_state(self.out / STATE, state)
         metrics = {"step": float(self.step), "frames": float(self.step * self._frames)}
         save_checkpoint(self.network, self.out / CHECKPOINT, stage="warmup", metrics=metrics)
 
     def _load(self) -> None:
         path = self.out / STATE
-        if not path.exists():
-            raise CheckpointError(f"{path} does not exist; there is no run to resume.")
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        now = asdict(self.config)
-        changed = [name for name, value in state["config"].items() if now[name] != value]
-        if changed:
-            raise CheckpointError(
-                f"{path} was made with other settings of {changed}: "
-                f"{ {name: state['config'][name] for name in changed} }; resume with those."
-            )
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["torch_rng"].cpu())
+        state = load_state(path, ("config", "step", "network", "optimizer", "torch_rng"))
+        with mismatches_explained(path):
+            self._run.check(True, state["config"])
+            self.step = state["step"]
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            torch.set_rng_state(state["torch_rng"])
 
     def _summary_writer(self) -> Any:
         if distributed.rank():
@@ -323,23 +326,19 @@ class Warmup:
         self.writer.add_image("warmup/search", picture, self.step, dataformats="HWC")
 
 
-class HeldInterrupt:
-    """Holds Ctrl-C back until the block is done, so that a step is done whole or not at all."""
-
-    def __enter__(self) -> None:
-        self._came = False
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._before = signal.signal(signal.SIGINT, self._hold)
-
-    def __exit__(self, *exception: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGINT, self._before)
-        if self._came:
-            raise KeyboardInterrupt
-
-    def _hold(self, *signal_and_frame: object) -> None:
-        self._came = True
+def _run(out: Path, config: WarmupConfig, network: RELONetwork, dataset: Dataset) -> Run:
+    """Folder of a run, with what its numbers depend on."""
+    settings = {**asdict(config), "network": [network.preset_name, network.changes]}
+    claim = Claim(
+        out / CONFIG,
+        settings,
+        {"train": dataset.fingerprint},
+        CheckpointError,
+        f"Resume with the same, or train its weights on in a new run: --network {out / CHECKPOINT} "
+        "--out ANOTHER.",
+    )
+    free = ("save_every", "log_every", "picture_every", "num_workers")
+    return Run(claim, STATE, CHECKPOINT, free)
 
 
 def parameter_groups(network: RELONetwork, config: WarmupConfig) -> list[dict[str, Any]]:

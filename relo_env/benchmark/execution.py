@@ -18,7 +18,7 @@ import numpy as np
 from relo_env.benchmark.interface import BatchTracker, Box, Tracker, checked_answer, checked_box
 from relo_env.benchmark.results import SequenceResult
 from relo_env.datasets.base import Dataset, FrameSource, Sequence
-from relo_env.errors import DataError
+from relo_env.errors import DataError, OutputError, ReloError
 
 REPORT_SECONDS = 0.2
 """[s] between two signs of life of a tracker at work."""
@@ -33,13 +33,28 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Ended:
-    """A tracker is done with a sequence; ``error`` is the traceback where it failed."""
+    """A tracker is done with a sequence; ``error`` tells why it failed."""
 
     sequence: str
     error: str | None = None
 
 
 Event = Advanced | Ended
+
+
+def explain(error: Exception) -> str:
+    """Error of a sequence: the message of one of RELO's own, else the traceback.
+
+    Raises:
+        OutputError: the disk refuses, which ends the run.
+    """
+    if isinstance(error, OutputError):
+        raise error
+    if isinstance(error, ReloError):
+        return f"{type(error).__name__}: {error}"
+    return "".join(traceback.format_exception(error))
+
+
 Save = Callable[[str, SequenceResult], None]
 
 
@@ -263,8 +278,8 @@ class _Batch:
         try:
             answers = self.tracker.step([lane.track for lane in lanes], frames)
             boxes = [checked_answer(answer)[0] for _, answer in zip(lanes, answers, strict=True)]
-        except Exception:
-            self._suspect_all(traceback.format_exc())
+        except Exception as error:
+            self._suspect_all(explain(error))
             return
         spent: dict[str, Any] = {
             "read": (read - begin) / len(lanes),
@@ -290,8 +305,8 @@ class _Batch:
         """Whatever fails inside ends this sequence and no other."""
         try:
             yield
-        except Exception:
-            self._end(name, traceback.format_exc())
+        except Exception as error:
+            self._end(name, explain(error))
 
     def _end(self, name: str, error: str | None = None) -> None:
         self.lanes.pop(name, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from relo_env.benchmark.execution import (
     Advanced,
     Ended,
     Event,
+    explain,
     single_threaded,
     track_in_step,
     track_sequence,
@@ -27,7 +27,7 @@ from relo_env.benchmark.results import check_name, is_finished, read_boxes, writ
 from relo_env.boxes import iou
 from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
-from relo_env.errors import ConfigError, DataError, OutputError, ReloError
+from relo_env.errors import ConfigError, DataError
 from relo_env.interrupts import terminable
 from relo_env.processes import Tell, Work, require_main_guard, stream
 
@@ -201,8 +201,9 @@ def _claim(
     if any(folder.rglob("*.txt")):
         claim.check(free_data=("names", "boxes"))
     for sequence in done:
-        first, truth = read_boxes(folder, sequence)[0], dataset[sequence].boxes[0]
-        if iou(first, truth) < _SAME_BOX:
+        first, video = read_boxes(folder, sequence)[0], dataset[sequence]
+        truth = video.boxes[0]
+        if video.visible[0] and iou(first, truth) < _SAME_BOX:
             raise ConfigError(
                 f"{folder} holds boxes of {sequence!r} on another video: the first is "
                 f"{first.tolist()}, in {dataset.name} it is {truth.tolist()}. Give another --out, "
@@ -222,7 +223,7 @@ def _read_lengths(dataset: Dataset, names: list[str]) -> tuple[dict[str, int], d
         try:
             lengths[name] = len(dataset[name])
         except DataError as error:
-            failed[name] = f"{type(error).__name__}: {error}"
+            failed[name] = explain(error)
     return lengths, failed
 
 
@@ -277,12 +278,8 @@ class TrackingJob:
                         tracker, self.dataset[name], keep_score_maps=self.keep_score_maps
                     )
                 write_result(self.folder, name, result)
-            except OutputError:
-                raise
-            except ReloError as error:  # its message says all
-                yield Ended(name, error=f"{type(error).__name__}: {error}")
-            except Exception:
-                yield Ended(name, error=traceback.format_exc())
+            except Exception as error:
+                yield Ended(name, error=explain(error))
             else:
                 yield Ended(name)
 

@@ -15,7 +15,6 @@ from relo_env.benchmark.results import (
     read_score_maps,
     read_seconds,
     read_speed,
-    write_atomically,
     write_result,
 )
 from relo_env.errors import DataError
@@ -82,13 +81,40 @@ def test_half_a_result_is_not_finished(tmp_path):
     assert not is_finished(tmp_path, "b", 2)
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("before")
-    with pytest.raises(TypeError):
-        write_atomically(path, "text where bytes belong")
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]
+@pytest.mark.parametrize("ending", ["_time", "_read_time", "_model_time", "_score_maps"])
+def test_a_name_that_ends_as_a_file_of_ours_does_has_its_own_files(tmp_path, ending):
+    other = SequenceResult(RESULT.boxes + 1, {"tracker": np.array([1, 0.5])})
+    for order in (("a", f"a{ending}"), (f"a{ending}", "a")):
+        folder = tmp_path / order[0]
+        for name in order:
+            write_result(folder, name, RESULT if name == "a" else other)
+        assert (read_boxes(folder, "a") == RESULT.boxes).all()
+        assert (read_boxes(folder, f"a{ending}") == other.boxes).all()
+        assert read_seconds(folder, "a").tolist() == [9, 0.02]
+        assert read_seconds(folder, f"a{ending}").tolist() == [1, 0.5]
+        assert is_finished(folder, f"a{ending}", 2)
+
+
+def test_published_boxes_of_such_a_name_are_found(tmp_path):
+    (tmp_path / "a_time.txt").write_text("1,2,3,4\n")
+    assert read_boxes(tmp_path, "a_time").tolist() == [[1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("content", [b"PK", b"", b"\x93NUMPY", None])
+def test_damaged_score_maps_are_named(tmp_path, content):
+    write_result(tmp_path, "a", RESULT)
+    path = tmp_path / "a_score_maps.npz"
+    path.write_bytes(path.read_bytes()[:-40] if content is None else content)
+    with pytest.raises(DataError, match=r"a_score_maps\.npz is damaged"):
+        read_score_maps(tmp_path, "a")
+
+
+@pytest.mark.parametrize("content", [b"0.1\n0.1,0.2\n", b"\xff\xfe\xff"])
+def test_damaged_times_are_named(tmp_path, content):
+    write_result(tmp_path, "a", RESULT)
+    (tmp_path / "a_time.txt").write_bytes(content)
+    with pytest.raises(DataError, match=r"a_time\.txt"):
+        read_seconds(tmp_path, "a")
 
 
 def test_speed_leaves_out_first_frames_and_what_is_unknown(tmp_path):

@@ -1,6 +1,5 @@
 """Running trackers: resume, failures, processes, progress."""
 
-import json
 import multiprocessing
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from relo_env.benchmark.trackers import make_tracker_factory
 from relo_env.datasets.mixture import Mixture
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, DataError, ReloError
-from tests.relo_env.benchmark.toy_trackers import Uneven
+from tests.relo_env.benchmark.toy_trackers import Brightest, Uneven
 from tests.toys import Squares, square_video
 
 TOYS = "tests.relo_env.benchmark.toy_trackers"
@@ -120,11 +119,11 @@ def test_results_of_other_settings_are_not_taken_for_this_runs(tmp_path):
     assert again().skipped == ("square-0",)
     with pytest.raises(ConfigError, match=r"other settings(.|\n)*StaticTracker(.|\n)*Brightest"):
         again(f"{TOYS}:Brightest")
-    with pytest.raises(ConfigError, match='"count": 2'):
+    with pytest.raises(ConfigError, match="'count': 2"):
         again(dataset_options={"count": 2})
     (folder / "_run.json").unlink()
     assert again(f"{TOYS}:KilledOnce", marker="m").skipped, "as published results are"
-    with pytest.raises(ConfigError, match='"marker": "n"'):
+    with pytest.raises(ConfigError, match="'marker': 'n'"):
         again(f"{TOYS}:KilledOnce", marker="n")
     (folder / "square-0.txt").unlink()
     for times in folder.glob("*_time.txt"):
@@ -132,21 +131,91 @@ def test_results_of_other_settings_are_not_taken_for_this_runs(tmp_path):
     assert again().finished, "nothing is left that it could be mixed with"
 
 
-def test_results_on_another_folder_of_data_are_not_taken_for_this_runs(tmp_path):
-    def again(place):
-        dataset = Squares(count=1)
+def test_data_that_was_moved_is_the_same_and_other_data_is_refused(tmp_path):
+    def again(place, **video):
+        dataset = Squares(count=1, **video)
         dataset.root = tmp_path / place
         return run(BRIGHTEST, dataset, tmp_path / "out", progress=False)
 
     folder = again("a").folder
-    assert again("b/../a").skipped
-    with pytest.raises(ConfigError, match=r'dataset_root": ".*/a"(.|\n)*dataset_root": ".*/b"'):
-        again("b")
-    note = folder / "_run.json"
-    older = json.loads(note.read_text())
-    del older["dataset_root"]
-    note.write_text(json.dumps(older, indent=2, sort_keys=True) + "\n")
-    assert again("b").skipped, "older versions did not note it"
+    assert again("b").skipped == ("square-0",)
+    with pytest.raises(ConfigError, match=r"_run\.json was made on other data .*'length': 20"):
+        again("a", length=20)
+    (folder / "_run.json").unlink()
+    assert again("a").skipped, "folders of older versions and published ones carry no fingerprint"
+
+
+def test_boxes_of_another_video_of_the_same_name_are_refused(tmp_path):
+    folder = run(BRIGHTEST, Squares(count=1), tmp_path, progress=False).folder
+    other = Squares(count=1)
+    boxes = other.videos["square-0"].boxes
+    boxes[:] += [40, 0, 0, 0]
+    with pytest.raises(ConfigError, match="boxes of 'square-0' on another video"):
+        run(BRIGHTEST, other, tmp_path, progress=False)
+    (folder / "square-0.txt").unlink()
+    assert run(BRIGHTEST, other, tmp_path, progress=False).finished == ("square-0",)
+
+
+def test_data_are_compared_for_trackers_without_settings_too(tmp_path):
+    run(Brightest, Squares(count=1), tmp_path, progress=False)
+    with pytest.raises(ConfigError, match="other data"):
+        run(Brightest, Squares(count=1, size=(120, 90)), tmp_path, progress=False)
+
+
+def test_a_data_set_may_grow_and_another_split_may_be_added(tmp_path):
+    dataset = Squares(count=1)
+    run(BRIGHTEST, dataset, tmp_path, progress=False)
+    dataset.videos["square-1"] = square_video("square-1", seed=1)
+    assert run(BRIGHTEST, dataset, tmp_path, progress=False).skipped == ("square-0",)
+    dataset = Squares("test", count=1)
+    dataset.videos["square-2"] = square_video("square-2", seed=2)
+    assert run(BRIGHTEST, dataset, tmp_path, progress=False).finished == ("square-2",)
+
+
+def test_no_sequences_are_no_sequences(tmp_path):
+    result = run(BRIGHTEST, Squares(), tmp_path, sequences=[], progress=False)
+    assert result.finished == result.skipped == ()
+
+
+@pytest.mark.parametrize("name", ["../escape", "a/../../escape", "{tmp}/escape", "C:\\escape", ""])
+def test_names_of_sequences_that_lead_out_of_the_folder_are_refused(tmp_path, name):
+    name = name.format(tmp=tmp_path)
+    dataset = Squares(count=1)
+    dataset.videos[name] = square_video(name or "empty")
+    with pytest.raises(DataError, match="outside their folder"):
+        run(BRIGHTEST, dataset, tmp_path / "out", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_script_without_a_main_guard_is_told_so_and_runs_once(tmp_path):
+    script = tmp_path / "track.py"
+    script.write_text(
+        "from relo_env.benchmark.runner import run\n"
+        "from tests.relo_env.benchmark.toy_trackers import Brightest, Uneven\n"
+        "print('begun')\n"
+        f"run(Brightest, Uneven(), {str(tmp_path / 'out')!r}, workers=2, progress=False)\n"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path), "PATH": ""}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stdout == "begun\n"
+    assert done.stderr.count('if __name__ == "__main__":') == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tracker_of_a_notebook_is_refused_before_processes_start(tmp_path):
+    code = (
+        "from relo_env.benchmark.runner import run\n"
+        "from tests.relo_env.benchmark.toy_trackers import Brightest, Uneven\n"
+        "class Mine(Brightest): pass\n"
+        f"run(Mine, Uneven(), {str(tmp_path / 'out')!r}, workers=2, progress=False)\n"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path), "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.stderr.count("defined in a notebook") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_mixtures_sequences_lie_in_folders(tmp_path):
