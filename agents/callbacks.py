@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -142,10 +143,10 @@ class CheckpointCallback(_EveryFewRollouts):
     @th.no_grad()
     def _check_finite(self) -> None:
         outputs: tuple[th.Tensor | None, ...] = ()
-        if self.model._last_obs is not None:  # type: ignore[attr-defined]
-            seen = obs_as_tensor(self.model._last_obs, self.policy.device)  # type: ignore[attr-defined]
-            seen = {name: seen[name] for name in self.policy.reads(self.policy.observation_space)}
-            out = self.policy.outputs(seen, "policy", "value")
+        last: Any = self.model._last_obs
+        if last is not None:
+            read = {name: last[name] for name in self.policy.reads(self.policy.observation_space)}
+            out = self.policy.outputs(obs_as_tensor(read, self.policy.device), "policy", "value")
             outputs = out.policy_logits, out.value
         check_finite(self.policy.network, outputs, self.folder)
 

@@ -67,6 +67,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"RELOPolicy": RELOPolicy}
+    skips_empty_rollouts: ClassVar[bool] = True
     rollout_buffer: RELORolloutBuffer
     policy: RELOPolicy
 

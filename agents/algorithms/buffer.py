@@ -24,7 +24,7 @@ from agents.algorithms.credit import (
 )
 from agents.algorithms.schedules import Changing, linear
 from relo_env.config import RewardConfig
-from relo_env.errors import ConfigError, unknown
+from relo_env.errors import ConfigError, TrainingError, unknown
 
 logger = logging.getLogger(__name__)
 
@@ -306,6 +306,9 @@ class CreditCallback(BaseCallback):
     Args:
         auc_weight: lambda for the rollout at hand, in place of the environment's; a number, several
             numbers to go through, or an SB3 schedule.
+
+    Raises:
+        TrainingError: no frame of a rollout shows its target, and the algorithm needs one.
     """
 
     def __init__(self, auc_weight: Changing | None = None) -> None:
@@ -327,6 +330,12 @@ class CreditCallback(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         buffer = self.buffer
+        if not buffer.trainable.any() and not getattr(self.model, "skips_empty_rollouts", False):
+            raise TrainingError(
+                f"{type(self.model).__name__} has nothing to learn from: no frame of this rollout "
+                "shows its target. Use longer clips, more environments or videos that show it; "
+                "RELO's own algorithms skip such a rollout."
+            )
         if buffer.visible.any():
             self.logger.record("rollout/iou_mean", buffer.ious[buffer.visible].mean())
         if buffer.ends.any():

@@ -206,7 +206,7 @@ def read_score_maps(folder: str | Path, sequence: str) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as file, np.load(file) as archive:
             maps = archive["score_maps"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged: {error}. Remove it to go without maps.") from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +15,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from agents.confidence import Confidence
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.training import ALGORITHMS, PolicyConfig, make_env, schedule, train_policy
 from relo_env.datasets.base import Dataset
-from relo_env.errors import CheckpointError, ConfigError, DataError
+from relo_env.errors import CheckpointError, ConfigError, DataError, ReloError, TrainingError
 from tests.toys import Squares, hidden_squares
 
 TINY = {
@@ -173,17 +176,91 @@ def test_folders_are_not_mixed_up(tmp_path: Path) -> None:
         train(tmp_path / "run", resume=True, num_envs=8)
 
 
-def test_a_run_is_resumed_on_the_folder_of_data_that_it_was_made_with(tmp_path: Path) -> None:
+def test_data_that_was_moved_is_the_same_and_other_data_is_refused(tmp_path: Path) -> None:
     here, there = Squares(), Squares()
     here.root, there.root = tmp_path / "here", tmp_path / "there"  # type: ignore[attr-defined]
     train(tmp_path / "run", dataset=here)
-    with pytest.raises(CheckpointError, match=r"'dataset_root': '.*here'"):
-        train(tmp_path / "run", dataset=there, resume=True)
-    config = tmp_path / "run" / "config.json"
-    older = json.loads(config.read_text())
-    del older["dataset_root"]
-    config.write_text(json.dumps(older))
     train(tmp_path / "run", dataset=there, resume=True)
+    for other in (Squares(count=5), Squares(size=(120, 90)), Squares("test")):
+        with pytest.raises(CheckpointError, match=r"config\.json was made on other data"):
+            train(tmp_path / "run", dataset=other, resume=True)
+
+
+def test_what_changes_no_number_may_change_and_steps_may_grow(tmp_path: Path) -> None:
+    train(tmp_path / "run", steps=8)
+    path = train(tmp_path / "run", steps=24, resume=True, checkpoint_every=3, picture_every=2)
+    assert read_header(path)["metrics"]["num_timesteps"] == 24
+    with pytest.raises(CheckpointError, match=r"'steps': 24.*--no-fresh-heads"):
+        train(tmp_path / "run", steps=16, resume=True)
+
+
+def test_a_run_that_was_ended_before_its_first_state_begins_anew(tmp_path: Path) -> None:
+    straight = train(tmp_path / "straight").read_bytes()
+    (tmp_path / "run").mkdir()
+    shutil.copy(tmp_path / "straight" / "config.json", tmp_path / "run")
+    assert train(tmp_path / "run", resume=True).read_bytes() == straight
+
+
+@pytest.mark.parametrize("refused", ["claim", "algorithm", "state", "data", "disk"])
+def test_a_refused_run_leaves_network_and_folder_as_they_were(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    train(out)
+    network = RELONetwork.from_preset("micro").train()
+    network.confidence = Confidence(0.0, 1.0, 1.0)
+    network.heads.policy.requires_grad_(False)
+    before = copy.deepcopy(network.state_dict())
+    flags = [parameter.requires_grad for parameter in network.parameters()]
+    options: dict[str, object] = {"resume": True}
+    if refused == "claim":
+        options = {}
+    elif refused == "state":
+        (out / "state.pt").write_bytes(b"cut")
+    elif refused == "data":
+        options["dataset"] = hidden_squares()
+    elif refused == "disk":
+        monkeypatch.setattr("os.replace", _full)
+    config = {
+        **TINY,
+        **({"algorithm_options": {"credit": "foo"}} if refused == "algorithm" else {}),
+    }
+    if refused in ("algorithm", "disk"):
+        out, options = tmp_path / "new", {}
+    files = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ReloError):
+        train_policy(
+            PolicyConfig(**config),  # type: ignore[arg-type]
+            network=network,
+            out=out,
+            **{"dataset": Squares(), **options},  # type: ignore[arg-type]
+        )
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert [parameter.requires_grad for parameter in network.parameters()] == flags
+    assert network.training
+    assert network.confidence is not None
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [
+        path for path in files if path.is_file()
+    ]
+
+
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("algorithm", ["actor-critic", "ppo", "a2c"])
+def test_weights_that_give_no_numbers_are_never_saved(algorithm: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="diverged"):
+        train(tmp_path / "run", algorithm=algorithm, learning_rate=1e30, steps=64)
+    kept = RELONetwork.from_checkpoint(tmp_path / "run" / "network.safetensors")
+    assert all(value.isfinite().all() for value in kept.state_dict().values())
+    assert read_header(tmp_path / "run" / "network.safetensors")["metrics"]["num_timesteps"] < 16
+
+
+@pytest.mark.parametrize("algorithm", ["a2c", "ppo"])
+def test_a_rollout_that_never_shows_its_target_is_explained(algorithm: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no frame of this rollout shows its target"):
+        train(tmp_path / "run", algorithm=algorithm, dataset=Squares(absent=tuple(range(3, 30))))
 
 
 def test_a_split_without_boxes_is_refused(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from agents.warmup.losses import (
     true_cells,
     warmup_loss,
 )
-from agents.warmup.trainer import HeldInterrupt, parameter_groups, schedule
+from agents.warmup.trainer import parameter_groups, schedule
 from relo_env import boxes as bx
 from relo_env.errors import CheckpointError, ConfigError, DataError
 from tests.toys import Squares, hidden_squares
@@ -284,12 +284,13 @@ class TestResume:
         for name, value in expected.items():
             assert torch.equal(value, resumed[name]), name
 
-    def test_interrupt_saves_a_whole_step(self, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_saves_a_whole_step(self, number, tmp_path, monkeypatch):
         update = Warmup._update
 
         def interrupted(self, batch):
             if self.step == 1:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
             return update(self, batch)
 
         monkeypatch.setattr(Warmup, "_update", interrupted)
@@ -299,18 +300,6 @@ class TestResume:
         resumed = train(tmp_path / "stopped", resume=True)
         for name, value in train(tmp_path / "whole").items():
             assert torch.equal(value, resumed[name]), name
-
-    def test_held_interrupt_comes_at_the_end(self):
-        done = []
-
-        def interrupted_work():
-            with HeldInterrupt():
-                signal.raise_signal(signal.SIGINT)
-                done.append("all of it")
-
-        with pytest.raises(KeyboardInterrupt):
-            interrupted_work()
-        assert done == ["all of it"]
 
     def test_a_folder_in_use_is_not_overwritten(self, tmp_path):
         train(tmp_path)

@@ -151,14 +151,12 @@ def test_more_seeds_are_added_and_other_settings_refused(tmp_path: Path) -> None
     assert set(results(tmp_path)) == {"prior/seed-0"} | randoms
     with pytest.raises(ConfigError, match="'frames': 64"):
         run(study(rows=("random",), frames=128), tmp_path)
-    elsewhere = Squares("test")
-    elsewhere.root = "elsewhere"  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match=r"'roots': \[None, None\]"):
-        run(study(rows=("prior",)), tmp_path, held_back=elsewhere)
+    with pytest.raises(ConfigError, match=r"other data \(held_back\)"):
+        run(study(rows=("prior",)), tmp_path, held_back=Squares("test", count=5))
     older = json.loads((tmp_path / "study.json").read_text())
-    del older["roots"]
+    del older["data"]
     (tmp_path / "study.json").write_text(json.dumps(older))
-    run(study(rows=("prior",)), tmp_path, held_back=elsewhere)
+    run(study(rows=("prior",)), tmp_path, held_back=Squares("test", count=5))
 
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
