@@ -25,6 +25,7 @@ from relo_env.benchmark.evaluation import evaluate
 from relo_env.benchmark.interface import Tracker
 from relo_env.benchmark.runner import run
 from relo_env.boxes import cxcywh_to_xywh
+from relo_env.crops import SearchWindow
 from relo_env.datasets.base import Dataset
 from relo_env.interrupts import Stop
 from relo_env.rendering import draw
@@ -67,8 +68,7 @@ class ImageCallback(_EveryFewRollouts):
 
     def _on_rollout_start(self) -> None:
         super()._on_rollout_start()
-        self.batch = self.training_env.get_attr("batch")[0]
-        self.window = self.batch.episodes[0].window
+        self.window: SearchWindow = self.training_env.get_attr("window", 0)[0]
 
     def _on_step(self) -> bool:
         if self.due:
@@ -87,7 +87,7 @@ class ImageCallback(_EveryFewRollouts):
             seen["search"][0].permute(1, 2, 0).cpu().numpy(),
             box=self._in_crop(info["box"]),
             target_box=self._in_crop(info["target_box"]) if info["visible"] else None,
-            scores=logits.softmax(-1).reshape(self.batch.crop.grid).cpu().numpy(),
+            scores=logits.softmax(-1).reshape(self.policy.network.crop.grid).cpu().numpy(),
             caption=f"IoU {info['iou']:.2f}",
         )
 

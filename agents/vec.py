@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnv,
     VecEnvIndices,
@@ -17,7 +18,11 @@ from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnvStepReturn,
 )
 
+from relo_env.config import CropConfig, EnvConfig
+from relo_env.datasets.base import Dataset
 from relo_env.errors import ConfigError
+from relo_env.proposers import BoxProposer
+from relo_env.vector_env import OF_EACH_ROW, StepRows, TrackingVectorEnv
 
 
 class RELOVecEnv(VecEnv):
@@ -41,22 +46,61 @@ class RELOVecEnv(VecEnv):
 
     def __init__(self, env: str | VectorEnv, num_envs: int | None = None, **kwargs: Any) -> None:
         self.vector_env = _make(env, num_envs, kwargs)
-        self._batch = getattr(self.vector_env.unwrapped, "batch", None)
-        on_device = getattr(getattr(self._batch, "proposer", None), "device_spaces", {})
+        base = self.vector_env.unwrapped
+        on_device = getattr(getattr(base, "proposer", None), "device_spaces", {})
         self._on_device: dict[str, torch.Tensor] = dict.fromkeys(on_device, torch.empty(0))
         seen = self.vector_env.single_observation_space
         if on_device:
             seen = gym.spaces.Dict({**seen.spaces, **on_device})  # type: ignore[attr-defined]
-        super().__init__(self.vector_env.num_envs, seen, self.vector_env.single_action_space)
+        # SB3's wrappers write to the spaces that they are given.
+        spaces = copy.deepcopy((seen, self.vector_env.single_action_space))
+        super().__init__(self.vector_env.num_envs, *spaces)
         self._start_time = time.time()
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
 
+    @property
+    def base(self) -> TrackingVectorEnv:
+        """The tracking environment below all wrappers."""
+        base = self.vector_env.unwrapped
+        assert isinstance(base, TrackingVectorEnv)
+        return base
+
+    @property
+    def config(self) -> EnvConfig:
+        """Configuration of clips, rewards and actions."""
+        return self.base.config
+
+    @property
+    def crop(self) -> CropConfig:
+        """Sizes and factors of the crops, and the action grid."""
+        return self.base.crop
+
+    @property
+    def dataset(self) -> Dataset:
+        """Data set that the clips come from."""
+        return self.base.dataset
+
+    @property
+    def proposer(self) -> BoxProposer:
+        """Proposer, bound to this environment's rows."""
+        return self.base.proposer
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Fingerprint of the data set, see `Dataset.fingerprint`."""
+        return self.base.fingerprint
+
     def reset(self) -> VecEnvObs:
         """Start an episode on every row; seeds and options count for this reset only."""
         options = self._options[0] if any(self._options) else None
-        observation, infos = self.vector_env.reset(seed=self._seeds[0], options=options)
-        self.reset_infos = [_row(infos, i) for i in range(self.num_envs)]
+        seed = self._seeds[0]
+        if isinstance(self.vector_env, TrackingVectorEnv):
+            observation, infos = self.vector_env.reset_rows(seed=seed, options=options)
+        else:
+            observation, batched = self.vector_env.reset(seed=seed, options=options)
+            infos = _by_row(batched, range(self.num_envs))
+        self.reset_infos = list(infos.values())
         self._reset_seeds()
         self._reset_options()
         self._returns[:], self._lengths[:] = 0, 0
@@ -81,25 +125,24 @@ class RELOVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step every row."""
-        observation, rewards, terminated, truncated, infos = self.vector_env.step(self._actions)
-        dones = terminated | truncated
-        self._returns += rewards
+        if isinstance(self.vector_env, TrackingVectorEnv):
+            step = self.vector_env.step_rows(self._actions)
+        else:
+            step = _step_wrapped(self.vector_env, self._actions)
+        self._returns += step.rewards
         self._lengths += 1
-        rows = []
-        for i, done in enumerate(dones):
-            if not done:
-                rows.append(_row(infos, i))
-                continue
-            info = _row(infos["final_info"], i)
+        for row, last in step.final_observations.items():
+            info = step.infos[row]
             # The last observation is that of the frame acted on, repeated.
-            last = {name: values[i] for name, values in self._on_device.items()}
-            info["terminal_observation"] = {**infos["final_obs"][i], **last}
-            info["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
-            info["episode"] = self._episode(i, info)
-            self.reset_infos[i] = _row(infos, i)
-            rows.append(info)
+            on_device = {name: values[row] for name, values in self._on_device.items()}
+            info["terminal_observation"] = {**last, **on_device}
+            info["TimeLimit.truncated"] = False
+            info["episode"] = self._episode(row, info)
+            self.reset_infos[row] = step.reset_infos[row]
+        dones = step.terminated
         self._returns[dones], self._lengths[dones] = 0, 0
-        return self._observed(observation), rewards.astype(np.float32), dones, rows
+        infos = [step.infos[row] for row in range(self.num_envs)]
+        return self._observed(step.observation), step.rewards.astype(np.float32), dones, infos
 
     def close(self) -> None:
         """Close the environment."""
@@ -111,12 +154,16 @@ class RELOVecEnv(VecEnv):
 
     def has_attr(self, attr_name: str) -> bool:
         """Whether the environment has this attribute."""
-        return hasattr(self._owner(attr_name), attr_name)
+        return attr_name in OF_EACH_ROW or hasattr(self._owner(attr_name), attr_name)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The environment's attribute, once for each row asked for."""
-        value = getattr(self._owner(attr_name), attr_name)
-        return [value] * len(list(self._get_indices(indices)))
+        """The environment's attribute for each row asked for; see `TrackingVectorEnv.get_attr`."""
+        owner = self._owner(attr_name)
+        rows = list(self._get_indices(indices))
+        if isinstance(owner, TrackingVectorEnv):
+            values = owner.get_attr(attr_name)
+            return [values[row] for row in rows]
+        return [getattr(owner, attr_name)] * len(rows)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Set the environment's attribute, which all rows share."""
@@ -152,14 +199,18 @@ class RELOVecEnv(VecEnv):
 
     def _owner(self, name: str) -> VectorEnv:
         """The outermost environment, or below its wrappers the innermost, that has a name."""
-        return self.vector_env if hasattr(self.vector_env, name) else self.vector_env.unwrapped
+        wrapper = self.vector_env
+        while isinstance(wrapper, VectorWrapper) and name not in {
+            *dir(type(wrapper)),
+            *vars(wrapper),
+        }:
+            wrapper = wrapper.env
+        return wrapper
 
     def _observed(self, observation: dict[str, Any]) -> dict[str, Any]:
         """The environment's observation, with what stays on the device."""
         for name in self._on_device:
-            assert self._batch is not None
-            values = getattr(self._batch.proposer, name)
-            self._on_device[name] = values[self._batch.proposed_rows]
+            self._on_device[name] = getattr(self.proposer, name)[self.base.proposing_rows]
         return {**observation, **self._on_device}
 
     def _episode(self, i: int, info: dict[str, Any]) -> dict[str, float]:
@@ -194,10 +245,30 @@ def _make(env: str | VectorEnv, num_envs: int | None, kwargs: dict[str, Any]) ->
     return env
 
 
-def _row(infos: dict[str, Any], i: int) -> dict[str, Any]:
-    """One row's info out of Gymnasium's batched ones, whose ``_key`` says which rows have it."""
+def _step_wrapped(env: VectorEnv, actions: np.ndarray) -> StepRows:
+    """A step of an environment in Gymnasium's wrappers, which know its batched infos only."""
+    observation, rewards, terminated, truncated, batched = env.step(actions)
+    rows, ended = range(env.num_envs), np.flatnonzero(terminated).tolist()
+    if truncated.any():
+        raise ConfigError(
+            f"A wrapper truncated the episodes of rows {np.flatnonzero(truncated).tolist()}, whose "
+            "AUC is paid at their last frame. Choose clip_length instead of a step limit."
+        )
+    infos = _by_row(batched, rows)
+    return StepRows(
+        observation=observation,
+        rewards=np.asarray(rewards, dtype=np.float64),
+        terminated=terminated,
+        infos=infos | (_by_row(batched["final_info"], ended) if ended else {}),
+        reset_infos={row: infos[row] for row in ended},
+        final_observations={row: batched["final_obs"][row] for row in ended},
+    )
+
+
+def _by_row(batched: dict[str, Any], rows: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Rows' infos out of Gymnasium's batched ones, whose ``_key`` says which rows have it."""
+    names = [name for name in batched if not name.startswith(("_", "final_"))]
     return {
-        key: value[i]
-        for key, value in infos.items()
-        if not key.startswith(("_", "final_")) and (f"_{key}" not in infos or infos[f"_{key}"][i])
+        row: {n: batched[n][row] for n in names if f"_{n}" not in batched or batched[f"_{n}"][row]}
+        for row in rows
     }

@@ -24,10 +24,11 @@ import numpy as np
 from videos import describe, row, table, write_lasot
 
 import relo_env
-from relo_env import loading
 from relo_env.clips import ClipSampler
+from relo_env.datasets.frames import ImageFrames
 from relo_env.datasets.lasot import LaSOT
-from relo_env.footage import Footage
+from relo_env.engine import Engine
+from relo_env.prefetch import ClipPrefetch
 
 BASE = {"rows": 8, "size": "1280x720", "search_size": 256, "clip_length": 8, "group_size": 1}
 GROWTH: dict[str, tuple[int | str, ...]] = {
@@ -38,11 +39,11 @@ GROWTH: dict[str, tuple[int | str, ...]] = {
     "group_size": (1, 2, 4, 8),
 }
 PARTS: dict[str, tuple[Any, str]] = {
-    "reading and decoding frames": (loading, "_read"),
-    "cutting crops": (Footage, "_cut"),
+    "reading and decoding frames": (ImageFrames, "read"),
+    "cutting crops": (ClipPrefetch, "_cut"),
     "drawing clips": (ClipSampler, "sample"),
-    "copying the observation": (relo_env.vector_env.EpisodeBatch, "observation"),
-    "candidates of the proposer": (relo_env.vector_env.EpisodeBatch, "look"),
+    "copying the observation": (Engine, "observation"),
+    "candidates of the proposer": (Engine, "_update_candidates"),
     "infos of the vector environment": (relo_env.TrackingVectorEnv, "_batched"),
 }
 """Functions whose time is told; what one of them calls is not counted twice."""
@@ -93,8 +94,8 @@ def make(
         **options,
     )
     venv.reset(seed=0)
-    positions = venv.batch.crop.num_positions
-    actions = np.full(rows, positions // 2 + venv.batch.crop.grid[1] // 2)
+    positions = venv.crop.num_positions
+    actions = np.full(rows, positions // 2 + venv.crop.grid[1] // 2)
 
     def play(episodes: int) -> float:
         start = time.process_time()

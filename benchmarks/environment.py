@@ -13,7 +13,6 @@ processor that a frame took; and the peak of the resident memory, summed over a 
 limit             every thread only decodes, with this project's reader
 imread            every thread only decodes, with cv2.imread
 ours              TrackingVectorEnv
-ours-reduced      with reduced_decoding=True
 ours-jittered     with search_window="jittered": crops are cut by the decoding threads
 ours-official     with the official crops: the pixels of naive, which is checked first
 ours-augmented    with augmentation
@@ -83,9 +82,7 @@ def play_ours(data: LaSOT, rows: int, **options: Any) -> Play:
 
     def play_and_catch_up(episodes: int) -> None:
         play(episodes)
-        for draw in venv.batch._next:  # what was begun is not left for others to pay
-            if draw is not None:
-                draw.footage.wait()
+        venv.engine.clips.wait_for_next()  # what was begun is not left for others to pay
 
     return play_and_catch_up, close
 
@@ -178,7 +175,6 @@ VARIANTS: dict[str, Callable[[LaSOT, int], Play]] = {
     "limit": lambda data, rows: play_limit(data, rows, read_image),
     "imread": lambda data, rows: play_limit(data, rows, cv2.imread),
     "ours": play_ours,
-    "ours-reduced": lambda data, rows: play_ours(data, rows, reduced_decoding=True),
     "ours-jittered": lambda data, rows: play_ours(data, rows, search_window="jittered"),
     "ours-official": lambda data, rows: play_ours(data, rows, official=True),
     "ours-augmented": lambda data, rows: play_ours(data, rows, augment=True),
@@ -196,7 +192,7 @@ def check_naive(data: LaSOT) -> None:
     env = relo_env.TrackingEnv(data, official=True, augment=False)
     for seed in range(3):
         observation, _ = env.reset(seed=seed)
-        crops = list(naive_episode(env.batch.episodes[0].clip))
+        crops = list(naive_episode(env.engine.episodes[0].clip))
         assert (np.concatenate(crops[: CROP.num_templates]) == observation["template"]).all()
         for crop in crops[CROP.num_templates :]:
             assert (crop == observation["search"]).all()

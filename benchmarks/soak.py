@@ -63,9 +63,9 @@ def soak(venv: relo_env.TrackingVectorEnv, steps: float, seconds: float) -> list
         progress = max(done / steps, spent / seconds)
         if progress * REPORTS >= len(reports) + 1:
             reports.append(memory())
-            kept = venv.batch.loader.kept_bytes / 2**20
+            kept = venv.engine.loader.kept_bytes / 2**20
             cells = (done, f"{spent:.0f}", f"{done / spent:.0f}", f"{reports[-1]:.0f}")
-            print(row(*cells, f"{kept:.0f}", venv.batch.redraws), flush=True)
+            print(row(*cells, f"{kept:.0f}", venv.engine.clips.redraws), flush=True)
         if progress >= 1:
             return reports
 

@@ -125,7 +125,7 @@ def medians(jobs: dict[str, Callable[[], None]], rounds: int, device: str) -> di
 
 def compare_updates(preset: str, rows: int, rounds: int, device: str) -> None:
     learner = Learner(RELONetwork.from_preset(preset).to(device), rows)
-    proposer, inside = learner.venv.vector_env.batch.proposer, [0.0]  # type: ignore[attr-defined]
+    proposer, inside = learner.venv.proposer, [0.0]
     for method in ("reset", "propose"):
         setattr(proposer, method, timed(getattr(proposer, method), inside, device))
     jobs = {"collect": learner.collect, "ours": learner.update, "plain": learner.update_plainly}

@@ -1,16 +1,23 @@
-"""Configuration as frozen dataclasses; every field is a keyword argument of the environment."""
+"""Configuration as frozen dataclasses; every field is a keyword argument of the environments.
+
+`TrackingEnv` and `TrackingVectorEnv` name these arguments in their signatures;
+`EnvConfig.from_arguments` sorts them into the dataclasses.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from inspect import signature
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from relo_env.checks import Finite, NonNegativeFloat, PositiveFloat, PositiveInt, check_fields
-from relo_env.errors import ConfigError
+from relo_env.datasets.base import Dataset
+from relo_env.datasets.registry import find_dataset, make_dataset
+from relo_env.errors import ArgumentError, ConfigError, unknown
 from relo_env.named import import_named
 
 RewardFunction = Callable[[np.ndarray, np.ndarray, bool], float]
@@ -19,7 +26,7 @@ RewardFunction = Callable[[np.ndarray, np.ndarray, bool], float]
 
 @dataclass(frozen=True)
 class CropConfig:
-    """What a proposer or a network wants to see.
+    """Crops that a proposer or a network takes.
 
     Attributes:
         num_templates: template crops K an episode.
@@ -59,7 +66,7 @@ class CropConfig:
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """Which frames make an episode and where the search window stands in them.
+    """Frames of an episode, and the place of the search window in them.
 
     Attributes:
         mode: ``"clip"``: ``clip_length`` sampled search frames; ``"sequence"``: the whole video in
@@ -92,7 +99,7 @@ class ClipConfig:
 
     @property
     def open_loop(self) -> bool:
-        """Whether no action changes a later crop: windows and frames all follow the truth."""
+        """No action changes a later crop: windows and frames all follow the truth."""
         return self.search_window == "jittered" and self.sampling != "consecutive"
 
     @property
@@ -105,7 +112,7 @@ class ClipConfig:
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """What an episode pays.
+    """Reward of an episode.
 
     Attributes:
         reward: ``"iou+auc"``, a callable ``(ious, visible, last) -> float``, or ``"module:name"``
@@ -149,7 +156,7 @@ class EnvConfig:
 
     Attributes:
         clip: frames and windows of an episode.
-        reward: what it pays.
+        reward: its reward.
         action_mode: ``"grid"``: a position; ``"box"``: a box; ``"move"``: shift, scale and stop.
         max_moves: moves a frame in ``action_mode="move"``.
         augment: draw grey, mirror and brightness once a clip; None: for training clips only.
@@ -177,3 +184,91 @@ class EnvConfig:
                 'action_mode="move" moves the window with the box; it needs '
                 'search_window="tracked".'
             )
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> EnvConfig:
+        """Configuration from an environment's keyword arguments, of which others are left alone.
+
+        Raises:
+            ConfigError: an argument, or a combination of them, is not possible.
+        """
+        parts = {"clip": _pick(ClipConfig, arguments), "reward": _pick(RewardConfig, arguments)}
+        return _pick(cls, {**arguments, **parts})
+
+
+ENVIRONMENT_ARGUMENTS = tuple(
+    field.name
+    for config in (EnvConfig, ClipConfig, RewardConfig, CropConfig)
+    for field in fields(config)
+    if field.name != "clip"
+)
+"""Names of all keyword arguments that are fields of a configuration."""
+
+Config = TypeVar("Config")
+
+
+def _pick(config: type[Config], arguments: Mapping[str, Any]) -> Config:
+    names = [field.name for field in fields(config)]  # type: ignore[arg-type]
+    return config(**{name: arguments[name] for name in names if name in arguments})
+
+
+def check_reset_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Reset options as plain JSON values.
+
+    Raises:
+        ConfigError: an unknown option, or a value of another kind.
+    """
+    for name in options:
+        if name not in ("sequence", "start"):
+            raise ConfigError(unknown("reset option", name, ("sequence", "start")))
+    sequence, start = options.get("sequence"), options.get("start")
+    if not isinstance(sequence, str | None):
+        raise ConfigError(
+            f"Reset option sequence is {sequence!r}; expected one name, for all rows."
+        )
+    if not isinstance(start, int | np.integer | None) or isinstance(start, bool):
+        raise ConfigError(f"Reset option start is {start!r}; expected the number of a frame.")
+    checked = {
+        "sequence": None if sequence is None else str(sequence),
+        "start": None if start is None else int(start),
+    }
+    return {name: value for name, value in checked.items() if value is not None}
+
+
+def open_dataset(
+    dataset: str | Dataset, root: str | None, split: str | None, options: Mapping[str, Any]
+) -> Dataset:
+    """The data set that an environment's arguments name, or the instance itself.
+
+    Args:
+        dataset: name of a data set, or an instance.
+        root: its folder.
+        split: its split.
+        options: keyword arguments that the environment does not know, for the data set.
+
+    Raises:
+        ArgumentError: the data set does not know one of the options either.
+        ConfigError: an unknown data set or split, or an option of a wrong value.
+        DataError: the data set is missing or malformed.
+    """
+    if isinstance(dataset, str):
+        hint = _nearest_arguments(find_dataset(dataset).unknown_options(options))
+        try:
+            return make_dataset(dataset, root=root, split=split, **options)
+        except ConfigError as error:
+            raise type(error)(f"{error}{hint}") from None
+    given = {"root": root, "split": split, **options}
+    extra = sorted(name for name, value in given.items() if value is not None)
+    if extra:
+        raise ArgumentError(
+            f"{extra} cannot change a data set that is given as an instance "
+            f"({type(dataset).__name__}); pass them where it is made.{_nearest_arguments(extra)}"
+        )
+    return dataset
+
+
+def _nearest_arguments(options: Iterable[str]) -> str:
+    """Arguments of the environment that look like those that were passed to the data set."""
+    known = [*ENVIRONMENT_ARGUMENTS, "proposer", "proposer_kwargs", "render_mode", "dataset"]
+    near = [n for name in options for n in difflib.get_close_matches(name, known, n=1)]
+    return f" Did you mean the environment's {' or '.join(map(repr, near))}?" if near else ""

@@ -1,4 +1,4 @@
-"""Crop geometry: the square window of a frame that is looked at, and its crop.
+"""Crop geometry: the square search window of a frame, and its crop.
 
 Two variants share one interface. The default maps exactly: crop pixels are samples of the frame
 at their own centres, and ``to_image(to_crop(box)) == box``. ``official=True`` reproduces the
@@ -10,7 +10,7 @@ boxes are divided by ``S - 1`` on the way in but multiplied by ``S`` on the way 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -69,17 +69,15 @@ class SearchWindow:
         return x + 0.5 * w, y + 0.5 * h
 
     @property
+    def box(self) -> np.ndarray:
+        """The window as a box, xywh in image pixels; it may reach beyond the frame."""
+        (cx, cy), side = self.center, self.side
+        return np.array([cx - side / 2, cy - side / 2, side, side])
+
+    @property
     def scale(self) -> float:
         """Crop pixels to an image pixel."""
         return self.size / self.side
-
-    def reduced(self, factor: int) -> SearchWindow:
-        """The same window of a frame whose sides are ``factor`` times shorter.
-
-        Never official: whole pixels of a reduced frame mean nothing.
-        """
-        x, y, w, h = (value / factor for value in self.anchor)
-        return replace(self, anchor=(x, y, w, h), side=self.side / factor, official=False)
 
     def extract(self, frame: np.ndarray, mirror: bool = False) -> np.ndarray:
         """Crop of a uint8 frame ``(H, W, 3)`` as uint8 ``(S, S, 3)``; black outside the frame.

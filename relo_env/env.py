@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.utils import EzPickle
 
 from relo_env import rendering
-from relo_env.batch import EpisodeBatch
+from relo_env.config import CropConfig, EnvConfig, RewardFunction
 from relo_env.crops import SearchWindow
 from relo_env.datasets.base import Dataset
-from relo_env.errors import ConfigError
+from relo_env.engine import Engine, make_engine, reading_state
+from relo_env.errors import ArgumentError
+from relo_env.proposers import BoxProposer
 
 ROWS = (0,)
 
@@ -24,23 +29,60 @@ VECTOR_ARGUMENTS = {
     "cache_bytes",
     "copy",
 }
-"""What only `TrackingVectorEnv` takes."""
+"""Arguments of `TrackingVectorEnv` alone."""
+
+STEP_LIMIT = "Leave max_episode_steps out and choose clip_length, which is the number of steps."
 
 
 def draw_episode_seed(rng: np.random.Generator) -> int:
-    """The 63-bit number from which all of an episode follows."""
+    """Draw the 63-bit number from which all of an episode follows."""
     return int(rng.integers(2**63))
 
 
-def peek_episode_seed(rng: np.random.Generator) -> int:
-    """What `draw_episode_seed` will give next."""
+def peek_episode_seeds(rng: np.random.Generator, count: int) -> list[int]:
+    """The numbers that `draw_episode_seed` will give next."""
     state = rng.bit_generator.state
-    seed = draw_episode_seed(rng)
+    seeds = [draw_episode_seed(rng) for _ in range(count)]
     rng.bit_generator.state = state
-    return seed
+    return seeds
 
 
-class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
+class PublicAttributes:
+    """What others may read of `TrackingEnv` and `TrackingVectorEnv`."""
+
+    engine: Engine
+
+    @property
+    def config(self) -> EnvConfig:
+        """Configuration of clips, rewards and actions."""
+        return self.engine.config
+
+    @property
+    def crop(self) -> CropConfig:
+        """Sizes and factors of the crops, and the action grid."""
+        return self.engine.crop
+
+    @property
+    def dataset(self) -> Dataset:
+        """Data set that the clips come from."""
+        return self.engine.dataset
+
+    @property
+    def proposer(self) -> BoxProposer:
+        """Proposer, bound to this environment's rows."""
+        return self.engine.proposer
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Fingerprint of the data set, see `Dataset.fingerprint`."""
+        return self.engine.dataset.fingerprint
+
+    def set_clip_length(self, length: int) -> None:
+        """Search frames of the clips that begin from now on; those that are played stay as long."""
+        self.engine.set_clip_length(length)
+
+
+class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
     """Follow one object through a clip by choosing, in each frame, where it is.
 
     ## Description
@@ -84,7 +126,8 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
     ## Episode End
 
     The episode terminates after the clip's last frame; it is never truncated. Do not register a
-    step limit: it would cut off the AUC. The last observation is repeated at the end.
+    step limit: it would cut off the AUC (`clip_length` is the limit). The last observation is
+    repeated at the end.
 
     ## Info
 
@@ -118,7 +161,7 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
     | `augment` | in training clips | grey, mirror, brightness, once a clip |
     | `candidate_info` | False | tell `candidate_ious` |
     | `official` | False | official crop geometry and crop-clamped IoU |
-    | `reduced_decoding` | False | decode large frames at 1/2 or 1/4: faster, other pixels |
+    | `jitter` | 1.0 | distance of jittered windows from the truth; 1 is the paper's |
     | `render_mode` | None | `"rgb_array"`, `"human"` |
 
     Anything else goes to the data set, e.g. `difficulty="hard"` to `RELO-Synthetic-v0`.
@@ -138,29 +181,61 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
     metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 10}
 
     def __init__(
-        self, dataset: str | Dataset = "Synthetic", render_mode: str | None = None, **options: Any
+        self,
+        dataset: str | Dataset = "Synthetic",
+        render_mode: str | None = None,
+        *,
+        root: str | Path | None = None,
+        split: str | None = None,
+        mode: Literal["clip", "sequence"] = "clip",
+        clip_length: int = 8,
+        search_window: Literal["tracked", "jittered"] = "tracked",
+        frame_sampling: Literal["consecutive", "ordered", "causal"] | None = None,
+        max_stride: int = 4,
+        max_interval: int = 400,
+        jitter: float = 1.0,
+        num_templates: int | None = None,
+        template_size: int | None = None,
+        template_factor: float | None = None,
+        search_size: int | None = None,
+        search_factor: float | None = None,
+        stride: int | None = None,
+        proposer: str | BoxProposer = "previous-size",
+        proposer_kwargs: Mapping[str, Any] | None = None,
+        action_mode: Literal["grid", "box", "move"] = "grid",
+        max_moves: int = 20,
+        reward: str | RewardFunction = "iou+auc",
+        iou_weight: float = 1.0,
+        auc_weight: float = 1.0,
+        augment: bool | None = None,
+        candidate_info: bool = False,
+        official: bool = False,
+        **dataset_options: Any,
     ) -> None:
-        EzPickle.__init__(self, dataset, render_mode, **options)
-        if vector := sorted(VECTOR_ARGUMENTS & set(options)):
-            raise ConfigError(
-                f"{vector}: arguments of the vector environment, gym.make_vec(id, num_envs=...) or "
-                "TrackingVectorEnv, not of a single one. Make that one, or leave them out."
-            )
+        arguments = dict(locals())  # those of the signature, by name
+        _refuse_vector_arguments(dataset_options)
+        refuse_step_limit(dataset_options)
         self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
-        self.batch = EpisodeBatch(1, dataset=dataset, **options)
-        self.observation_space = self.batch.observation_space  # type: ignore[assignment]
-        self.action_space = self.batch.action_space
+        self.engine = make_engine(1, arguments)
+        self.observation_space = self.engine.observation_space  # type: ignore[assignment]
+        self.action_space = self.engine.action_space
         self._playing = False
+        self._knows_step_limit = False
         self._viewer = rendering.Viewer()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Begin an episode; ``options`` may pin its ``sequence`` and ``start``."""
-        super().reset(seed=seed)
-        (info,) = self.batch.start(ROWS, [draw_episode_seed(self.np_random)], options or {})
-        self.batch.look(ROWS)
+        """Begin an episode; ``options`` may give its ``sequence`` and ``start``."""
+        super().reset(seed=None if seed is None else int(seed))
+        seeds = peek_episode_seeds(self.np_random, 1)
+        draws = self.engine.draw(ROWS, seeds, options or {})
+        draw_episode_seed(self.np_random)
+        self._playing = False  # until the proposer has answered
+        (info,) = self.engine.begin(ROWS, draws)
+        self.engine.observe(ROWS)
         self._playing = True
+        self._warn_of_step_limit()
         self._refresh()
         return self._observation(), info
 
@@ -168,34 +243,40 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
         """Choose the target's box in the current frame and go on to the next."""
         if not self._playing:
             raise gym.error.ResetNeeded("The episode is over, or none began; call reset() first.")
-        (outcome,) = self.batch.act(ROWS, [action])
+        (outcome,) = outcomes = self.engine.act(ROWS, [action])
+        self._playing = False  # until the proposer has answered
+        self.engine.commit(ROWS, [action], outcomes)
+        if not outcome.done:
+            self.engine.observe(ROWS)
         self._playing = not outcome.done
-        if outcome.moved_on and not outcome.done:
-            self.batch.look(ROWS)
         self._refresh()
         return self._observation(), outcome.reward, outcome.done, False, outcome.info
 
     @property
     def frame(self) -> np.ndarray:
-        """The whole current frame, uint8 RGB ``(H, W, 3)``, for agents that look beyond crops."""
-        return self.batch.episode(0).frame
+        """Whole current frame, uint8 RGB ``(H, W, 3)``, read-only, for agents beyond crops."""
+        return self.engine.episode(0).frame
 
     @property
     def window(self) -> SearchWindow:
         """Where the search crop lies in `frame`; maps boxes between the two."""
-        return self.batch.episode(0).window
+        return self.engine.episode(0).window
 
     @property
     def candidates(self) -> np.ndarray:
         """``(H * W, 4)`` boxes of all positions in `frame`, xywh pixels, before clipping."""
-        return self.batch.candidates(0)
+        return self.engine.candidates(0)
+
+    @property
+    def candidate_ious(self) -> np.ndarray:
+        """``(H * W,)`` IoU of `candidates`, clipped, with the target: for oracles; 0 if absent."""
+        return self.engine.candidate_ious(0)
 
     def state_dict(self) -> dict[str, Any]:
         """The environment's place in its run, as plain JSON values."""
         return {
-            "origin": self.batch.origin,
+            **self.engine.state(),
             "np_random": self.np_random.bit_generator.state,
-            "rows": self.batch.state(),
             "playing": self._playing,
         }
 
@@ -203,28 +284,78 @@ class TrackingEnv(gym.Env[dict[str, np.ndarray], Any], EzPickle):
         """Go to the place of a `state_dict`; returns the observation there.
 
         Raises:
-            ConfigError: the state belongs to another environment.
+            ConfigError: the state belongs to another environment or to other data, or is malformed.
         """
-        self.batch.check_origin(state)
-        self.np_random.bit_generator.state = state["np_random"]
-        self.batch.restore(state["rows"])
-        self._playing = state["playing"]
+        self.engine.check_state(state)
+        with reading_state():
+            generator, _ = gym.utils.seeding.np_random(0)
+            generator.bit_generator.state = state["np_random"]
+            playing = bool(state["playing"])
+        self.engine.restore(state)
+        self.np_random, self._playing = generator, playing
         return self._observation()
 
     def render(self) -> np.ndarray | None:
         """The frame acted on last with the chosen box, the true one and the search window."""
         if self.render_mode != "rgb_array":
             return None
-        return rendering.draw_episode(self.batch.episode(0).shown())
+        return rendering.draw_episode(self.engine.episode(0).shown())
 
     def close(self) -> None:
         """Close the window and the decoding threads."""
         self._viewer.close()
-        self.batch.loader.close()
+        self.engine.loader.close()
 
     def _observation(self) -> dict[str, np.ndarray]:
-        return self.batch.observation_of(0)
+        return self.engine.observation_of(0)
 
     def _refresh(self) -> None:
         if self.render_mode == "human":
-            self._viewer.show(rendering.draw_episode(self.batch.episode(0).shown()))
+            self._viewer.show(rendering.draw_episode(self.engine.episode(0).shown()))
+
+    def _warn_of_step_limit(self) -> None:
+        if self._knows_step_limit:
+            return
+        self._knows_step_limit = True
+        limit, frames = _step_limit(), len(self.engine.episode(0).clip.search_frames)
+        if limit is not None and limit < frames:
+            warnings.warn(
+                f"The TimeLimit wrapper (max_episode_steps={limit}) truncates episodes of {frames} "
+                f"frames, so that the AUC at the last frame is never paid. {STEP_LIMIT}",
+                stacklevel=3,
+            )
+
+
+def _step_limit() -> int | None:
+    """Limit of the TimeLimit wrapper that a call came through.
+
+    The wrapper is made after the environment and tells it nothing, so its call is looked up.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        wrapper = frame.f_locals.get("self")
+        if isinstance(wrapper, gym.wrappers.TimeLimit):
+            return getattr(wrapper, "_max_episode_steps", None)
+        frame = frame.f_back
+    return None
+
+
+def refuse_step_limit(options: Mapping[str, Any]) -> None:
+    """Refuse an argument of ``gym.make`` that would end up with the data set.
+
+    Raises:
+        ArgumentError: there is a ``max_episode_steps``.
+    """
+    if "max_episode_steps" in options:
+        raise ArgumentError(
+            f"max_episode_steps={options['max_episode_steps']!r}: episodes end with their clip, at "
+            f"whose last frame the AUC is paid; a step limit would cut it off. {STEP_LIMIT}"
+        )
+
+
+def _refuse_vector_arguments(options: Mapping[str, Any]) -> None:
+    if vector := sorted(VECTOR_ARGUMENTS & set(options)):
+        raise ArgumentError(
+            f"{vector}: arguments of the vector environment, gym.make_vec(id, num_envs=...) or "
+            "TrackingVectorEnv, not of a single one. Make that one, or leave them out."
+        )

@@ -25,10 +25,10 @@ FULL_HEIGHT = 720
 
 
 def check_mode(render_mode: str | None, known: SequenceOf[str]) -> str | None:
-    """The render mode, if it is one.
+    """Return the render mode.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not among the known ones.
     """
     if render_mode is not None and render_mode not in known:
         raise ConfigError(unknown("render_mode", render_mode, known))
@@ -89,7 +89,7 @@ def draw(
     scores: np.ndarray | None = None,
     caption: str = "",
 ) -> np.ndarray:
-    """A frame with what is known about it.
+    """A frame with boxes, score map and caption.
 
     Args:
         frame: uint8 RGB ``(H, W, 3)``; it is not written to.
@@ -122,13 +122,12 @@ def draw(
 
 
 def draw_episode(shown: Shown) -> np.ndarray:
-    """The frame of an episode that was acted on last."""
-    (cx, cy), side = shown.window.center, shown.window.side
+    """Picture of the frame of an episode that was acted on last."""
     return draw(
         shown.frame,
         box=shown.box,
         target_box=shown.target_box if shown.visible else None,
-        window=np.array([cx - side / 2, cy - side / 2, side, side]),
+        window=shown.window.box,
         caption=shown.caption,
     )
 

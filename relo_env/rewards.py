@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,14 @@ def clip_auc(ious: np.ndarray) -> float:
 
 def iou_plus_auc(iou_weight: float = 1.0, auc_weight: float = 1.0) -> RewardFunction:
     """The paper's reward as an environment pays it: IoU a frame, AUC at the last."""
+    return partial(_iou_plus_auc, iou_weight, auc_weight)
 
-    def reward(ious: np.ndarray, visible: np.ndarray, last: bool) -> float:
-        paid = iou_weight * float(ious[-1]) if visible[-1] else 0.0
-        return paid + auc_weight * clip_auc(ious[visible]) if last else paid
 
-    return reward
+def _iou_plus_auc(
+    iou_weight: float, auc_weight: float, ious: np.ndarray, visible: np.ndarray, last: bool
+) -> float:
+    paid = iou_weight * float(ious[-1]) if visible[-1] else 0.0
+    return paid + auc_weight * clip_auc(ious[visible]) if last else paid
 
 
 def make_reward(config: RewardConfig) -> RewardFunction:
@@ -49,7 +52,7 @@ def make_reward(config: RewardConfig) -> RewardFunction:
 
 
 def check_reward(value: Any) -> float:
-    """What a reward function returned, as a float.
+    """Return value of a reward function as a float.
 
     Raises:
         ConfigError: it is not a finite number.

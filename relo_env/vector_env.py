@@ -3,40 +3,80 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.utils import EzPickle, seeding
+from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from relo_env import rendering
-from relo_env.batch import EpisodeBatch
+from relo_env.clip_source import Draw
+from relo_env.config import RewardFunction
 from relo_env.datasets.base import Dataset
-from relo_env.env import TrackingEnv, draw_episode_seed, peek_episode_seed
+from relo_env.engine import Engine, make_engine, reading_state
+from relo_env.env import (
+    PublicAttributes,
+    TrackingEnv,
+    draw_episode_seed,
+    peek_episode_seeds,
+    refuse_step_limit,
+)
 from relo_env.errors import ConfigError
-from relo_env.loading import DEFAULT_CACHE_BYTES, FrameLoader
+from relo_env.prefetch import DEFAULT_CACHE_BYTES, FrameLoader
+from relo_env.proposers import BoxProposer
+
+OF_EACH_ROW: Mapping[str, Callable[[Engine, int], Any]] = {
+    "frame": lambda engine, row: engine.episode(row).frame,
+    "window": lambda engine, row: engine.episode(row).window,
+    "candidates": Engine.candidates,
+    "candidate_ious": Engine.candidate_ious,
+}
+"""Attributes of `TrackingEnv` that each row has its own of."""
 
 
-class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPickle):
+class StepRows(NamedTuple):
+    """Result of a step, row by row.
+
+    Attributes:
+        observation: of all rows.
+        rewards: float64 ``(N,)``.
+        terminated: bool ``(N,)``, rows whose episode ended.
+        infos: of the frame acted on, by row.
+        reset_infos: of the episodes that began in this step, by row.
+        final_observations: last observations of the rows that ended, in ``SAME_STEP``.
+    """
+
+    observation: dict[str, np.ndarray]
+    rewards: np.ndarray
+    terminated: np.ndarray
+    infos: dict[int, dict[str, Any]]
+    reset_infos: dict[int, dict[str, Any]]
+    final_observations: dict[int, dict[str, np.ndarray]]
+
+
+class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, np.ndarray]):
     """`TrackingEnv` for ``num_envs`` rows at once: one decoder, one proposer call a step.
 
-    Rows that share a group see the same clips for ever: row ``i`` is seeded ``seed + i // G``.
+    Rows of a group see the same clips for ever: row ``i`` is seeded ``seed + i // G``.
     With ``group_size=1`` it equals Gymnasium's ``SyncVectorEnv`` of `TrackingEnv`.
 
     Args:
         num_envs: rows; a multiple of ``group_size``.
         dataset: name of a data set, or an instance.
-        group_size: rows G that live through the same clips.
+        group_size: rows G that play the same clips.
         autoreset_mode: Gymnasium's ``NEXT_STEP``, ``SAME_STEP`` or ``DISABLED``.
-        num_threads: decoding threads; None: one a core, at most 16; 0 decodes between the steps.
+        num_threads: decoding threads, and as many that cut crops; None: one a core, at most 16; 0
+            decodes between the steps.
         cache_bytes: bound on the decoded frames in memory. All rows' clips, ``num_envs * (K + T)``
             frames, should fit; frames that do not are decoded twice.
         copy: return fresh observations; False: the same arrays, overwritten by the next step.
         render_mode: ``"rgb_array"`` or None.
-        **options: those of `TrackingEnv`.
+        root, split, mode, ...: see `TrackingEnv`.
+        **dataset_options: keyword arguments of the data set.
 
     Raises:
         ConfigError: an argument, or a combination of them, that cannot be.
@@ -60,38 +100,50 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         copy: bool = True,
         render_mode: str | None = None,
-        **options: Any,
+        root: str | Path | None = None,
+        split: str | None = None,
+        mode: Literal["clip", "sequence"] = "clip",
+        clip_length: int = 8,
+        search_window: Literal["tracked", "jittered"] = "tracked",
+        frame_sampling: Literal["consecutive", "ordered", "causal"] | None = None,
+        max_stride: int = 4,
+        max_interval: int = 400,
+        jitter: float = 1.0,
+        num_templates: int | None = None,
+        template_size: int | None = None,
+        template_factor: float | None = None,
+        search_size: int | None = None,
+        search_factor: float | None = None,
+        stride: int | None = None,
+        proposer: str | BoxProposer = "previous-size",
+        proposer_kwargs: Mapping[str, Any] | None = None,
+        action_mode: Literal["grid", "box", "move"] = "grid",
+        max_moves: int = 20,
+        reward: str | RewardFunction = "iou+auc",
+        iou_weight: float = 1.0,
+        auc_weight: float = 1.0,
+        augment: bool | None = None,
+        candidate_info: bool = False,
+        official: bool = False,
+        **dataset_options: Any,
     ) -> None:
-        EzPickle.__init__(
-            self,
-            num_envs,
-            dataset,
-            group_size=group_size,
-            autoreset_mode=autoreset_mode,
-            num_threads=num_threads,
-            cache_bytes=cache_bytes,
-            copy=copy,
-            render_mode=render_mode,
-            **options,
-        )
-        _check_rows(num_envs, group_size, options)
+        arguments = dict(locals())  # those of the signature, by name
+        refuse_step_limit(dataset_options)
+        _check_rows(num_envs, group_size, action_mode)
         self.autoreset_mode = _mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
-        self.num_envs, self.group_size, self.copy = num_envs, group_size, copy
-        self.batch = EpisodeBatch(
-            num_envs,
-            dataset=dataset,
-            loader=FrameLoader(_cores() if num_threads is None else num_threads, cache_bytes),
-            group_size=group_size,
-            **options,
+        self.num_envs, self.group_size, self.copy = int(num_envs), int(group_size), copy
+        loader = FrameLoader(_cores() if num_threads is None else num_threads, cache_bytes)
+        self.engine = make_engine(
+            self.num_envs, arguments, loader=loader, group_size=self.group_size
         )
-        self.single_observation_space = self.batch.observation_space
-        self.single_action_space = self.batch.action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._rngs: list[np.random.Generator | None] = [None] * num_envs
-        self._done = np.ones(num_envs, dtype=bool)
+        self.single_observation_space = self.engine.observation_space
+        self.single_action_space = self.engine.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
+        self._done = np.ones(self.num_envs, dtype=bool)
 
     def reset(
         self,
@@ -103,95 +155,128 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
 
         Args:
             seed: of row 0's group, the next group's being one more; or one seed a row.
-            options: ``sequence`` and ``start`` pin the next clip of all rows that are reset.
+            options: ``sequence`` and ``start`` of the next clip of all rows that are reset.
         """
-        self._require_open()
-        pins = dict(options or {})
-        rows = self._rows_to_reset(pins.pop("reset_mask", None))
-        super().reset(seed=seed if isinstance(seed, int) else None)
-        self._seed_rows(rows, seed)
-        infos = self._begin(rows, pins)
-        self.batch.look(rows)
-        return self.batch.observation(self.copy), self._batched(dict(zip(rows, infos, strict=True)))
+        observation, infos = self.reset_rows(seed=seed, options=options)
+        return observation, self._batched(infos)
 
     def step(
         self, actions: Any
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Act on every row's frame; rows whose episode is over follow the autoreset mode."""
+        step = self.step_rows(actions)
+        info = self._batched({**step.infos, **step.reset_infos}) | self._final(step)
+        truncated = np.zeros_like(step.terminated)
+        return step.observation, step.rewards, step.terminated, truncated, info
+
+    def reset_rows(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[dict[str, np.ndarray], dict[int, dict[str, Any]]]:
+        """`reset` with the info of each row that was reset, as the engine gives it."""
+        self._require_open()
+        reset_options = dict(options or {})
+        rows = self._rows_to_reset(reset_options.pop("reset_mask", None))
+        rngs = self._seeded(rows, seed)
+        draws = self._draw(rows, rngs, reset_options)
+        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
+        self._rngs = rngs
+        infos = self._begin(rows, draws)
+        self._observe(rows)
+        return self.engine.observation(self.copy), infos
+
+    def step_rows(self, actions: Any) -> StepRows:
+        """`step` with the infos of each row, as the engine gives them.
+
+        An error leaves all rows as they were, unless the proposer raises it: then all need a reset.
+        """
         self._require_open()
         self._require_actions(actions)
-        stale = np.flatnonzero(self._done).tolist()
-        if stale and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
-            raise gym.error.ResetNeeded(
-                f"Rows {stale} have no episode; call reset() first"
-                " (with options={'reset_mask': ...} to reset these alone)."
-            )
-        rewards = np.zeros(self.num_envs)
-        infos: dict[int, dict[str, Any]] = {}
-        live = np.flatnonzero(~self._done).tolist()
-        if stale:
-            self._require_begun(stale)
-            infos.update(zip(stale, self._begin(stale, {}), strict=True))
-        outcomes = self.batch.act(live, [actions[row] for row in live])
-        for row, outcome in zip(live, outcomes, strict=True):
-            rewards[row], self._done[row], infos[row] = outcome.reward, outcome.done, outcome.info
-        fresh = [r for r, out in zip(live, outcomes, strict=True) if out.moved_on and not out.done]
-        terminated = self._done.copy()
-        final = self._restart_same_step(infos) if terminated.any() else {}
-        restarted = np.flatnonzero(terminated & ~self._done).tolist()
-        self.batch.look(sorted(stale + fresh + restarted))
-        info = self._batched(infos) | final
-        return (
-            self.batch.observation(self.copy),
-            rewards,
-            terminated,
-            np.zeros_like(terminated),
-            info,
+        live, stale = np.flatnonzero(~self._done).tolist(), np.flatnonzero(self._done).tolist()
+        self._require_episodes(stale)
+        taken = [actions[row] for row in live]
+        outcomes = self.engine.act(live, taken)
+        by_row = dict(zip(live, outcomes, strict=True))
+        ended = [row for row, outcome in by_row.items() if outcome.done]
+        same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
+        begun = ended if same_step else stale
+        draws = self._draw(begun, self._rngs, {})
+        # Nothing has changed before this line.
+        self.engine.commit(live, taken, outcomes)
+        self._done[ended] = True
+        final = {row: self.engine.observation_of(row) for row in ended} if same_step else {}
+        reset_infos = self._begin(begun, draws)
+        moved = [row for row in live if not by_row[row].done]
+        self._observe(sorted(begun + moved))
+        rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
+        rewards[live] = [outcome.reward for outcome in outcomes]
+        terminated[ended] = True
+        return StepRows(
+            observation=self.engine.observation(self.copy),
+            rewards=rewards,
+            terminated=terminated,
+            infos={row: outcome.info for row, outcome in by_row.items()},
+            reset_infos=reset_infos,
+            final_observations=final,
         )
 
-    def set_clip_length(self, length: int) -> None:
-        """Search frames of the clips that begin from now on; those that are played stay as long."""
-        self.batch.set_clip_length(length)
+    @property
+    def proposing_rows(self) -> np.ndarray:
+        """Int ``(N,)``, the row whose proposals each row uses; its own, or its group's first."""
+        return self.engine.proposing_rows
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute, once for each row, as Gymnasium's vector environments give it.
+
+        ``frame``, ``window``, ``candidates`` and ``candidate_ious`` are each row's own, see
+        `TrackingEnv`; rows share all others.
+        """
+        rows = range(self.num_envs)
+        if name in OF_EACH_ROW:
+            return tuple(OF_EACH_ROW[name](self.engine, row) for row in rows)
+        return (getattr(self, name),) * self.num_envs
 
     def state_dict(self) -> dict[str, Any]:
         """The place of all rows in their run, as plain JSON values."""
-        self._require_begun(range(self.num_envs))
+        self._rngs = self._seeded(range(self.num_envs), None)
         return {
-            "origin": self.batch.origin,
+            **self.engine.state(),
             "rngs": [rng.bit_generator.state for rng in self._rngs if rng is not None],
-            "rows": self.batch.state(),
             "done": self._done.tolist(),
-            "clip_length": self.batch.config.clip.clip_length,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
         """Go to the place of a `state_dict`; returns the observation there.
 
         Raises:
-            ConfigError: the state belongs to another environment.
+            ConfigError: the state belongs to another environment or to other data, or is malformed.
         """
-        self.batch.check_origin(state)
-        if state["clip_length"] != self.batch.config.clip.clip_length:
-            self.set_clip_length(state["clip_length"])
-        self._rngs = []
-        for rng_state in state["rngs"]:
-            rng, _ = seeding.np_random(0)
-            rng.bit_generator.state = rng_state
-            self._rngs.append(rng)
-        self.batch.restore(state["rows"])
-        self._done = np.array(state["done"])
-        return self.batch.observation(self.copy)
+        self.engine.check_state(state)
+        with reading_state():
+            rngs: list[np.random.Generator | None] = []
+            for rng_state in state["rngs"]:
+                rng, _ = seeding.np_random(0)
+                rng.bit_generator.state = rng_state
+                rngs.append(rng)
+            done = np.array(state["done"], dtype=bool)
+            if not len(rngs) == len(done) == self.num_envs:
+                raise ValueError(f"{len(rngs)} rngs and {len(done)} done for {self.num_envs} rows")
+        self.engine.restore(state)
+        self._rngs, self._done = rngs, done
+        return self.engine.observation(self.copy)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """One picture a row, see `TrackingEnv.render`."""
         if self.render_mode is None:
             return None
-        episodes = [self.batch.episode(row) for row in range(self.num_envs)]
+        episodes = [self.engine.episode(row) for row in range(self.num_envs)]
         return tuple(rendering.draw_episode(episode.shown()) for episode in episodes)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the decoding threads."""
-        self.batch.loader.close()
+        self.engine.loader.close()
 
     def __del__(self) -> None:
         """Nothing: Gymnasium 1.2 would close here what a copy made by pickling still uses."""
@@ -213,47 +298,64 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
             )
         return np.flatnonzero(mask).tolist()
 
-    def _seed_rows(self, rows: list[int], seed: int | list[int | None] | None) -> None:
+    def _seeded(
+        self, rows: Iterable[int], seed: int | Iterable[int | None] | None
+    ) -> list[np.random.Generator | None]:
+        """The rows' generators, with new ones for rows that are seeded or have none."""
         if isinstance(seed, Iterable):
-            seeds = list(seed)
+            seeds = [None if number is None else int(number) for number in seed]
             if len(seeds) != self.num_envs:
                 raise ConfigError(f"{len(seeds)} seeds for {self.num_envs} rows; expected as many.")
         else:
             groups = [row // self.group_size for row in range(self.num_envs)]
-            seeds = [None if seed is None else seed + group for group in groups]
+            seeds = [None if seed is None else int(seed) + group for group in groups]
+        rngs = list(self._rngs)
         entropy: dict[int, int] = {}  # a group that nobody seeds still shares one seed
         for row in rows:
-            if seeds[row] is None and self._rngs[row] is not None:
-                continue
-            group = row // self.group_size
-            shared = seeds[row] if seeds[row] is not None else entropy.get(group)
-            self._rngs[row], entropy[group] = seeding.np_random(shared)
+            if seeds[row] is not None or rngs[row] is None:
+                group = row // self.group_size
+                shared = seeds[row] if seeds[row] is not None else entropy.get(group)
+                rngs[row], entropy[group] = seeding.np_random(shared)
+        return rngs
 
-    def _begin(self, rows: list[int], pins: dict[str, Any]) -> list[dict[str, Any]]:
-        rngs = [rng for row in rows if (rng := self._rngs[row]) is not None]
-        seeds = [draw_episode_seed(rng) for rng in rngs]
-        following = [peek_episode_seed(rng) for rng in rngs]
-        infos = self.batch.start(rows, seeds, pins, following)
-        self._done[rows] = False
-        return infos
+    def _draw(
+        self,
+        rows: list[int],
+        rngs: list[np.random.Generator | None],
+        reset_options: dict[str, Any],
+    ) -> list[Draw]:
+        """Clips of the rows' next seeds; the generators stay where they are until `_begin`."""
+        seeds = [peek_episode_seeds(rng, 2) for row in rows if (rng := rngs[row]) is not None]
+        following = [after for _, after in seeds]
+        return self.engine.draw(rows, [first for first, _ in seeds], reset_options, following)
 
-    def _restart_same_step(self, infos: dict[int, dict[str, Any]]) -> dict[str, Any]:
-        """In ``SAME_STEP``, reset what ended; returns the info that tells of the endings."""
-        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
-            return {}
-        rows = np.flatnonzero(self._done).tolist()
-        final_obs = np.full(self.num_envs, None, dtype=object)
+    def _begin(self, rows: list[int], draws: list[Draw]) -> dict[int, dict[str, Any]]:
         for row in rows:
-            final_obs[row] = self.batch.observation_of(row)
-        final_info = self._batched({row: infos[row] for row in rows})
-        infos.update(zip(rows, self._begin(rows, {}), strict=True))
-        mask = np.zeros(self.num_envs, dtype=bool)
-        mask[rows] = True
+            rng = self._rngs[row]
+            assert rng is not None
+            draw_episode_seed(rng)
+        infos = self.engine.begin(rows, draws)
+        self._done[rows] = False
+        return dict(zip(rows, infos, strict=True))
+
+    def _observe(self, rows: list[int]) -> None:
+        done, self._done = self._done, np.ones_like(self._done)  # until the proposer has answered
+        self.engine.observe(rows)
+        self._done = done
+
+    def _final(self, step: StepRows) -> dict[str, Any]:
+        """Last observations and infos of the rows that ended, in ``SAME_STEP``."""
+        if not step.final_observations:
+            return {}
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for row, observation in step.final_observations.items():
+            final_obs[row] = observation
+        final_info = self._batched({row: step.infos[row] for row in step.final_observations})
         return {
             "final_obs": final_obs,
-            "_final_obs": mask,
+            "_final_obs": step.terminated.copy(),
             "final_info": final_info,
-            "_final_info": mask.copy(),
+            "_final_info": step.terminated.copy(),
         }
 
     def _batched(self, infos: dict[int, dict[str, Any]]) -> dict[str, Any]:
@@ -261,14 +363,19 @@ class TrackingVectorEnv(VectorEnv[dict[str, np.ndarray], Any, np.ndarray], EzPic
         batched: dict[str, Any] = {}
         ious = np.full(self.num_envs, None, dtype=object)
         for row, info in infos.items():
-            plain = {name: value for name, value in info.items() if name != "ious"}
-            batched = self._add_info(batched, plain, row)
+            others = {name: value for name, value in info.items() if name != "ious"}
+            batched = self._add_info(batched, others, row)
             ious[row] = info.get("ious")
         ended = np.array([value is not None for value in ious])
         return batched | ({"ious": ious, "_ious": ended} if ended.any() else {})
 
-    def _require_begun(self, rows: Iterable[int]) -> None:
-        if any(self._rngs[row] is None for row in rows):
+    def _require_episodes(self, stale: list[int]) -> None:
+        if stale and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
+            raise gym.error.ResetNeeded(
+                f"Rows {stale} have no episode; call reset() first"
+                " (with options={'reset_mask': ...} to reset these alone)."
+            )
+        if any(self._rngs[row] is None for row in stale):
             raise gym.error.ResetNeeded("No episode began yet; call reset() first.")
 
     def _require_open(self) -> None:
@@ -301,14 +408,14 @@ def _mode(mode: AutoresetMode | str) -> AutoresetMode:
         raise ConfigError(f"autoreset_mode is {mode!r}; expected one of {known}.") from None
 
 
-def _check_rows(num_envs: int, group_size: int, options: dict[str, Any]) -> None:
+def _check_rows(num_envs: int, group_size: int, action_mode: str) -> None:
     counts = num_envs, group_size
     if not all(isinstance(n, int | np.integer) and n > 0 for n in counts) or num_envs % group_size:
         raise ConfigError(
             f"num_envs={num_envs!r} and group_size={group_size!r}; expected ints > 0, "
             "the first a multiple of the second."
         )
-    if group_size > 1 and options.get("action_mode") == "move":
+    if group_size > 1 and action_mode == "move":
         raise ConfigError(
             'group_size > 1 keeps rows in step, which action_mode="move" cannot: a frame takes '
             "each row as many moves as it likes. Drop one of the two."

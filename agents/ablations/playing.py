@@ -13,8 +13,6 @@ from torch import nn
 
 from agents.network import RELONetwork
 from agents.proposer import NetworkProposer
-from relo_env import boxes as bx
-from relo_env.batch import EpisodeBatch
 from relo_env.benchmark.metrics import OVERLAP_THRESHOLDS
 from relo_env.datasets.base import Dataset
 from relo_env.rewards import clip_auc
@@ -113,7 +111,7 @@ def play(
                 actions = np.empty(env.num_envs, dtype=np.int64)
                 for i, rule in enumerate(rules):
                     rows = range(i, env.num_envs, count)
-                    overlaps = partial(true_overlaps, env.batch, rows)
+                    overlaps = partial(true_overlaps, env, rows)
                     actions[i::count] = rule(features[i::count], overlaps)
                 observation, _, _, _, info = env.step(actions)
                 ious.append(info["iou"])
@@ -127,16 +125,9 @@ def play(
     return figures(played[:, : held_back.clips], seen[0, : held_back.clips])
 
 
-def true_overlaps(batch: EpisodeBatch, rows: Sequence[int]) -> np.ndarray:
+def true_overlaps(env: TrackingVectorEnv, rows: Sequence[int]) -> np.ndarray:
     """Overlap of every position's box with the truth ``(n, A)``; 0 where the target is absent."""
-    overlaps = np.zeros((len(rows), batch.crop.num_positions))
-    for i, row in enumerate(rows):
-        episode = batch.episodes[row]
-        if episode.visible:
-            height, width = episode.frame.shape[:2]
-            candidates = bx.clip(batch.candidates(row), (width, height))
-            overlaps[i] = bx.iou(candidates, episode.target_box)
-    return overlaps
+    return np.stack(env.get_attr("candidate_ious"))[list(rows)]
 
 
 def figures(ious: np.ndarray, visible: np.ndarray) -> dict[str, np.ndarray]:

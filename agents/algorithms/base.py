@@ -145,11 +145,11 @@ class RELOAlgorithm(OnPolicyAlgorithm):
     def _fit_to_environment(self, env: VecEnv) -> None:
         """Read settings from the environment; a subclass checks its requirements here."""
         self._require(
-            env.has_attr("batch"),
+            env.has_attr("proposer"),
             "an environment of relo_env",
             'such as RELOVecEnv("RELO-Synthetic-v0", num_envs=8)',
         )
-        proposer = env.get_attr("batch")[0].proposer
+        proposer = env.get_attr("proposer", 0)[0]
         if isinstance(proposer, NetworkProposer):
             self.policy_kwargs = {"network": proposer.trainable, **self.policy_kwargs}
         clip = self.env_config.clip
@@ -171,7 +171,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
     def env_config(self) -> EnvConfig:
         """The environment's configuration."""
         assert self.env is not None
-        return self.env.get_attr("batch")[0].config
+        return self.env.get_attr("config", 0)[0]
 
     @property
     def group_size(self) -> int:

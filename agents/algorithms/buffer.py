@@ -316,7 +316,7 @@ class CreditCallback(BaseCallback):
         self.auc_weight = None if auc_weight is None else linear(auc_weight)
 
     def _on_rollout_start(self) -> None:
-        paid = self.training_env.get_attr("batch")[0].config.reward
+        paid = self.training_env.get_attr("config", 0)[0].reward
         weight = paid.auc_weight
         if self.auc_weight is not None:
             weight = self.auc_weight(self.model._current_progress_remaining)

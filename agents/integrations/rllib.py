@@ -156,7 +156,7 @@ class TrackingCallbacks(RLlibCallback):
 
     def on_episode_created(self, *, env: Any, rl_module: RELOModule, **kwargs: Any) -> None:
         """Before an episode's reset."""
-        env.batch.proposer.network = rl_module.network
+        env.proposer.network = rl_module.network
 
     def on_episode_end(self, *, episode: Any, metrics_logger: Any, **kwargs: Any) -> None:
         """After an episode's last frame."""

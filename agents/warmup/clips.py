@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +9,11 @@ import torch
 from torch import Tensor
 
 from agents.network import RELONetwork, normalize_crops
-from relo_env.batch import EpisodeBatch
-from relo_env.config import CropConfig
+from relo_env.config import ClipConfig, CropConfig, EnvConfig
 from relo_env.datasets.base import Dataset
+from relo_env.engine import Engine
 from relo_env.errors import ConfigError
+from relo_env.proposers import PreviousSizeProposer
 
 
 class ClipBatch(NamedTuple):
@@ -74,29 +74,33 @@ class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
         self.clips = clips
         self.clip_length = clip_length
         self.part = slice(which * clips // parts, (which + 1) * clips // parts)
-        self.batch = EpisodeBatch(
-            clips // parts,
-            dataset=dataset,
+        clip = ClipConfig(
             search_window="jittered",
             clip_length=clip_length,
             max_interval=max_interval,
             jitter=jitter,
-            action_mode="box",
-            **asdict(crop),
+        )
+        self.engine = Engine(
+            clips // parts,
+            dataset=dataset,
+            proposer=PreviousSizeProposer(crop),
+            config=EnvConfig(clip, action_mode="box"),
         )
 
     def __getitem__(self, index: int) -> ClipBatch:
-        rows = range(self.batch.num_rows)
+        engine, rows = self.engine, range(self.engine.num_rows)
         seeds = np.random.SeedSequence([self.seed, index]).generate_state(self.clips, np.uint64)
-        self.batch.start(rows, seeds[self.part].tolist(), {})
-        episodes = self.batch.episodes
+        engine.begin(rows, engine.draw(rows, seeds[self.part].tolist(), {}))
+        episodes = engine.episodes
         templates = np.stack([episode.templates for episode in episodes])
         template_boxes = np.stack([episode.template_boxes for episode in episodes])
         searches, targets = [], []
         for _ in range(self.clip_length):
-            searches.append(np.stack([e.search for e in episodes]))
-            targets.append(np.stack([e.target_box01 for e in episodes]))
-            self.batch.act(rows, list(targets[-1]))
+            engine.observe(rows)
+            searches.append(engine.observation()["search"])
+            boxes = [episode.target_box01 for episode in episodes]
+            targets.append(np.stack(boxes))
+            engine.commit(rows, boxes, engine.act(rows, boxes))
         return ClipBatch(
             torch.from_numpy(templates),
             torch.from_numpy(template_boxes),

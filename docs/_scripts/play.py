@@ -89,7 +89,7 @@ def shifted(columns: int) -> Choice:
     """The middle position, or one that many columns to its right."""
 
     def choose(observation: dict[str, np.ndarray], env: TrackingEnv) -> tuple[int, np.ndarray]:
-        rows, width = env.batch.crop.grid
+        rows, width = env.crop.grid
         probabilities = np.zeros((rows, width))
         probabilities[rows // 2, width // 2 + columns] = 1
         return int(probabilities.argmax()), probabilities

@@ -83,6 +83,10 @@ class Sequence:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Share the frames and boxes, which nobody writes to."""
+        return self
+
 
 class Dataset(ABC):
     """Sequences by index or by name, read lazily: constructing one decodes no frame.
@@ -159,6 +163,10 @@ class Dataset(ABC):
         except (DataError, OSError):
             return None
         return digest(first.boxes.tobytes(), first.visible.tobytes())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Share the data set: what it gives does not change."""
+        return self
 
     def __len__(self) -> int:
         return len(self.names)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import struct
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +20,6 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpe
 
 _RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 """OpenCV's flag for what was a pass over the decoded pixels before 4.11."""
-_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -34,30 +32,6 @@ def read_image(path: Path | str) -> np.ndarray:
         return decode(path, _RGB)
     image = decode(path, cv2.IMREAD_COLOR)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-
-
-def read_reduced_image(path: Path | str, reduction: int) -> tuple[np.ndarray, tuple[int, int], int]:
-    """Decode an image at a fraction of its size, if it is a JPEG: for others that saves nothing.
-
-    Args:
-        path: image file.
-        reduction: 2 or 4.
-
-    Returns:
-        The image, uint8 RGB; (width, height) [px] of the whole one; the reduction there was.
-
-    Raises:
-        FrameError: the file is missing, empty or not an image.
-    """
-    data = _read_bytes(path)
-    size = _jpeg_size(data)
-    if size is None:
-        image = read_image(path)
-        return image, (image.shape[1], image.shape[0]), 1
-    image = _decode_bytes(data, _REDUCED[reduction], path)
-    if image.shape[1::-1] != tuple(-(-side // reduction) for side in size):
-        size = size[::-1]  # the file says that it is to be shown on its side
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), size, reduction
 
 
 def decode(path: Path | str, flags: int) -> np.ndarray:
@@ -103,20 +77,6 @@ _LARGEST_LESSON = (32 << 20) - 8192
 """glibc's DEFAULT_MMAP_THRESHOLD_MAX, less a page for the block's header."""
 
 
-def _jpeg_size(data: np.ndarray) -> tuple[int, int] | None:
-    """Width and height that a JPEG's frame header gives; None: it is no JPEG."""
-    stream, position = data.tobytes(), 2
-    if stream[:2] != b"\xff\xd8":
-        return None
-    while position + 9 < len(stream):
-        marker = stream[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", stream[position + 5 : position + 9])
-            return width, height
-        position += 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
-    return None
-
-
 def list_images(folder: Path) -> list[str]:
     """Paths of a folder's images, in the natural order of their names (2.jpg before 10.jpg)."""
     if not folder.is_dir():
@@ -150,10 +110,6 @@ class ImageFrames:
             FrameError: the file is missing or cannot be decoded.
         """
         return read_image(self.paths[index])
-
-    def read_reduced(self, index: int, reduction: int) -> tuple[np.ndarray, tuple[int, int], int]:
-        """Frame ``index`` at a fraction of its size, see `read_reduced_image`."""
-        return read_reduced_image(self.paths[index], reduction)
 
 
 class StillFrames:

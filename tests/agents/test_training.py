@@ -101,7 +101,7 @@ def test_half_precision_leaves_the_encoder_as_it_is(tmp_path: Path) -> None:
 def test_weights_of_the_reward_reach_the_environment() -> None:
     config = PolicyConfig(num_envs=1, iou_weight=0.25, auc_weight=3.0)
     env = make_env(config, RELONetwork.from_preset("micro"), Squares())
-    reward = env.get_attr("batch")[0].config.reward
+    reward = env.get_attr("config")[0].reward
     assert (reward.iou_weight, reward.auc_weight) == (0.25, 3.0)
     env.close()
 

@@ -137,7 +137,7 @@ def test_attributes_and_methods_reach_the_environment(venv):
 def test_wrappers_of_the_vector_environment_are_looked_through(venv):
     wrapped = RELOVecEnv(TransformReward(venv.vector_env, lambda reward: 2 * reward))
     wrapped.reset()
-    assert wrapped.get_attr("batch")[0] is venv.vector_env.batch
+    assert wrapped.get_attr("proposer")[0] is venv.proposer
     assert wrapped.env_method("state_dict")[0].keys() == venv.vector_env.state_dict().keys()
 
 

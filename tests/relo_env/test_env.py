@@ -40,7 +40,7 @@ def play(env, policy, seed=0, options=None):
 
 def best(env):
     """The position whose candidate overlaps most with the truth."""
-    target = env.batch.episodes[0].target_box
+    target = env.engine.episodes[0].target_box
     return int(bx.iou(env.candidates, target).argmax())
 
 
@@ -141,7 +141,7 @@ def test_the_tracked_window_follows_the_choice_and_the_jittered_one_does_not():
 def test_a_box_action_is_a_box_of_the_search_window():
     env = make(action_mode="box")
     env.reset(seed=0)
-    target = env.window.to_crop(env.batch.episodes[0].target_box)
+    target = env.window.to_crop(env.engine.episodes[0].target_box)
     assert env.step(target)[4]["iou"] == pytest.approx(1.0)
     env.step(np.array([-1.0, 2.0, 2.0, 2.0], np.float32))  # a box outside the window can be said
     with pytest.raises(ConfigError, match="four finite numbers"):
@@ -191,8 +191,8 @@ def test_the_official_reward_compares_inside_the_crop():
     env = make(official=True)
     env.reset(seed=2)
     for position in (0, 5, 10):
-        target = bx.clip_to_unit(bx.cxcywh_to_xywh(env.batch.episodes[0].target_box01))
-        candidate = bx.cxcywh_to_xywh(env.batch.candidates01[0, position])
+        target = bx.clip_to_unit(bx.cxcywh_to_xywh(env.engine.episodes[0].target_box01))
+        candidate = bx.cxcywh_to_xywh(env.engine.candidates01[0, position])
         assert env.step(position)[4]["iou"] == float(bx.iou(candidate, target))
 
 
@@ -246,7 +246,7 @@ def test_random_play_breaks_nothing(sampling, window, action_mode):
 def test_the_target_size_oracle_proposes_true_sizes():
     env = make(proposer="target-size")
     env.reset(seed=0)
-    target = env.batch.episodes[0].target_box
+    target = env.engine.episodes[0].target_box
     np.testing.assert_allclose(env.candidates[:, 2:], np.broadcast_to(target[2:], (16, 2)))
 
 
@@ -254,7 +254,7 @@ def test_a_mirrored_clip_is_the_mirrored_video():
     plain, mirrored = make(), make(augment=True)
     for seed in range(20):
         mirrored.reset(seed=seed)
-        augmentation = mirrored.batch.episodes[0].clip.augmentation
+        augmentation = mirrored.engine.episodes[0].clip.augmentation
         if augmentation.mirror and not augmentation.grey:
             break
     _, a = plain.reset(seed=seed)
@@ -262,7 +262,7 @@ def test_a_mirrored_clip_is_the_mirrored_video():
     # chance is drawn in one order, so that the clip is the same one
     assert (a["sequence"], a["frame"]) == (b["sequence"], b["frame"])
     assert b["box"][0] == 96 - a["box"][0] - a["box"][2]
-    x, y, w, h = mirrored.batch.episodes[0].target_box.astype(int)
+    x, y, w, h = mirrored.engine.episodes[0].target_box.astype(int)
     inside = mirrored.frame[y : y + h, x : x + w, 0]
     assert inside.min() > 150
 
@@ -277,7 +277,7 @@ def test_a_broken_frame_redraws_the_clip_and_is_counted(caplog):
     env = make(dataset=Squares(count=1, broken=(20,)), max_stride=1)
     for seed in range(10):
         env.reset(seed=seed)
-    assert env.batch.redraws > 0
+    assert env.engine.clips.redraws > 0
     assert "broken on purpose" in caplog.text
 
 
@@ -334,10 +334,10 @@ def test_pictures_are_drawn_on_demand():
 def test_the_caption_counts_the_frames_that_are_settled():
     env = make(clip_length=2)
     env.reset(seed=0)
-    captions = [env.batch.episodes[0].shown().caption]
+    captions = [env.engine.episodes[0].shown().caption]
     for _ in range(2):
         env.step(5)
-        captions.append(env.batch.episodes[0].shown().caption)
+        captions.append(env.engine.episodes[0].shown().caption)
     assert [caption.split()[1] for caption in captions] == ["0/2", "1/2", "2/2"]
 
 
@@ -398,7 +398,6 @@ def test_stepping_without_an_episode_is_refused():
         ({"search_factor": "a"}, "search_factor is 'a'; expected a number > 0"),
         ({"candidate_info": "yes"}, "candidate_info is 'yes'; expected True or False"),
         ({"augment": "yes"}, "augment is 'yes'"),
-        ({"reduced_decoding": "yes"}, "reduced_decoding is 'yes'"),
         (
             {"num_threads": 2},
             r"\['num_threads'\]: arguments of the vector environment, gym.make_vec",

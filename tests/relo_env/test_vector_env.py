@@ -90,7 +90,7 @@ def test_rows_of_a_group_stay_in_step_for_ever():
         for key in ("sequence", "frame"):
             assert info[key][0] == info[key][1]
             assert info[key][2] == info[key][3]
-    assert venv.batch.episodes[0].clip is venv.batch.episodes[1].clip
+    assert venv.engine.episodes[0].clip is venv.engine.episodes[1].clip
 
 
 def test_a_group_that_nobody_seeds_still_shares_its_clips():

@@ -63,7 +63,7 @@ def positions(proposer: NetworkProposer, repeats: int = 2) -> list[np.ndarray]:
     for _ in range(repeats):
         observation, _ = env.reset(seed=0)
         for step in range(8):
-            seen += [env.batch.candidates01.copy(), observation["features"]]
+            seen += [env.engine.candidates01.copy(), observation["features"]]
             observation, *_ = env.step(np.array([5, 5, 6, 9]) if step % 2 else np.full(4, 10))
     env.close()
     return seen

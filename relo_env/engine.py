@@ -1,0 +1,374 @@
+"""N episodes in step, sharing one data set, one proposer and one frame loader.
+
+The way of an action: `act` gives the outcome of each row's action and changes nothing; `commit`
+takes the outcomes over; `observe` cuts the new search crops and runs the proposer on them, once for
+all rows; `observation` is what the rows see. `draw` and `begin` start episodes. `TrackingEnv` is an
+engine of one row, `TrackingVectorEnv` of many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from relo_env.clip_source import ClipSource, Draw
+from relo_env.clips import ClipSampler
+from relo_env.config import CropConfig, EnvConfig, check_reset_options, open_dataset
+from relo_env.datasets.base import Dataset
+from relo_env.datasets.fingerprint import fingerprint_differences, plain
+from relo_env.episode import Episode, Outcome
+from relo_env.errors import ConfigError
+from relo_env.prefetch import FrameLoader
+from relo_env.proposers import BoxProposer, check_proposals, check_proposer, make_proposer
+from relo_env.spaces import action_space, check_action, check_box, observation_space
+
+
+@dataclass
+class Record:
+    """Record of a row's episode: enough to replay it. Plain JSON values.
+
+    Attributes:
+        seed: the episode seed.
+        reset_options: ``sequence`` and ``start``, where they were given.
+        actions: the actions so far.
+    """
+
+    seed: int
+    reset_options: dict[str, Any]
+    actions: list[Any] = field(default_factory=list)
+
+
+class Engine:
+    """``num_rows`` episodes in step.
+
+    Rows that start from equal seeds share their clip's pixels. In an open loop, where no action
+    changes a crop, rows of a group also share the proposals of a proposer that sees crops only.
+
+    Args:
+        num_rows: rows N.
+        dataset: where clips come from.
+        proposer: candidate boxes; it is bound to the rows, not changed.
+        config: everything else.
+        loader: decodes frames; None decodes in the caller's thread.
+        group_size: rows that play the same clips.
+
+    Raises:
+        ConfigError: arguments that do not go together.
+        DataError: the data set is empty.
+
+    Attributes:
+        config, dataset, proposer, crop: what the episodes are made of.
+        observation_space, action_space: of one row.
+        clips: draws the clips, and counts those that could not be read.
+        episodes: the episode of each row; None before its first.
+        proposing_rows: int ``(N,)``, the row whose proposals each row uses.
+        candidates01: ``(N, A, 4)`` candidate boxes, cxcywh01 of each search crop.
+    """
+
+    def __init__(
+        self,
+        num_rows: int,
+        *,
+        dataset: Dataset,
+        proposer: BoxProposer,
+        config: EnvConfig,
+        loader: FrameLoader | None = None,
+        group_size: int = 1,
+    ) -> None:
+        augment = config.augment
+        if augment is None:
+            augment = dataset.is_training and config.clip.mode == "clip"
+        self.config, self.dataset = replace(config, augment=bool(augment)), dataset
+        bound = proposer.bind(num_rows)
+        self.proposer = check_proposer(bound, f"{type(proposer).__name__}.bind gives")
+        self.crop = self.proposer.crop
+        _check_moves(self.config, self.proposer)
+        self.num_rows, self.group_size = num_rows, group_size
+        self.loader = loader or FrameLoader()
+        sampler = ClipSampler(dataset, config.clip, self.crop.num_templates, bool(augment))
+        self.clips = ClipSource(sampler, self.loader, self.crop, config.official, num_rows)
+        self.observation_space = observation_space(self.crop, self.proposer.extra_spaces)
+        self.action_space = action_space(self.config, self.crop)
+        self.episodes: list[Episode] = [None] * num_rows  # type: ignore[list-item]
+        self._records: list[Record | None] = [None] * num_rows
+        shares = config.clip.open_loop and getattr(self.proposer, "crops_only", False)
+        group = group_size if shares else 1
+        self.proposing_rows = np.arange(num_rows) // group * group
+        self.candidates01 = np.zeros((num_rows, self.crop.num_positions, 4))
+        self._observed = {
+            name: np.zeros((num_rows, *space.shape), space.dtype)  # type: ignore[misc]
+            for name, space in self.observation_space.items()
+        }
+
+    def draw(
+        self,
+        rows: SequenceOf[int],
+        seeds: SequenceOf[int],
+        reset_options: Mapping[str, Any],
+        next_seeds: SequenceOf[int] = (),
+    ) -> list[Draw]:
+        """Clips for episodes that are about to begin; see `ClipSource.draw`. No row changes."""
+        return self.clips.draw(rows, seeds, check_reset_options(reset_options), next_seeds)
+
+    def begin(self, rows: SequenceOf[int], draws: SequenceOf[Draw]) -> list[dict[str, Any]]:
+        """Begin an episode on each row with a clip of its own; returns their infos."""
+        for row, draw in zip(rows, draws, strict=True):
+            episode = Episode(draw.frames, self.config, self.crop)
+            shape = self._observed["template"].shape[1:]
+            self._observed["template"][row] = episode.templates.reshape(shape)
+            self._observed["template_box"][row] = episode.template_boxes.reshape(-1)
+            self.episodes[row] = episode
+            self._records[row] = Record(draw.seed, dict(draw.reset_options))
+        if len(rows):
+            proposing, _ = self._proposing(rows)
+            self.proposer.reset(
+                np.asarray(proposing),
+                np.stack([self.episodes[row].templates for row in proposing]),
+                np.stack([self.episodes[row].template_boxes for row in proposing]),
+            )
+        return [self.episodes[row].first_info() for row in rows]
+
+    def act(self, rows: SequenceOf[int], actions: SequenceOf[Any]) -> list[Outcome]:
+        """Outcome of each row's action. Nothing changes before `commit`, nor if this raises.
+
+        Raises:
+            ConfigError: an action is not in the action space, or a reward is not a number.
+            FrameError: the frame after this one cannot be decoded.
+        """
+        checked = [self._check_action(action) for action in actions]
+        return [self._outcome(row, action) for row, action in zip(rows, checked, strict=True)]
+
+    def commit(
+        self, rows: SequenceOf[int], actions: SequenceOf[Any], outcomes: SequenceOf[Outcome]
+    ) -> None:
+        """Take the outcomes of `act` over, and go to the next frames."""
+        for row, action, outcome in zip(rows, actions, outcomes, strict=True):
+            record = self._records[row]
+            assert record is not None
+            record.actions.append(np.asarray(action).tolist())
+            self.episodes[row].apply(outcome)
+            if not outcome.done:
+                self.clips.fetch_next(row, self.episodes[row].settled)
+
+    def observe(self, rows: SequenceOf[int]) -> None:
+        """Cut the search crops of ``rows`` and run the proposer on them, once for all of them."""
+        if not len(rows):
+            return
+        searches = self._observed["search"]
+        self.loader.spread(lambda row: self.episodes[row].cut_search(searches[row]), list(rows))
+        if self.config.action_mode != "move":
+            self._update_candidates(rows)
+
+    def observation(self, copy: bool = True) -> dict[str, np.ndarray]:
+        """Observation of all rows, ``(num_rows, ...)`` each.
+
+        Args:
+            copy: return fresh arrays; else those that the next step writes to.
+        """
+        return {n: values.copy() if copy else values for n, values in self._observed.items()}
+
+    def observation_of(self, row: int) -> dict[str, np.ndarray]:
+        """Observation of one row, in fresh arrays."""
+        return {name: values[row].copy() for name, values in self._observed.items()}
+
+    def episode(self, row: int) -> Episode:
+        """The episode of a row.
+
+        Raises:
+            ResetNeeded: none began.
+        """
+        if self._records[row] is None:
+            raise gym.error.ResetNeeded("No episode began yet; call reset() first.")
+        return self.episodes[row]
+
+    def candidates(self, row: int) -> np.ndarray:
+        """Candidate boxes ``(A, 4)`` of a row's current frame, xywh pixels, not clipped."""
+        return self.episode(row).window.to_image(self.candidates01[row])
+
+    def candidate_ious(self, row: int) -> np.ndarray:
+        """IoU ``(A,)`` of a row's candidates with the target; 0 where it is absent."""
+        return self.episode(row).true_overlaps(self.candidates01[row])
+
+    def set_clip_length(self, length: int) -> None:
+        """Search frames of the clips that begin from now on; those that are played stay as long."""
+        clip = replace(self.config.clip, clip_length=length)
+        self.config = replace(self.config, clip=clip)
+        self.clips.set_clip_config(clip)
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON values by which `restore` brings all rows back to where they are."""
+        return {
+            "fingerprint": self.dataset.fingerprint,
+            "settings": self._settings(),
+            "clip_length": self.config.clip.clip_length,
+            "rows": [None if record is None else asdict(record) for record in self._records],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Replay the episodes of a `state`, frame by frame, up to where they were.
+
+        Raises:
+            ConfigError: see `check_state`; or the state is malformed.
+        """
+        self.check_state(state)
+        with reading_state():
+            records = _read_records(state["rows"], self.num_rows)
+            clip_length = state.get("clip_length", self.config.clip.clip_length)
+        if clip_length != self.config.clip.clip_length:
+            self.set_clip_length(clip_length)
+        self._records = [None] * self.num_rows
+        begun = list(records)
+        draws: dict[int, Draw] = {}
+        for options in {
+            str(record.reset_options): record.reset_options for record in records.values()
+        }.values():
+            rows = [row for row in begun if records[row].reset_options == options]
+            draws |= zip(
+                rows, self.draw(rows, [records[r].seed for r in rows], options), strict=True
+            )
+        self.begin(begun, [draws[row] for row in begun])
+        self.observe(begun)
+        self._replay({row: record.actions for row, record in records.items()})
+
+    def _replay(self, actions: Mapping[int, SequenceOf[Any]]) -> None:
+        for step in range(max(map(len, actions.values()), default=0)):
+            rows = [row for row, taken in actions.items() if step < len(taken)]
+            if any(self.episodes[row].is_over for row in rows):
+                raise ConfigError("The state is malformed: it has more actions than frames.")
+            chosen = [actions[row][step] for row in rows]
+            outcomes = self.act(rows, chosen)
+            self.commit(rows, chosen, outcomes)
+            self.observe([r for r, out in zip(rows, outcomes, strict=True) if not out.done])
+
+    def _outcome(self, row: int, action: Any) -> Outcome:
+        episode = self.episodes[row]
+        if self.config.action_mode == "move":
+            return episode.move(action)
+        candidates = self.candidates01[row]
+        chosen = candidates[action] if self.config.action_mode == "grid" else action
+        return episode.choose(chosen, candidates)
+
+    def _check_action(self, action: Any) -> Any:
+        if self.config.action_mode == "box":
+            return check_box(action)
+        return check_action(action, int(self.action_space.n))  # type: ignore[attr-defined]
+
+    def _update_candidates(self, rows: SequenceOf[int]) -> None:
+        proposing, source = self._proposing(rows)
+        episodes = [self.episodes[row] for row in proposing]
+        proposals = self.proposer.propose(
+            np.asarray(proposing),
+            self._observed["search"][proposing],
+            np.stack([episode.previous_box01 for episode in episodes]),
+            np.stack([episode.target_box01 for episode in episodes]),
+        )
+        proposals = check_proposals(proposals, self.proposer, len(proposing))
+        self.candidates01[rows] = proposals.boxes[source]
+        for name, values in proposals.extras.items():
+            self._observed[name][rows] = values[source]
+
+    def _proposing(self, rows: SequenceOf[int]) -> tuple[list[int], np.ndarray]:
+        """Rows passed to the proposer, and the index of the proposal each of ``rows`` uses."""
+        leaders = self.proposing_rows[list(rows)].tolist()
+        order = {row: i for i, row in enumerate(dict.fromkeys(leaders))}
+        return list(order), np.array([order[row] for row in leaders])
+
+    def _settings(self) -> dict[str, Any]:
+        """Settings that change episodes, as plain JSON."""
+        config, clip = self.config, self.config.clip
+        flat = {**vars(self.crop), **vars(clip), **vars(config), **vars(config.reward)}
+        flat |= {"frame_sampling": clip.sampling, "proposer": type(self.proposer)}
+        flat |= {"num_rows": self.num_rows, "group_size": self.group_size}
+        ignored = ("clip", "clip_length", "candidate_info")
+        return {name: plain(value) for name, value in flat.items() if name not in ignored}
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """See that a `state` is one of an engine like this, on the same data.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        expected = self._settings()
+        with reading_state():
+            found = state.get("settings", {})
+            if "origin" in state:  # version 0.1.0 wrote these few
+                found, names = state["origin"], ("num_rows", "action_mode", "search_window")
+                expected = {"dataset": self.dataset.name, "split": self.dataset.split}
+                expected |= {name: self._settings()[name] for name in names}
+            there = {n: found.get(n) for n, value in expected.items() if found.get(n) != value}
+        if there:
+            here = {name: expected[name] for name in there}
+            raise ConfigError(
+                f"The state belongs to an environment with {there}; this one has {here}. Make it "
+                "as the other was made."
+            )
+        with reading_state():
+            known = self.dataset.fingerprint
+            others = fingerprint_differences(state.get("fingerprint", known), known)
+        if others:
+            raise ConfigError(
+                f"The state belongs to other data: {'; '.join(others)}. Make the data set as the "
+                "other was made."
+            )
+
+
+def make_engine(num_rows: int, arguments: Mapping[str, Any], **own: Any) -> Engine:
+    """Engine of an environment's keyword arguments, of which others are left alone.
+
+    Args:
+        num_rows: rows N.
+        arguments: arguments of `TrackingEnv` by name; ``dataset_options`` has those left over.
+        **own: further arguments of `Engine`.
+    """
+    config = EnvConfig.from_arguments(arguments)
+    dataset, options = arguments["dataset"], arguments["dataset_options"]
+    crop = {name: arguments[name] for name in vars(CropConfig())}
+    return Engine(
+        num_rows,
+        dataset=open_dataset(dataset, arguments["root"], arguments["split"], options),
+        proposer=make_proposer(arguments["proposer"], arguments["proposer_kwargs"], **crop),
+        config=config,
+        **own,
+    )
+
+
+@contextmanager
+def reading_state() -> Iterator[None]:
+    """Raise a ConfigError for whatever a malformed state raises while it is read."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise ConfigError(
+            f"The state is malformed ({type(error).__name__}: {error}); expected the value of a "
+            "state_dict(), as plain JSON."
+        ) from error
+
+
+def _read_records(rows: SequenceOf[Any], num_rows: int) -> dict[int, Record]:
+    """Records of the rows that have an episode."""
+    if rows and len(rows) != num_rows:
+        raise ValueError(f"{len(rows)} rows instead of {num_rows}")
+    records = {}
+    for row, record in enumerate(rows):
+        if record is not None:
+            options = record["pins"] if "pins" in record else record["reset_options"]
+            checked = check_reset_options(options)
+            records[row] = Record(int(record["seed"]), checked, list(record["actions"]))
+    return records
+
+
+def _check_moves(config: EnvConfig, proposer: BoxProposer) -> None:
+    if config.action_mode == "move" and proposer.extra_spaces:
+        raise ConfigError(
+            'action_mode="move" looks at a frame many times, which a proposer that adds '
+            f"{sorted(proposer.extra_spaces)} to the observation cannot follow. "
+            'Use proposer="previous-size".'
+        )

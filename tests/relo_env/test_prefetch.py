@@ -1,0 +1,78 @@
+"""Frames decoded ahead, once, within a bounded memory; crops cut from them."""
+
+import gc
+
+import numpy as np
+import pytest
+
+import relo_env
+from relo_env.prefetch import FrameLoader
+from tests.toys import SMALL_CROPS, Squares, square_video
+
+
+def frame_bytes() -> int:
+    return square_video().frames.frames[0].nbytes
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_decoded_frames_are_bounded_by_the_cache(threads):
+    bound = 10 * frame_bytes()
+    options = {"num_threads": threads, "autoreset_mode": "SameStep", **SMALL_CROPS}
+    small = relo_env.TrackingVectorEnv(4, Squares(), cache_bytes=bound, **options)
+    large = relo_env.TrackingVectorEnv(4, Squares(), **options)
+    (a, _), (b, _) = small.reset(seed=0), large.reset(seed=0)
+    rng = np.random.default_rng(0)
+    peak = 0
+    for _ in range(40):
+        np.testing.assert_array_equal(a["search"], b["search"])
+        actions = rng.integers(16, size=4)
+        a, b = small.step(actions)[0], large.step(actions)[0]
+        peak = max(peak, small.engine.loader.kept_bytes)
+    # The frame acted on and the one before it stay, with the next, for each row in any case.
+    assert bound < peak + frame_bytes()
+    assert peak <= bound + 3 * 4 * frame_bytes()
+    small.close()
+    large.close()
+
+
+def test_what_is_let_go_is_forgotten():
+    loader = FrameLoader(cache_bytes=2 * frame_bytes())
+    video = square_video()
+    kept = [loader.decode(video, i).result() for i in range(3)]
+    assert [loader.keep(frame) for frame in kept] == [True, True, False]
+    assert loader.keep(kept[2], always=True)
+    assert loader.kept_bytes == 3 * frame_bytes()
+    kept.clear()
+    gc.collect()
+    assert loader.kept_bytes == 0
+    assert loader.keep(loader.decode(video, 5).result())
+
+
+def test_whoever_asks_for_a_frame_in_memory_gets_that_one():
+    loader = FrameLoader()
+    video = square_video()
+    first = loader.decode(video, 3).result()
+    assert loader.decode(video, 3).result() is first
+    assert video.frames.reads == [3]
+    del first
+    gc.collect()
+    loader.decode(video, 3)
+    assert video.frames.reads == [3, 3]
+
+
+def test_the_next_clips_are_decoded_while_the_agent_thinks():
+    dataset = Squares(count=1)
+    venv = relo_env.TrackingVectorEnv(
+        1, dataset, num_threads=1, clip_length=4, autoreset_mode="SameStep", **SMALL_CROPS
+    )
+    venv.reset(seed=0)
+    for _ in range(3):
+        venv.step([5])
+    venv.engine.clips.wait_for_next()
+    before = len(dataset.videos["square-0"].frames.reads)
+    *_, terminated, _, _ = venv.step([5])
+    assert terminated.all()
+    # One frame more than were there: the last of the clip that begins.
+    venv.engine.clips.wait_for_next()
+    assert len(dataset.videos["square-0"].frames.reads) - before <= 3
+    venv.close()
