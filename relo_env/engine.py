@@ -206,7 +206,7 @@ class Engine:
         return {
             "fingerprint": self.dataset.fingerprint,
             "settings": self._settings(),
-            "clip_length": self.config.clip.clip_length,
+            "clip_length": int(self.config.clip.clip_length),
             "rows": [None if record is None else asdict(record) for record in self._records],
         }
 
