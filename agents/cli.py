@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "watch a tracker learn and be compared, in minutes",
     "track": "follow an object in a video, a folder of images or a webcam",
     "train": "train a network: `warmup`, then `policy` by reinforcement",
+    "record": "play clips with a policy and keep them as a Minari data set",
     "ablate": "train variants of the method, several seeds each, and compare",
     "evaluate": "run a tracker over a data set and print its figures",
     "report": "compare results that are on disk, as tables, plots and a page",

@@ -1,0 +1,244 @@
+"""Minari: the file of recorded clips, and infos of constant shape for its own collector."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from minari import StepDataCallback
+from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_dataset import parse_dataset_id
+from minari.dataset.minari_storage import MinariStorage
+
+from agents.recording import Recorded
+from relo_env.datasets.registry import make_dataset
+from relo_env.errors import ConfigError, ReloError
+from relo_env.registration import env_id
+from relo_env.rewards import clip_auc
+
+CONSTANT = {
+    "frame": np.int64,
+    "box": np.float64,
+    "target_box": np.float64,
+    "visible": np.bool_,
+    "iou": np.float64,
+}
+
+
+class TrackingStepData(StepDataCallback):
+    """Infos with the same names and shapes at every step, for Minari's ``DataCollector``.
+
+    ``DataCollector(env, step_data_callback=TrackingStepData, record_infos=True)`` stores ``frame``,
+    ``box``, ``target_box``, ``visible``, ``iou`` and, with ``candidate_info=True``,
+    ``candidate_ious``. Of a reset, ``iou`` and ``candidate_ious`` are zeros. An episode ends with
+    ``auc`` and ``ious``, which are left out: they follow from ``iou`` and ``visible``.
+    """
+
+    def __call__(self, env: gym.Env, obs: Any, info: dict[str, Any], **step: Any) -> Any:
+        """See `minari.StepDataCallback`."""
+        told = {"iou": 0.0, **info}
+        kept: dict[str, np.ndarray] = {
+            name: np.asarray(told[name], dtype) for name, dtype in CONSTANT.items()
+        }
+        if env.unwrapped.config.candidate_info:  # type: ignore[attr-defined]
+            nothing = np.zeros(env.unwrapped.crop.num_positions)  # type: ignore[attr-defined]
+            kept["candidate_ious"] = info.get("candidate_ious", nothing)
+        return super().__call__(env, obs, kept, **step)
+
+
+def check_id(dataset_id: str) -> str:
+    """An id that Minari takes.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    try:
+        parse_dataset_id(dataset_id)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"id is {dataset_id!r}; expected Minari's form namespace/name-v0, of letters, digits, "
+            "hyphens and underscores, with a version."
+        ) from None
+    return dataset_id
+
+
+def write_dataset(
+    folder: Path,
+    dataset_id: str,
+    episodes: Iterable[Recorded],
+    settings: Mapping[str, Any],
+    observation_space: gym.Space,
+    action_space: gym.Space,
+) -> None:
+    """Write ``folder/data``, which `minari.MinariDataset` reads, and ``folder/README.md``.
+
+    Args:
+        folder: an existing folder; a ``data`` in it is replaced.
+        dataset_id: Minari's id.
+        episodes: recorded clips, taken one at a time.
+        settings: plain JSON of how they were recorded; see `agents.recording`.
+        observation_space: of the recorded observations.
+        action_space: of the recorded actions.
+    """
+    data = folder / "data"
+    shutil.rmtree(data, ignore_errors=True)
+    spec = _environment(settings)
+    storage = MinariStorage.new(
+        data,
+        observation_space=observation_space,
+        action_space=action_space,
+        env_spec=spec,
+        data_format="hdf5",
+        jpeg_encoding=False,
+    )
+    facts: list[dict[str, Any]] = []
+    storage.update_episodes(_buffers(episodes, facts))
+    storage.update_episode_metadata(facts)
+    page = _page(dataset_id, settings, facts, observation_space, recoverable=spec is not None)
+    storage.update_metadata(
+        {
+            "dataset_id": dataset_id,
+            "algorithm_name": settings["config"]["policy"],
+            "description": page,
+            "requirements": [f"relo=={metadata.version('relo')}"],
+            "minari_version": metadata.version("minari"),
+            "relo": settings,
+        }
+    )
+    (folder / "README.md").write_text(page, encoding="utf-8")
+
+
+def _buffers(episodes: Iterable[Recorded], facts: list[dict[str, Any]]) -> Iterator[EpisodeBuffer]:
+    """Minari's form of the episodes; what is known of each is appended to ``facts``."""
+    for number, episode in enumerate(episodes):
+        frames = len(episode.rewards)
+        shown = episode.infos["visible"][1:]
+        facts.append(
+            {
+                "sequence": episode.sequence,
+                "auc": float(clip_auc(episode.infos["iou"][1:][shown])),
+                "mean_iou": float(episode.infos["iou"][1:][shown].mean()) if shown.any() else 0.0,
+                "rewards_sum": float(episode.rewards.sum()),
+                "steps": frames,
+            }
+        )
+        yield EpisodeBuffer(
+            id=number,
+            seed=episode.seed,
+            observations=episode.observations,
+            actions=episode.actions,
+            rewards=episode.rewards,
+            terminations=np.arange(frames) == frames - 1,
+            truncations=np.zeros(frames, dtype=bool),
+            infos=episode.infos,
+        )
+
+
+def _environment(settings: Mapping[str, Any]) -> EnvSpec | None:
+    """Environment of the recording, by names only; None where its data set has none."""
+    found = settings["fingerprint"]
+    given = {"split": found["split"], **found["options"]}
+    for place in ({}, {"root": found["root"]}):
+        try:
+            same = make_dataset(found["name"], **given, **place).fingerprint == found
+        except (ReloError, TypeError):
+            continue
+        if same:
+            return EnvSpec(
+                env_id(found["name"]),
+                entry_point="relo_env.env:TrackingEnv",
+                vector_entry_point="relo_env.vector_env:TrackingVectorEnv",
+                kwargs={
+                    "dataset": found["name"],
+                    **given,
+                    **place,
+                    "proposer": "agents.proposer:make_network_proposer",
+                    "proposer_kwargs": {
+                        "network": settings["network"]["path"],
+                        "train_encoder": settings["config"]["observations"] == "crops",
+                    },
+                    "candidate_info": True,
+                    **settings["config"]["env_options"],
+                },
+            )
+    return None
+
+
+PAGE = """\
+# {id}
+
+{episodes} clips of {dataset}, split {split}, played by the policy `{policy}`: {steps} frames.
+
+| | mean of the clips |
+| --- | --- |
+| return | {rewards_sum:.3f} |
+| IoU | {mean_iou:.3f} |
+| AUC | {auc:.3f} |
+
+## Contents
+
+| array | shape of a clip of T frames | what |
+| --- | --- | --- |
+{observations}
+| `actions` | (T,) | position chosen, row-major |
+| `rewards` | (T,) | what the environment paid |
+| `infos/candidate_ious` | (T + 1, H * W) | IoU that every position would have had |
+| `infos/iou` | (T + 1,) | IoU of the position chosen |
+| `infos/visible` | (T + 1,) | whether the frame shows the target |
+| `infos/box`, `infos/target_box` | (T + 1, 4) | box chosen and true box, xywh pixels |
+| `infos/frame` | (T + 1,) | number of the frame in its video |
+
+Infos follow Minari's order: entry t + 1 belongs to action t, entry 0 to the reset. The last
+observation repeats the one before. `env.reset(seed=episode metadata's seed)` shows the same clip.
+
+## Load
+
+```python
+import minari
+
+data = minari.MinariDataset("data")
+# or, with MINARI_DATASETS_PATH as `relo record --out`: minari.load_dataset({id!r})
+{recover}
+```
+
+## How it was recorded
+
+```json
+{settings}
+```
+"""
+
+
+def _page(
+    dataset_id: str,
+    settings: Mapping[str, Any],
+    facts: list[dict[str, Any]],
+    observation_space: gym.Space,
+    recoverable: bool,
+) -> str:
+    assert isinstance(observation_space, gym.spaces.Dict)
+    means = {n: float(np.mean([f[n] for f in facts])) for n in ("rewards_sum", "mean_iou", "auc")}
+    return PAGE.format(
+        id=dataset_id,
+        episodes=len(facts),
+        dataset=settings["fingerprint"]["name"],
+        split=settings["fingerprint"]["split"],
+        policy=settings["config"]["policy"],
+        steps=sum(f["steps"] for f in facts),
+        observations="\n".join(
+            f"| `observations/{name}` | (T + 1, {str(space.shape)[1:]} | {space.dtype} |"
+            for name, space in observation_space.items()
+        ),
+        recover="env = data.recover_environment()"
+        if recoverable
+        else "# its data set has no name: make the environment yourself",
+        settings=json.dumps(settings, indent=1),
+        **means,
+    )

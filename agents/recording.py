@@ -1,0 +1,404 @@
+"""Recording of played clips for offline learning.
+
+`record` plays clips of a data set with a policy and writes a Minari data set: observations,
+actions, rewards and the IoU that every position would have earned. Until the end, every finished
+batch of clips is a file of its own: a recording that was killed goes on after the last one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from tqdm import tqdm
+
+from agents.network import RELONetwork
+from agents.network.checkpoints import find_checkpoint
+from agents.policies import RELOPolicy, observed_features
+from agents.proposer import NetworkProposer
+from relo_env.benchmark.results import write_atomically
+from relo_env.datasets.base import Dataset
+from relo_env.datasets.fingerprint import digest, fingerprint_differences
+from relo_env.errors import ConfigError, DataError
+from relo_env.named import import_named
+from relo_env.vector_env import TrackingVectorEnv
+
+Policy = Callable[[dict[str, np.ndarray]], np.ndarray]
+"""Observations of N rows to unnormalised log-probabilities of the positions, ``(N, H * W)``."""
+
+INFOS = ("iou", "visible", "frame", "box", "target_box", "candidate_ious")
+"""Infos that are recorded with every frame."""
+
+FIXED = {
+    "dataset",
+    "root",
+    "split",
+    "proposer",
+    "proposer_kwargs",
+    "candidate_info",
+    "action_mode",
+    "mode",
+    "num_envs",
+    "group_size",
+    "autoreset_mode",
+    "render_mode",
+}
+"""Arguments of the environment that `record` sets itself."""
+
+FOLDER, SETTINGS = ".recording", "settings.json"
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """Settings of a recording.
+
+    Attributes:
+        id: Minari's id of the data set, "namespace/name-v0"; None: relo/DATASET-POLICY-v0.
+        policy: a preset that ships, a checkpoint, "random", or "module:factory" of a function
+            without arguments that gives a policy: observations of N rows to logits (N, H * W).
+        network: whose features are observed and whose boxes the positions stand for: a preset or
+            a checkpoint; None: the policy's own, else nano.
+        observations: "features" of the network, or the "crops" that it reads.
+        episodes: clips to record.
+        greedy: take the most probable position instead of drawing one.
+        epsilon: share of the positions that are drawn uniformly instead.
+        num_envs: clips that are played at once.
+        seed: with the number of an episode, the seed of its clip and of its actions.
+        env_options: further arguments of the environment, e.g. clip_length=16.
+
+    Raises:
+        ConfigError: a value that cannot be.
+    """
+
+    id: str | None = None
+    policy: str = "nano"
+    network: str | None = None
+    observations: Literal["features", "crops"] = "features"
+    episodes: int = 200
+    greedy: bool = False
+    epsilon: float = 0.0
+    num_envs: int = 8
+    seed: int = 0
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "num_envs"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} is {value!r}; expected an int > 0.")
+        if self.observations not in ("features", "crops"):
+            raise ConfigError(
+                f"observations is {self.observations!r}; expected 'features' or 'crops'."
+            )
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ConfigError(f"seed is {self.seed!r}; expected an int >= 0.")
+        if not 0 <= self.epsilon <= 1:
+            raise ConfigError(f"epsilon is {self.epsilon!r}; expected a share from 0 to 1.")
+        if taken := sorted(FIXED & set(self.env_options)):
+            raise ConfigError(f"env_options has {taken}, which a recording sets itself.")
+        if self.network is not None and self.plays_a_network:
+            raise ConfigError(
+                f"network is {self.network!r}, but policy {self.policy!r} is a network that reads "
+                "its own features. Leave network out."
+            )
+
+    @property
+    def plays_a_network(self) -> bool:
+        """Whether the policy is a checkpoint or a preset."""
+        return self.policy != "random" and (":" not in self.policy or Path(self.policy).is_file())
+
+    @property
+    def network_path(self) -> Path:
+        """Checkpoint of the network that gives features and boxes.
+
+        Raises:
+            CheckpointError: there is no such file or preset.
+        """
+        return find_checkpoint(self.policy if self.plays_a_network else self.network or "nano")
+
+    def dataset_id(self, dataset: Dataset) -> str:
+        """Minari's id of the recording of a data set."""
+        words = f"{dataset.name}-{Path(self.policy.replace(':', '-')).stem}".lower()
+        return self.id or f"relo/{''.join(c if c.isalnum() else '-' for c in words)}-v0"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One recorded clip of T frames.
+
+    Attributes:
+        seed: ``env.reset(seed=seed)`` shows the same clip.
+        sequence: name of its video.
+        observations: by key, ``(T + 1, ...)``; the last is that of the last frame again.
+        actions: int64 ``(T,)``.
+        rewards: float64 ``(T,)``.
+        infos: by name, ``(T + 1, ...)``: entry t + 1 tells of the frame that action t settled,
+            entry 0 of the last template, with zeros where a reset has none.
+    """
+
+    seed: int
+    sequence: str
+    observations: dict[str, np.ndarray]
+    actions: np.ndarray
+    rewards: np.ndarray
+    infos: dict[str, np.ndarray]
+
+
+def record(
+    config: RecordConfig,
+    *,
+    dataset: Dataset,
+    out: str | Path,
+    resume: bool = False,
+    device: str = "cpu",
+) -> Path:
+    """Play clips and write them as a Minari data set.
+
+    The data set appears in ``out/ID/data``, whole, when all clips are played; beside it a page,
+    README.md. Minari finds it by its id where ``MINARI_DATASETS_PATH`` is ``out``.
+
+    Args:
+        config: what is played, and how.
+        dataset: the videos.
+        out: folder of Minari data sets.
+        resume: go on with a recording that was interrupted.
+        device: where the network runs.
+
+    Returns:
+        The folder that `minari.MinariDataset` reads.
+
+    Raises:
+        ConfigError: an argument that cannot be, another recording under this id, or Minari is
+            not installed.
+        CheckpointError: no such checkpoint.
+    """
+    missing = [name for name in ("minari", "h5py", "PIL") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"A recording needs {missing}: pip install 'relo[offline]'.")
+    from agents.integrations.minari import check_id, write_dataset
+
+    dataset_id = check_id(config.dataset_id(dataset))
+    home = Path(out) / dataset_id
+    settings = _settings(config, dataset)
+    parts = home / FOLDER
+    if (home / "data").is_dir():
+        _check_same(home / SETTINGS, settings, resume=True)
+        shutil.rmtree(parts, ignore_errors=True)
+        return home / "data"
+    if parts.is_dir():
+        _check_same(parts / SETTINGS, settings, resume)
+    player = _Player(config, dataset, device)
+    parts.mkdir(parents=True, exist_ok=True)
+    content = json.dumps(settings, indent=1).encode()
+    write_atomically(parts / SETTINGS, content)
+    _play(player, config, parts)
+    episodes = (episode for part in sorted(parts.glob("*.npz")) for episode in _read(part))
+    write_dataset(
+        parts,
+        dataset_id,
+        episodes,
+        settings,
+        player.observation_space,
+        player.env.single_action_space,
+    )
+    write_atomically(home / SETTINGS, content)
+    (parts / "README.md").replace(home / "README.md")
+    (parts / "data").replace(home / "data")
+    shutil.rmtree(parts)
+    player.env.close()
+    return home / "data"
+
+
+class _Player:
+    """Environment and policy of a recording."""
+
+    def __init__(self, config: RecordConfig, dataset: Dataset, device: str) -> None:
+        network = RELONetwork.from_checkpoint(config.network_path).to(device)
+        crops = config.observations == "crops"
+        self.env = TrackingVectorEnv(
+            config.num_envs,
+            dataset,
+            proposer=NetworkProposer(network, train_encoder=crops),
+            candidate_info=True,
+            autoreset_mode=AutoresetMode.DISABLED,
+            **config.env_options,
+        )
+        space = self.env.single_observation_space
+        assert isinstance(space, gym.spaces.Dict)
+        self.keys = RELOPolicy.reads(space)
+        self.observation_space = gym.spaces.Dict({key: space[key] for key in self.keys})
+        self.config = config
+        self.policy = _make_policy(config, network, self.keys)
+
+    def play(self, first: int) -> list[Recorded]:
+        """The clips of episodes ``first`` to ``first + num_envs - 1``."""
+        config = self.config
+        numbers = range(first, first + config.num_envs)
+        seeds = [
+            int(np.random.SeedSequence([config.seed, n]).generate_state(1)[0]) for n in numbers
+        ]
+        rngs = [np.random.default_rng([config.seed, n]) for n in numbers]
+        observation, info = self.env.reset(seed=list(seeds))
+        seen, told, actions, rewards = [self._kept(observation)], [info], [], []
+        terminated = np.zeros(config.num_envs, dtype=bool)
+        while not terminated.any():
+            actions.append(self._act(observation, rngs))
+            observation, reward, terminated, _, info = self.env.step(actions[-1])
+            seen.append(self._kept(observation))
+            told.append(info)
+            rewards.append(reward)
+        told[0] = {name: told[0].get(name, np.zeros_like(told[1][name])) for name in INFOS}
+        return [
+            Recorded(
+                seed,
+                str(info["sequence"][row]),
+                {key: np.stack([kept[key][row] for kept in seen]) for key in self.keys},
+                np.array([action[row] for action in actions]),
+                np.array([reward[row] for reward in rewards]),
+                {name: np.stack([i[name][row] for i in told]) for name in INFOS},
+            )
+            for row, seed in enumerate(seeds)
+        ]
+
+    def _kept(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {key: observation[key] for key in self.keys}
+
+    def _act(
+        self, observation: dict[str, np.ndarray], rngs: list[np.random.Generator]
+    ) -> np.ndarray:
+        """Positions ``(N,)``; what a row draws depends on its own generator only."""
+        logits = np.asarray(self.policy(observation), dtype=np.float64)
+        expected = (len(rngs), int(self.env.single_action_space.n))  # type: ignore[attr-defined]
+        if logits.shape != expected or not np.isfinite(logits).all():
+            raise ConfigError(
+                f"Policy {self.config.policy!r} gave logits of shape {logits.shape}; expected "
+                f"{expected} finite numbers."
+            )
+        if not self.config.greedy:  # the largest of logits plus Gumbel noise is a sample
+            logits = logits + np.stack([rng.gumbel(size=expected[1]) for rng in rngs])
+        actions = logits.argmax(axis=1)
+        for row, rng in enumerate(rngs):
+            if rng.random() < self.config.epsilon:
+                actions[row] = rng.integers(expected[1])
+        return actions
+
+
+def _make_policy(config: RecordConfig, network: RELONetwork, keys: list[str]) -> Policy:
+    if config.policy == "random":
+        return lambda observation: np.zeros((config.num_envs, network.crop.num_positions))
+    if not config.plays_a_network:
+        factory = import_named(config.policy, "Policy")
+        if not callable(factory) or not callable(policy := factory()):
+            raise ConfigError(
+                f"Policy {config.policy!r} gives no function; expected a function without "
+                "arguments that returns one of observations."
+            )
+        return policy
+    device = next(network.parameters()).device
+
+    @torch.no_grad()
+    def decide(observation: dict[str, np.ndarray]) -> np.ndarray:
+        tensors = {key: torch.from_numpy(observation[key]).to(device) for key in keys}
+        features = observed_features(network, tensors).float()
+        logits = network.heads(features, only=("policy",)).policy_logits
+        assert logits is not None
+        return logits.double().cpu().numpy()
+
+    return decide
+
+
+def _play(player: _Player, config: RecordConfig, parts: Path) -> None:
+    """Play the episodes that have no file yet, a file for each batch of them."""
+    with tqdm(total=config.episodes, unit="clip", desc="record") as progress:
+        for first in range(0, config.episodes, config.num_envs):
+            count = min(config.num_envs, config.episodes - first)
+            path = parts / f"episodes-{first:08d}.npz"
+            if not path.is_file():
+                write_atomically(path, _packed(player.play(first)[:count]))
+            progress.update(count)
+
+
+def _packed(episodes: list[Recorded]) -> bytes:
+    arrays: dict[str, np.ndarray] = {}
+    for i, episode in enumerate(episodes):
+        for name, value in asdict(episode).items():
+            entries = value if isinstance(value, dict) else {"": value}
+            arrays |= {f"{i}/{name}/{key}": np.asarray(v) for key, v in entries.items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> Iterator[Recorded]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is damaged: {error}. Remove it and run with --resume.") from error
+    for i in range(1 + max(int(name.split("/")[0]) for name in arrays)):
+        fields: dict[str, Any] = {}
+        for name, value in arrays.items():
+            number, field_name, key = name.split("/")
+            if int(number) != i:
+                continue
+            if key:
+                fields.setdefault(field_name, {})[key] = value
+            else:
+                fields[field_name] = value if value.ndim else value.item()
+        yield Recorded(**fields)
+
+
+def _settings(config: RecordConfig, dataset: Dataset) -> dict[str, Any]:
+    """Plain JSON by which recordings are compared, and from which they can be made again."""
+    name = config.policy if config.plays_a_network else config.network or "nano"
+    return {
+        "config": {n: value for n, value in asdict(config).items() if n not in ("id", "num_envs")},
+        "network": {
+            "path": str(Path(name).resolve()) if Path(name).is_file() else name,
+            "digest": digest(config.network_path.read_bytes()),
+        },
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def _check_same(path: Path, settings: dict[str, Any], resume: bool) -> None:
+    """See that a recording on disk is the one that is asked for.
+
+    Raises:
+        ConfigError: it is another one, or it may not be gone on with.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        theirs, data = {**found["config"], **found["network"]}, found["fingerprint"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path} is not the settings of a recording ({error!r}). Remove its folder, or choose "
+            "another --id."
+        ) from error
+    ours = {**settings["config"], **settings["network"]}
+    del ours["path"], theirs["path"]
+    differing = [
+        f"{name}: {theirs.get(name)!r}, asked for {value!r}"
+        for name, value in ours.items()
+        if theirs.get(name) != value
+    ] + fingerprint_differences(data, settings["fingerprint"])
+    if differing:
+        raise ConfigError(
+            f"{path.parent} holds a recording with other settings ({'; '.join(differing)}). Choose "
+            "another id or folder; minari.combine_datasets joins recordings."
+        )
+    if not resume:
+        raise ConfigError(
+            f"{path.parent} holds an unfinished recording of the same settings. Go on with it by "
+            "resume (--resume), or remove the folder."
+        )
