@@ -27,6 +27,13 @@ from agents.network.checkpoints import find_checkpoint
 from agents.policies import RELOPolicy, observed_features
 from agents.proposer import NetworkProposer
 from relo_env.benchmark.results import write_atomically
+from relo_env.checks import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    check_arguments,
+    check_fields,
+)
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.fingerprint import digest, fingerprint_differences
 from relo_env.errors import ConfigError, DataError
@@ -84,25 +91,16 @@ class RecordConfig:
     policy: str = "nano"
     network: str | None = None
     observations: Literal["features", "crops"] = "features"
-    episodes: int = 200
+    episodes: PositiveInt = 200
     greedy: bool = False
-    epsilon: float = 0.0
-    num_envs: int = 8
-    seed: int = 0
+    epsilon: NonNegativeFloat = 0.0
+    num_envs: PositiveInt = 8
+    seed: NonNegativeInt = 0
     env_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "num_envs"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} is {value!r}; expected an int > 0.")
-        if self.observations not in ("features", "crops"):
-            raise ConfigError(
-                f"observations is {self.observations!r}; expected 'features' or 'crops'."
-            )
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise ConfigError(f"seed is {self.seed!r}; expected an int >= 0.")
-        if not 0 <= self.epsilon <= 1:
+        check_fields(self)
+        if self.epsilon > 1:
             raise ConfigError(f"epsilon is {self.epsilon!r}; expected a share from 0 to 1.")
         if taken := sorted(FIXED & set(self.env_options)):
             raise ConfigError(f"env_options has {taken}, which a recording sets itself.")
@@ -298,12 +296,8 @@ def _make_policy(config: RecordConfig, network: RELONetwork, keys: list[str]) ->
         return lambda observation: np.zeros((config.num_envs, network.crop.num_positions))
     if not config.plays_a_network:
         factory = import_named(config.policy, "Policy")
-        if not callable(factory) or not callable(policy := factory()):
-            raise ConfigError(
-                f"Policy {config.policy!r} gives no function; expected a function without "
-                "arguments that returns one of observations."
-            )
-        return policy
+        check_arguments(f"Policy {config.policy!r}", factory, {})
+        return factory()
     device = next(network.parameters()).device
 
     @torch.no_grad()

@@ -151,6 +151,7 @@ RUN_ELSEWHERE = {
     "relo doctor": __file__,
     "relo demo": __file__,
     "relo ablate": ROOT / "tests/agents/ablations/test_ablations.py",
+    "relo record": ROOT / "tests/agents/test_recording.py",
     "relo weights convert": ROOT / "tests/agents/network/test_checkpoints.py",
     "relo weights export": ROOT / "tests/agents/test_export.py",
     "python docs/_scripts/make_pictures.py": __file__,
