@@ -310,7 +310,7 @@ def make_env(
             iou_weight=config.iou_weight,
             auc_weight=config.auc_weight,
             candidate_info=issubclass(algorithm, ExpectedPolicyGradient)
-            or options.get("candidates", False),
+            or bool(options.get("candidates") or options.get("box_coef")),
         )
     )
 
@@ -363,8 +363,12 @@ def make_model(
 
 
 def _trained(config: PolicyConfig) -> Mapping[str, float]:
-    scale = config.encoder_scale
-    return {**HEADS_ONLY, "encoder": scale} if scale else HEADS_ONLY
+    scales = dict(HEADS_ONLY)
+    if config.encoder_scale:
+        scales["encoder"] = config.encoder_scale
+    if config.algorithm_options.get("box_coef"):
+        scales |= {"heads.size": 1.0, "heads.offset": 1.0}
+    return scales
 
 
 def schedule(learning_rate: float) -> Schedule:

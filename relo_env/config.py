@@ -160,7 +160,8 @@ class EnvConfig:
         action_mode: ``"grid"``: a position; ``"box"``: a box; ``"move"``: shift, scale and stop.
         max_moves: moves a frame in ``action_mode="move"``.
         augment: draw grey, mirror and brightness once a clip; None: for training clips only.
-        candidate_info: put the IoU that every position would have had into the info.
+        candidate_info: put the IoU that every position would have had, and the true box as
+            fractions of the search window, into the info.
         official: official crop geometry, and IoU inside the crop with the target clamped to it.
     """
 

@@ -134,7 +134,8 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
     Of the frame just acted on: `sequence`, `frame`, `box`, `target_box` (xywh pixels, zeros when
     absent), `iou` (0.0 when absent), `visible`; at the end `auc` and `ious`; with
     `candidate_info=True` also `candidate_ious`, the IoU that every position would have had (plain
-    IoU, whatever the reward). An info of `reset` describes the last template's frame and has no
+    IoU, whatever the reward), and `target_box01`, the true box as fractions of the search window
+    (cxcywh, zeros when absent). An info of `reset` describes the last template's frame and has no
     `iou`.
 
     ## Arguments

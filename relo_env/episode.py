@@ -132,6 +132,7 @@ class Episode:
         extra = {}
         if self.config.candidate_info and candidates01 is not None:
             extra["candidate_ious"] = self._overlaps(candidates01)
+            extra["target_box01"] = self.target_box01
         box = self._to_frame(box01)
         overlap = float(self._overlaps(box01)) if self.config.official else self._overlap(box)
         return self._settled(box, overlap, extra)

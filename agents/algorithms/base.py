@@ -16,10 +16,13 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
 
 from agents.algorithms.buffer import CreditCallback, RELORolloutBuffer, RolloutSamples
 from agents.algorithms.credit import Credit
 from agents.algorithms.schedules import Changing, linear, stages
+from agents.network import HeadOutputs
+from agents.network.boxes import box_loss
 from agents.policies import RELOPolicy
 from agents.proposer import NetworkProposer
 from relo_env.config import EnvConfig
@@ -70,6 +73,8 @@ class RELOAlgorithm(OnPolicyAlgorithm):
     skips_empty_rollouts: ClassVar[bool] = True
     rollout_buffer: RELORolloutBuffer
     policy: RELOPolicy
+    box_coef = 0.0
+    """Weight of the boxes' loss, in the algorithms that take one."""
 
     def __init__(
         self,
@@ -139,6 +144,12 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         if self.env is not None:
             self._fit_to_environment(self.env)
         super()._setup_model()
+        boxes = self.policy.network.heads.size if self.box_coef else nn.Identity()
+        self._require(
+            all(value.requires_grad for value in boxes.parameters()),
+            f"boxes that are trained for box_coef={self.box_coef}",
+            'policy_kwargs=dict(lr_scales={"heads": 1.0, "encoder": 0.1}), or "heads" alone',
+        )
         self.ent_schedule = linear(self.ent_coef)
         self._logged: dict[str, list[float]] = defaultdict(list)
 
@@ -158,12 +169,13 @@ class RELOAlgorithm(OnPolicyAlgorithm):
             **self.rollout_buffer_kwargs,
             "credit": self.credit,
             "candidates": self.candidates,
+            "targets": self.box_coef > 0,
             "keys": RELOPolicy.reads(env.observation_space),
             "clip_length": clip.clip_length,
         }
         self._require(
-            self.env_config.candidate_info or not self.candidates,
-            "the IoU of every position",
+            self.env_config.candidate_info or not (self.candidates or self.box_coef),
+            "the IoU of every position, and the true boxes",
             "make the environment with candidate_info=True",
         )
 
@@ -261,6 +273,26 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         )
         optimizer.step()
         self._log(grad_norm=norm)
+
+    def _outputs(self, samples: RolloutSamples, *heads: str) -> HeadOutputs:
+        """The heads named, and the boxes where their loss is wanted."""
+        boxes = ("boxes",) if self.box_coef else ()
+        return self.policy.outputs(samples.observations, *heads, *boxes)
+
+    def _with_box_loss(
+        self,
+        loss: th.Tensor,
+        scalars: dict[str, th.Tensor],
+        samples: RolloutSamples,
+        out: HeadOutputs,
+    ) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        """A loss and its scalars, with the boxes' where ``box_coef`` is above 0."""
+        if not self.box_coef:
+            return loss, scalars
+        assert out.candidates is not None
+        assert samples.target_boxes is not None
+        boxes = box_loss(out.candidates, samples.target_boxes, self.policy.network.crop.grid)
+        return loss + self.box_coef * boxes, {**scalars, "box_loss": boxes}
 
     def _log(self, **scalars: th.Tensor | float) -> None:
         for name, value in scalars.items():

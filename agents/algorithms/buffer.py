@@ -45,6 +45,10 @@ class RolloutSamples(NamedTuple):
     returns: th.Tensor
     candidate_returns: th.Tensor | None
     """``(N, A)``: each action's own part of the episode's return, where candidates are stored."""
+    target_boxes: th.Tensor | None
+    """``(N, 4)``: true boxes, cxcywh01 of the search window, where they are stored."""
+    sampled: th.Tensor
+    """``(N,)`` bool: actions drawn from the policy; the others are its most probable ones."""
 
     @property
     def num_frames(self) -> int:
@@ -56,16 +60,9 @@ class RolloutSamples(NamedTuple):
         size = size or self.num_frames
         for start in range(0, self.num_frames, size):
             part = slice(start, start + size)
-            candidates = self.candidate_returns
-            yield RolloutSamples(
-                {key: value[part] for key, value in self.observations.items()},
-                self.actions[part],
-                self.old_values[part],
-                self.old_log_prob[part],
-                self.advantages[part],
-                self.returns[part],
-                None if candidates is None else candidates[part],
-            )
+            observations = {key: value[part] for key, value in self.observations.items()}
+            others = (None if value is None else value[part] for value in self[1:])
+            yield RolloutSamples(observations, *others)  # type: ignore[arg-type]
 
 
 class RELORolloutBuffer(DictRolloutBuffer):
@@ -84,6 +81,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
         n_envs: environments N.
         credit: a name of ``credit.CREDITS``, or a rule of your own.
         candidates: keep ``candidate_ious`` (the environment needs ``candidate_info=True``).
+        targets: keep ``target_box01`` (the environment needs ``candidate_info=True``).
         keys: observations to keep; None: all.
         clip_length: steps of an episode, for the memory estimate.
         memory_limit: [bytes] what the buffer may take.
@@ -103,6 +101,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
         n_envs: int = 1,
         credit: str | Credit = "paper",
         candidates: bool = False,
+        targets: bool = False,
         keys: Sequence[str] | None = None,
         clip_length: int = 1,
         memory_limit: int = 8 * GIB,
@@ -111,6 +110,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
             raise ConfigError(unknown("credit", credit, CREDITS))
         self.credit = credit
         self.candidates = candidates
+        self.targets = targets
         self.weights = RewardConfig()
         self.extra_auc_weight = 0.0
         kept = {key: observation_space[key] for key in keys or observation_space}
@@ -143,6 +143,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
         self.aucs = np.zeros(shape, np.float32)
         self.visible = np.ones(shape, bool)
         self.trainable = np.ones(shape, bool)
+        self.sampled = np.ones(shape, bool)
         self.ends = np.zeros(shape, bool)
         self.recorded = 0
         self.episode = np.zeros(shape, np.int64)
@@ -151,6 +152,8 @@ class RELORolloutBuffer(DictRolloutBuffer):
         if self.candidates:
             assert isinstance(self.action_space, spaces.Discrete)
             self.candidate_ious = np.zeros((*shape, int(self.action_space.n)), np.float32)
+        if self.targets:
+            self.target_boxes = np.zeros((*shape, 4), np.float32)
 
     def record(self, infos: Sequence[dict[str, Any]]) -> None:
         """Take the infos of the step that ``add`` is about to store."""
@@ -161,6 +164,8 @@ class RELORolloutBuffer(DictRolloutBuffer):
             self.aucs[t, i] = info.get("auc", 0.0)
             if self.candidates:
                 self.candidate_ious[t, i] = info["candidate_ious"]
+            if self.targets:
+                self.target_boxes[t, i] = info["target_box01"]
         self.trainable[t] = self.visible[t]
         self.recorded += 1
 
@@ -288,6 +293,8 @@ class RELORolloutBuffer(DictRolloutBuffer):
             self.to_torch(self.advantages[t, i]),
             self.to_torch(self.returns[t, i]),
             self.to_torch(self._candidate_returns(t, i)) if self.candidates else None,
+            self.to_torch(self.target_boxes[t, i]) if self.targets else None,
+            self.to_torch(self.sampled[t, i]),
         )
 
     def _candidate_returns(self, t: np.ndarray, i: np.ndarray) -> np.ndarray:

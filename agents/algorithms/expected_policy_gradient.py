@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch as th
 import torch.nn.functional as F
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -25,17 +26,49 @@ class ExpectedPolicyGradient(RELOAlgorithm):
     baseline ``b_t = V_t - sum_a pi(a) w_t(a)``. The value of the next frame is no baseline: it
     depends on the action.
 
-    Needs ``candidate_info=True``. Arguments are those of `RELOAlgorithm` without ``credit``.
+    Needs ``candidate_info=True``.
+
+    Args:
+        policy: see `RELOAlgorithm`.
+        env: see `RELOAlgorithm`.
+        box_coef: weight of the box loss: GIoU and L1 at the true cell of each visited frame. A
+            frame counts 0 if its target is absent or has its centre outside the search window.
+            Boxes need a learning rate:
+            ``policy_kwargs={"lr_scales": {"heads": 1.0, "encoder": 0.1}}``.
+        greedy_share: share of the environments that take the most probable action, as a tracker
+            does. Their sampled return of later frames has weight 0.
+        **kwargs: arguments of `RELOAlgorithm` without ``credit`` and ``candidates``.
     """
 
     def __init__(
-        self, policy: str | type[ActorCriticPolicy], env: GymEnv | str, **kwargs: Any
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        *,
+        box_coef: float = 0.0,
+        greedy_share: float = 0.0,
+        **kwargs: Any,
     ) -> None:
+        self.box_coef = box_coef
+        self.greedy_share = greedy_share
         super().__init__(policy, env, credit="frame", candidates=True, **kwargs)
 
     def _fit_to_environment(self, env: VecEnv) -> None:
         super()._fit_to_environment(env)
         self.closed_loop = self.env_config.clip.search_window == "tracked"
+        self._require(
+            0 <= self.greedy_share <= 1,
+            "a greedy_share from 0 to 1",
+            f"it is {self.greedy_share}",
+        )
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
+        """Collect a rollout; the first ``greedy_share`` of the environments act greedily."""
+        greedy = np.arange(self.n_envs) < round(self.greedy_share * self.n_envs)
+        with self.policy.greedy(greedy):
+            complete = super().collect_rollouts(*args, **kwargs)
+        self.rollout_buffer.sampled[:, greedy] = False
+        return complete
 
     def train(self) -> None:
         """Take one optimiser step on the whole rollout."""
@@ -45,7 +78,7 @@ class ExpectedPolicyGradient(RELOAlgorithm):
         self._finish_update()
 
     def _loss(self, samples: RolloutSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        out = self.policy.outputs(samples.observations, "policy", "value")
+        out = self._outputs(samples, "policy", "value")
         action_values = samples.candidate_returns
         assert out.policy_logits is not None
         assert out.value is not None
@@ -57,12 +90,14 @@ class ExpectedPolicyGradient(RELOAlgorithm):
             later = samples.returns - action_values.gather(1, actions).squeeze(1)
             expected_later = samples.old_values - (distribution.probs * action_values).sum(1)
             log_prob = distribution.log_prob(actions.squeeze(1))
-            policy_loss = policy_loss + policy_gradient_loss(log_prob, later - expected_later)
+            credit = (later - expected_later) * samples.sampled
+            policy_loss = policy_loss + policy_gradient_loss(log_prob, credit)
         value_loss = F.mse_loss(out.value, samples.returns)
         entropy_loss = -distribution.entropy().mean()
         loss = policy_loss + self.vf_coef * value_loss + self.entropy_weight * entropy_loss
-        return loss, {
+        scalars = {
             "policy_gradient_loss": policy_loss,
             "value_loss": value_loss,
             "entropy_loss": entropy_loss,
         }
+        return self._with_box_loss(loss, scalars, samples, out)

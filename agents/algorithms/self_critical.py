@@ -9,6 +9,7 @@ import torch as th
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
+from torch.distributions import Categorical
 
 from agents.algorithms.base import RELOAlgorithm
 from agents.algorithms.buffer import RolloutSamples
@@ -22,12 +23,22 @@ class SelfCritical(RELOAlgorithm):
     With groups, row 0 of each group acts greedily and is masked from the loss. Without groups, in
     the open loop, the return of the greedy positions is computed from ``candidate_ious``.
 
-    Arguments are those of `RELOAlgorithm` without ``credit``.
+    Args:
+        policy: see `RELOAlgorithm`.
+        env: see `RELOAlgorithm`.
+        box_coef: see `ExpectedPolicyGradient`.
+        **kwargs: arguments of `RELOAlgorithm` without ``credit``.
     """
 
     def __init__(
-        self, policy: str | type[ActorCriticPolicy], env: GymEnv | str, **kwargs: Any
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        *,
+        box_coef: float = 0.0,
+        **kwargs: Any,
     ) -> None:
+        self.box_coef = box_coef
         super().__init__(policy, env, credit="episode", **kwargs)
 
     def _fit_to_environment(self, env: VecEnv) -> None:
@@ -79,11 +90,11 @@ class SelfCritical(RELOAlgorithm):
         return np.take_along_axis(buffer.candidate_ious, chosen, axis=2).squeeze(2)
 
     def _loss(self, samples: RolloutSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        _, log_prob, entropy = self.policy.evaluate_actions(
-            samples.observations, samples.actions.long().flatten()
-        )
-        assert entropy is not None
+        out = self._outputs(samples, "policy")
+        distribution = Categorical(logits=out.policy_logits)
+        log_prob = distribution.log_prob(samples.actions.long().flatten())
         policy_loss = policy_gradient_loss(log_prob, samples.advantages)
-        entropy_loss = -entropy.mean()
+        entropy_loss = -distribution.entropy().mean()
         loss = policy_loss + self.entropy_weight * entropy_loss
-        return loss, {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss}
+        scalars = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss}
+        return self._with_box_loss(loss, scalars, samples, out)

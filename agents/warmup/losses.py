@@ -7,8 +7,26 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-GIOU_WEIGHT, L1_WEIGHT = 2.0, 5.0
-"""Weights of the two box losses (paper)."""
+from agents.network.boxes import (
+    GIOU_WEIGHT,
+    L1_WEIGHT,
+    corner_overlaps,
+    corners,
+    neighbour_cells,
+    overlaps,
+    true_cells,
+)
+
+__all__ = [
+    "SUPERVISION",
+    "WarmupLosses",
+    "focal_loss",
+    "heat_maps",
+    "neighbour_cells",
+    "overlaps",
+    "true_cells",
+    "warmup_loss",
+]
 
 HEAT_OVERLAP = 0.7
 """Boxes within the heat map's radius overlap the true one by at least this (official)."""
@@ -54,51 +72,17 @@ def warmup_loss(
     else:
         frames = torch.arange(len(targets), device=targets.device)
         cells = prior.argmax(1) if official else true_cells(targets, grid)
-    predicted = _corners(candidates[frames, cells])
-    truth = _corners(targets)[frames]
+    predicted = corners(candidates[frames, cells])
+    truth = corners(targets)[frames]
     if official:
         truth = truth.clamp(0, 1)
-    iou, giou = _overlaps(predicted, truth)
+    iou, giou = corner_overlaps(predicted, truth)
     # Every frame counts alike, however many of its cells are supervised.
     weight = 1 / torch.bincount(frames, minlength=len(targets))[frames] / len(targets)
     giou_loss = (weight * (1 - giou)).sum()
     l1_loss = (weight * (predicted - truth).abs().mean(-1)).sum()
     total = GIOU_WEIGHT * giou_loss + L1_WEIGHT * l1_loss + focal
     return WarmupLosses(total, giou_loss, l1_loss, focal, (weight * iou).sum())
-
-
-def true_cells(targets: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Row-major position ``(N,)`` of each target's centre, ``floor(W * cx)``, clamped to the grid.
-
-    Args:
-        targets: ``(N, 4)`` cxcywh01.
-        grid: (H, W).
-    """
-    height, width = grid
-    column = (targets[:, 0] * width).floor().long().clamp(0, width - 1)
-    row = (targets[:, 1] * height).floor().long().clamp(0, height - 1)
-    return row * width + column
-
-
-def neighbour_cells(targets: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Index of the frame and of the position of every cell of ``supervision="neighbours"``."""
-    height, width = grid
-    middle = true_cells(targets, grid)
-    steps = torch.tensor([-1, 0, 1], device=targets.device)
-    row = (middle // width)[:, None, None] + steps[:, None]
-    column = (middle % width)[:, None, None] + steps
-    x, y = (column + 0.5) / width, (row + 0.5) / height
-    cx, cy, w, h = (part[:, None, None] for part in targets.unbind(1))
-    inside = ((x - cx).abs() <= w / 2) & ((y - cy).abs() <= h / 2)
-    inside &= (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    inside[:, 1, 1] = True
-    frames = torch.arange(len(targets), device=targets.device)[:, None, None].expand_as(inside)
-    return frames[inside], (row * width + column)[inside]
-
-
-def overlaps(boxes: Tensor, targets: Tensor) -> Tensor:
-    """IoU of cxcywh01 boxes ``(..., 4)``, broadcast; 0 where the union has no area."""
-    return _overlaps(_corners(boxes), _corners(targets))[0]
 
 
 def heat_maps(targets: Tensor, grid: tuple[int, int], *, official: bool = False) -> Tensor:
@@ -150,22 +134,3 @@ def _radius(size: Tensor) -> Tensor:
     both = root(4.0, 2 * total, (1 - o) * area)
     outer = root(4 * o, -2 * o * total, (o - 1) * area)
     return torch.stack([inner, both, outer]).amin(0).clamp(min=0).floor()
-
-
-def _corners(boxes: Tensor) -> Tensor:
-    half = boxes[..., 2:] / 2
-    return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)
-
-
-def _overlaps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and GIoU of corner boxes; a hull without area gives -1 as in `relo_env.boxes`."""
-
-    def area(low: Tensor, high: Tensor) -> Tensor:
-        return (high - low).clamp(min=0).prod(-1)
-
-    shared = area(torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:]))
-    hull = area(torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:]))
-    union = area(a[..., :2], a[..., 2:]) + area(b[..., :2], b[..., 2:]) - shared
-    tiny = torch.finfo(union.dtype).tiny
-    iou = shared / union.clamp(min=tiny)
-    return iou, iou - 1 + union / hull.clamp(min=tiny)

@@ -1,3 +1,5 @@
+from contextlib import closing
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.algorithms import GRPO, ActorCritic, ExpectedPolicyGradient, SelfCritical
 from agents.algorithms.losses import actor_critic_loss
 from agents.algorithms.schedules import linear, stages
+from agents.network.boxes import box_loss
 from agents.vec import RELOVecEnv
 from relo_env.config import RewardConfig
 from relo_env.errors import ConfigError
@@ -477,3 +480,82 @@ def test_the_papers_credit_needs_the_papers_reward():
         model.learn(16)
     ActorCritic("RELOPolicy", venv, policy_kwargs={"network": network}, credit="gae").learn(16)
     venv.close()
+
+
+def test_box_loss_has_the_gradient_of_giou_and_l1_at_the_true_cells():
+    # Toy: the target's centre lies in cell (1, 2) of 4 x 4, the second's outside, the third absent.
+    targets = torch.tensor([[0.6, 0.3, 0.2, 0.4], [1.2, 0.5, 0.2, 0.2], [0.0, 0.0, 0.0, 0.0]])
+    candidates = torch.full((3, 16, 4), 0.5, requires_grad=True)
+    loss = box_loss(candidates, targets, (4, 4))
+    (gradient,) = torch.autograd.grad(loss, candidates)
+    # The candidate (.25 .. .75)^2 against the target (.5 .. .7, .1 .. .5): they share .2 x .25;
+    # their union is .28 and their hull .5 x .65.
+    giou = 0.05 / 0.28 - 1 + 0.28 / 0.325
+    l1 = (0.25 + 0.15 + 0.05 + 0.25) / 4
+    assert loss.item() == pytest.approx((2 * (1 - giou) + 5 * l1) / 3, abs=1e-6)
+    assert set(gradient.abs().sum(-1).nonzero()[:, 1].tolist()) == {6}
+    assert not gradient[1:].any()
+    # The same by differences.
+    for part in range(4):
+        moved = candidates.detach().double()
+        moved[0, 6, part] += 1e-6
+        more = box_loss(moved, targets.double(), (4, 4))
+        moved[0, 6, part] -= 2e-6
+        less = box_loss(moved, targets.double(), (4, 4))
+        assert gradient[0, 6, part].item() == pytest.approx((more - less).item() / 2e-6, abs=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", [ExpectedPolicyGradient, SelfCritical])
+def test_box_coef_adds_the_box_losss_gradient(algorithm):
+    gradients = []
+    grouped = {"group_size": 2} if algorithm is SelfCritical else {}
+    for box_coef in (0.0, 0.3):
+        network = micro_network()
+        with closing(
+            square_world(network, train_encoder=True, candidate_info=True, **grouped)
+        ) as venv:
+            model = algorithm(
+                "RELOPolicy",
+                venv,
+                box_coef=box_coef,
+                max_grad_norm=1e9,
+                seed=0,
+                policy_kwargs={"network": network, "lr_scales": {"heads.size": 1, "encoder": 0.1}},
+            )
+            model.policy.optimizer.step = lambda: None
+            model.learn(1)
+        gradients.append([value.grad for value in model.policy.parameters()])
+    buffer = model.rollout_buffer
+    samples = next(model.rollout_buffer.get())
+    boxes = model.policy.outputs(samples.observations, "boxes").candidates
+    inside = (samples.target_boxes[:, :2] >= 0).all(1) & (samples.target_boxes[:, :2] < 1).all(1)
+    assert buffer.trainable.sum() == len(inside)
+    loss = (
+        0.3 * box_loss(boxes[inside], samples.target_boxes[inside], (4, 4)) * inside.float().mean()
+    )
+    expected = torch.autograd.grad(loss, list(model.policy.parameters()), allow_unused=True)
+    for without, with_boxes, extra in zip(*gradients, expected, strict=True):
+        without = torch.zeros_like(with_boxes) if without is None else without
+        torch.testing.assert_close(with_boxes - without, extra, atol=1e-5, rtol=1e-3)
+
+
+def test_boxes_that_are_not_trained_have_no_loss():
+    with (
+        closing(square_world(micro_network(), candidate_info=True)) as venv,
+        pytest.raises(ConfigError, match=r"box_coef=1.*lr_scales"),
+    ):
+        ExpectedPolicyGradient("RELOPolicy", venv, box_coef=1.0)
+
+
+def test_greedy_rows_see_the_trackers_windows_and_credit_no_sample():
+    network = micro_network()
+    with closing(square_world(network, candidate_info=True)) as venv:
+        model = ExpectedPolicyGradient("RELOPolicy", venv, greedy_share=0.5, learning_rate=0.0)
+        model.learn(1)
+        buffer = model.rollout_buffer
+        assert not buffer.sampled[:, :2].any()
+        assert buffer.sampled[:, 2:].all()
+        (samples,) = buffer.in_order()
+        best = model.policy.get_distribution(samples.observations).mode()
+    greedy = ~samples.sampled
+    assert torch.equal(best[greedy], samples.actions[greedy].flatten().long())
