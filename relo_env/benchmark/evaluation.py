@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from relo_env.benchmark.alignment import Aligned, Lengths, align, file_shift
+from relo_env.benchmark.failures import Failure, find_failures
 from relo_env.benchmark.metrics import (
     FIGURES,
+    FrameErrors,
     bootstrap_interval,
     normalised_precision_curve,
+    overlaps,
     precision_curve,
     success_curve,
 )
 from relo_env.benchmark.protocols import Protocol, frame_errors, get_protocol
-from relo_env.benchmark.results import Speed, boxes_file, check_folder, read_boxes, read_speed
+from relo_env.benchmark.published import Published, find_results
+from relo_env.benchmark.results import Speed, check_folder, speed_of
+from relo_env.benchmark.truths import Truths
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.disk import MissingSequenceError
 from relo_env.errors import DataError
 
 CURVES = ("success", "precision", "normalised precision")
+MANY_ABSENT = 0.2
+"""Share of frames without true box above which a table says so."""
 
 
 class HiddenTruthError(DataError):
@@ -57,16 +67,21 @@ class Evaluation:
     Attributes:
         tracker: name of the tracker.
         dataset: name of the data set.
-        protocol: what counted.
+        protocol: rules of the figures.
         folder: where the boxes were read from.
         sequences: names of the n sequences.
         attributes: challenges of each sequence.
-        weights: ``(n,)`` what each sequence weighs in a mean: 1, or its frames where the
-            protocol pools them, or 0 where none of its frames counts.
-        figures: by name, ``(n,)`` each sequence's figure in [0, 1].
+        weights: ``(n,)`` weight of each sequence in a mean: 1, or its frames where the protocol
+            pools them, or 0 where none of its frames counts.
+        figures: by name, ``(n,)`` each sequence's figure in [0, 1], the mean of its runs.
         curves: by name, ``(n, thresholds)``.
         missing: names of the sequences without result, which are in no mean.
         speed: frames a second where times were kept.
+        run_means: by run, the means by name of a figure.
+        frames: ``(n,)`` number of frames of each sequence.
+        failures: stretches in which the first run was off its target, by sequence.
+        notes: sentences about the results that belong under a table.
+        aligned: how boxes are read from the folder.
     """
 
     tracker: str
@@ -80,14 +95,31 @@ class Evaluation:
     curves: Mapping[str, np.ndarray]
     missing: tuple[str, ...]
     speed: Speed
+    run_means: tuple[Mapping[str, float], ...] = ()
+    frames: np.ndarray | None = None
+    failures: Mapping[str, list[Failure]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    aligned: Aligned | None = None
 
     def mean(self, figure: str) -> float:
         """A figure of the whole data set."""
         return float(np.average(self.figures[figure], weights=self.weights))
 
+    def deviation(self, figure: str) -> float | None:
+        """Standard deviation of a figure over runs (n - 1); None of a single run."""
+        values = [means[figure] for means in self.run_means]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    @cached_property
+    def intervals(self) -> Mapping[str, tuple[float, float]]:
+        """Bootstrap 95 % intervals of the means, over sequences, by figure."""
+        return {
+            name: bootstrap_interval(values, self.weights) for name, values in self.figures.items()
+        }
+
     def interval(self, figure: str) -> tuple[float, float]:
         """Bootstrap 95 % interval of the mean, over sequences."""
-        return bootstrap_interval(self.figures[figure], self.weights)
+        return self.intervals[figure]
 
     def mean_curve(self, curve: str) -> np.ndarray:
         """A curve of the whole data set, over its thresholds."""
@@ -111,92 +143,231 @@ def evaluate(
     tracker: str | None = None,
     sequences: list[str] | None = None,
     allow_missing: bool = False,
+    origin: int | None = None,
+    lengths: Lengths = "strict",
 ) -> Evaluation:
-    """Figures of the results in a folder of text files, ours or published ones.
+    """Figures of the results in a folder or zip of box files, ours or published ones.
 
     Args:
-        folder: holds ``<sequence>.txt`` for every sequence; usually ``<tracker>/<dataset>``.
-        dataset: the annotated sequences.
-        protocol: name of a protocol, or one's own.
+        folder: holds a box file for every sequence, named and laid out as
+            :mod:`relo_env.benchmark.published` says; usually ``<tracker>/<dataset>``.
+        dataset: the annotated sequences; its pictures may be missing. Give a
+            :class:`~relo_env.benchmark.truths.Truths` to read annotations once for many trackers.
+        protocol: name of a protocol, see :func:`relo_env.benchmark.protocols.get_protocol`, or
+            one's own.
         tracker: name in tables; by default the name of the folder, or of the one around it
             where the folder is called as the data set.
         sequences: names of those to evaluate, each once; all of the data set by default.
         allow_missing: evaluate what is there instead of raising.
+        origin: coordinates of the top-left pixel in the results, 0 or 1; by default as their first
+            lines tell.
+        lengths: results with fewer or more lines than frames are refused ("strict"), cut with the
+            truth to the common length ("cut"), or held at their last box ("hold").
 
     Raises:
-        DataError: a result is missing, malformed or of another length than its sequence.
+        DataError: a result is missing, malformed or of another length than its sequence; the
+            message names every faulty file.
         HiddenTruthError: no sequence has a box after its first.
     """
-    folder = Path(folder)
+    folder, truths = Path(folder), Truths.of(dataset)
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    wanted = list(dict.fromkeys(dataset.names if sequences is None else sequences))
-    missing = tuple(name for name in wanted if boxes_file(folder, name) is None)
-    present = [name for name in wanted if name not in missing]
-    if not present:
-        check_folder(folder, [dataset.name])
-    if not present or (missing and not allow_missing):
-        some = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
-        raise DataError(
-            f"{folder} has results for {len(present)} of {len(wanted)} sequences of "
-            f"{dataset.name}; missing: {some}. Run the tracker on them, or evaluate the rest: "
-            "allow_missing=True, or --allow-missing of `relo report`."
-        )
-    if not any(dataset[name].visible[1:].any() for name in present):
+    wanted = list(dict.fromkeys(truths.names if sequences is None else sequences))
+    published = find_results(folder, wanted)
+    missing = tuple(name for name in wanted if name not in published.boxes)
+    if len(missing) == len(wanted) or (missing and not allow_missing):
+        raise DataError(_describe_missing(folder, truths, published, wanted, missing))
+    present = {name: truths[name] for name in wanted if name in published.boxes}
+    if not any(sequence.visible[1:].any() for sequence in present.values()):
         raise HiddenTruthError(
-            f"{dataset.name}, split {dataset.split!r}, has no boxes but the first ones, so that "
+            f"{truths.name}, split {truths.split!r}, has no boxes but the first ones, so that "
             f"there are no figures: the benchmark's server has the truth. The boxes are in {folder}"
             "; pack them for it with `relo submit`, or with relo_env.benchmark.submissions.pack."
         )
-    same = folder.name.lower() == dataset.name.lower()
-    rows = [_evaluate_sequence(protocol, folder, dataset[name], dataset.name) for name in present]
+    aligned, boxes = align(
+        published, present, origin=origin, lengths=lengths, cut_longer=protocol.cut_longer
+    )
+    scores = [
+        _score(protocol, truths, sequence, boxes.pop(name)) for name, sequence in present.items()
+    ]
+    speed, unread = _read_speed(published, present)
+    weights = np.array([score.weight for score in scores])
     return Evaluation(
-        tracker=tracker or (folder.parent if same else folder).name,
-        dataset=dataset.name,
+        tracker=tracker or default_name(folder, truths.name),
+        dataset=truths.name,
         protocol=protocol,
         folder=folder,
         sequences=tuple(present),
-        attributes=tuple(row.attributes for row in rows),
-        weights=np.array([row.weight for row in rows]),
-        figures={name: np.array([row.figures[name] for row in rows]) for name in protocol.figures},
-        curves={name: np.stack([row.curves[name] for row in rows]) for name in CURVES},
+        attributes=tuple(sequence.attributes for sequence in present.values()),
+        weights=weights,
+        figures={
+            name: np.array([score.figures[name].mean() for score in scores])
+            for name in protocol.figures
+        },
+        curves={name: np.stack([score.curves[name] for score in scores]) for name in CURVES},
         missing=missing,
-        speed=read_speed(folder, present),
+        speed=speed,
+        run_means=_run_means(protocol, scores, weights, published.runs),
+        frames=np.array([len(sequence) for sequence in present.values()]),
+        failures={name: score.failures for name, score in zip(present, scores, strict=True)},
+        notes=(*aligned.notes, *_notes(protocol, present, published.runs), *unread),
+        aligned=aligned,
     )
+
+
+def default_name(folder: Path, dataset: str) -> str:
+    """Name of a tracker by its folder: the one around it where it is called as the data set."""
+    folder = folder.with_suffix("") if folder.suffix.lower() == ".zip" else folder
+    same = folder.name.lower() == dataset.lower()
+    return (folder.resolve().parent if same else folder.resolve()).name
+
+
+def _describe_missing(
+    folder: Path, truths: Truths, published: Published, wanted: list[str], missing: tuple[str, ...]
+) -> str:
+    if folder.is_dir() and len(missing) == len(wanted):
+        check_folder(folder, [truths.name])
+    first = missing[0]
+    text = (
+        f"{folder} has results for {len(wanted) - len(missing)} of {len(wanted)} sequences of "
+        f"{truths.name}; missing: {_some(missing)}. Looked for {first}.txt, "
+        f"{first}/{first}_001.txt and {first}.mat, in any case, with - . or _ between the parts of "
+        "the name, and with a prefix or suffix that all files have."
+    )
+    if published.unmatched:
+        return (
+            f"{text} Files that match no sequence: {_some(published.unmatched)}. Check the data "
+            f"set and its split (here {truths.split!r}), rename the files, or evaluate the rest: "
+            "allow_missing=True, or --allow-missing of `relo report`."
+        )
+    return (
+        f"{text} Run the tracker on them, or evaluate the rest: allow_missing=True, or "
+        "--allow-missing of `relo report`."
+    )
+
+
+def _some(names: SequenceOf[str], count: int = 5) -> str:
+    return ", ".join(names[:count]) + (" ..." if len(names) > count else "")
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
-    attributes: tuple[str, ...]
+class _Score:
+    """A sequence's weight and curves, its figures ``(runs,)``, and its first run's failures."""
+
     weight: float
-    figures: dict[str, float]
+    figures: dict[str, np.ndarray]
     curves: dict[str, np.ndarray]
+    failures: list[Failure]
 
 
-def _evaluate_sequence(protocol: Protocol, folder: Path, sequence: Sequence, dataset: str) -> _Row:
-    boxes = read_boxes(folder, sequence.name)
-    if len(boxes) != len(sequence):
-        raise DataError(
-            f"{boxes_file(folder, sequence.name)} has {len(boxes)} boxes, expected "
-            f"{len(sequence)}: one for each frame, the first included."
+def _score(
+    protocol: Protocol, truths: Truths, sequence: Sequence, runs: list[np.ndarray]
+) -> _Score:
+    errors = [_errors(protocol, truths, sequence, boxes) for boxes in runs]
+    curves = [
+        (
+            success_curve(each, at_threshold=protocol.at_threshold),
+            precision_curve(each),
+            normalised_precision_curve(each),
         )
-    errors = frame_errors(
-        protocol,
-        boxes,
-        sequence.boxes,
-        sequence.visible,
-        dataset=dataset,
-        frame_size=sequence.frames.read(0).shape[1::-1] if protocol.bounded else None,
-    )
-    return _Row(
-        attributes=sequence.attributes,
-        weight=float(len(errors) if protocol.pooled else len(errors) > 0),
-        figures={name: FIGURES[name](errors) for name in protocol.figures},
-        curves={
-            "success": success_curve(errors, at_threshold=protocol.at_threshold),
-            "precision": precision_curve(errors),
-            "normalised precision": normalised_precision_curve(errors),
+        for each in errors
+    ]
+    count, first = len(errors[0]), len(runs[0])
+    return _Score(
+        weight=float(count if protocol.pooled else count > 0),
+        figures={
+            name: np.array([FIGURES[name](each) for each in errors]) for name in protocol.figures
         },
+        curves={
+            name: np.mean(of_runs, axis=0)
+            for name, of_runs in zip(CURVES, zip(*curves, strict=True), strict=True)
+        },
+        failures=find_failures(
+            overlaps(np.nan_to_num(runs[0]), sequence.boxes[:first]), sequence.visible[:first]
+        ),
     )
+
+
+def _errors(
+    protocol: Protocol, truths: Truths, sequence: Sequence, boxes: np.ndarray
+) -> FrameErrors:
+    n = len(boxes)  # fewer than frames where both are cut to the common length
+    truth = sequence.boxes[:n]
+    size = _frame_size(truths, sequence, boxes) if protocol.bounded else None
+    try:
+        return frame_errors(
+            protocol,
+            boxes,
+            truth,
+            sequence.visible[:n],
+            labelled=sequence.labelled[:n],
+            dataset=truths.name,
+            frame_size=size,
+            file_shift=file_shift(sequence),
+        )
+    except DataError as error:
+        raise DataError(f"Sequence {sequence.name!r}: {error}") from error
+
+
+def _frame_size(truths: Truths, sequence: Sequence, boxes: np.ndarray) -> tuple[int, int]:
+    """Width and height [px] of the frames, or of the true boxes' extent where that is enough.
+
+    Raises:
+        DataError: there are no pictures, and a box reaches beyond all true ones.
+    """
+    size = truths.frame_size(sequence.name)
+    if size is not None:
+        return size
+    shown = sequence.boxes[sequence.visible]
+    width, height = (shown[:, :2] + shown[:, 2:]).max(0)
+    if (np.nan_to_num(boxes[:, :2] + boxes[:, 2:]) > [width, height]).any():
+        raise DataError(
+            f"Sequence {sequence.name!r}: boxes reach beyond all true ones, where this protocol "
+            "cuts them at the frame's edge, but there is no picture to tell its size. Copy the "
+            "first frame of the sequence, or choose another protocol."
+        )
+    return width, height
+
+
+def _run_means(
+    protocol: Protocol, scores: list[_Score], weights: np.ndarray, runs: int
+) -> tuple[dict[str, float], ...]:
+    """Means of each run; a sequence with fewer runs stands in with its first."""
+    means = []
+    for run in range(runs):
+        values = {
+            name: [
+                score.figures[name][run if run < len(score.figures[name]) else 0]
+                for score in scores
+            ]
+            for name in protocol.figures
+        }
+        means.append({name: float(np.average(v, weights=weights)) for name, v in values.items()})
+    return tuple(means)
+
+
+def _notes(protocol: Protocol, sequences: Mapping[str, Sequence], runs: int) -> Iterator[str]:
+    if runs > 1:
+        yield f"figures are means of {runs} runs"
+    frames = sum(map(len, sequences.values()))
+    unlabelled = sum(int((~each.labelled).sum()) for each in sequences.values())
+    absent = sum(int((~each.visible).sum()) for each in sequences.values()) - unlabelled
+    if unlabelled:
+        yield f"{unlabelled} of {frames} frames are not labelled and left out"
+    if protocol.count_absent and absent > MANY_ABSENT * (frames - unlabelled):
+        yield (
+            f"{100 * absent / (frames - unlabelled):.0f} % of the frames have no true box and "
+            "count as failures of success, of a perfect tracker too; if they are only not "
+            "labelled, say so (docs/bring-your-data), or choose a protocol that leaves them out, "
+            "such as dev"
+        )
+
+
+def _read_speed(published: Published, names: Iterable[str]) -> tuple[Speed, tuple[str, ...]]:
+    """Speed, and a note if times cannot be read."""
+    try:
+        return speed_of(published.read_seconds, names), ()
+    except DataError as error:
+        return Speed(None, None, None), (f"no speed: {error}",)
 
 
 def check_comparable(evaluations: list[Evaluation]) -> None:
@@ -224,7 +395,7 @@ def rank(evaluations: list[Evaluation]) -> list[Evaluation]:
 
 
 def summary_table(evaluations: list[Evaluation]) -> str:
-    """Plain-text table, a row for each tracker, best first; figures in percent.
+    """Plain-text table, a line for each tracker, best first; figures in percent, then notes.
 
     Raises:
         DataError: there are none, or they differ in data set or protocol.
@@ -255,4 +426,5 @@ def summary_table(evaluations: list[Evaluation]) -> str:
         for row in rows
     ]
     title = f"{best.dataset}, protocol {protocol.name} ({protocol.description})"
-    return "\n".join([title, *lines])
+    notes = [f"{each.tracker}: {note}." for each in ranked for note in each.notes]
+    return "\n".join([title, *lines, *notes])

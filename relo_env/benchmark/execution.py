@@ -88,6 +88,7 @@ class Recording:
                 "start."
             )
         self._sequence = sequence
+        self._shift = sequence.file_origin - sequence.origin
         self._keep_score_maps = keep_score_maps
         self._boxes: list[np.ndarray] = []
         self._seconds: dict[str, list[float]] = {"tracker": [], "read": []}
@@ -134,7 +135,7 @@ class Recording:
         """All that was recorded."""
         maps = self._score_maps
         return SequenceResult(
-            boxes=np.array(self._boxes),
+            boxes=np.array(self._boxes) + np.array([self._shift, self._shift, 0, 0]),
             seconds={kind: np.array(seconds) for kind, seconds in self._seconds.items()},
             score_maps=np.stack([np.zeros_like(maps[0]), *maps]) if maps else None,
         )

@@ -47,13 +47,13 @@ def find_failures(
         found_above: a visible frame with at least that much overlap ends it.
         min_frames: shorter stretches with so few visible frames are left out.
     """
-    failures, start = [], None
-    for frame in np.flatnonzero(visible):
-        if start is None and overlap[frame] < lost_below:
-            start = int(frame)
-        elif start is not None and overlap[frame] >= found_above:
-            failures.append(Failure(start, int(frame), recovered=True))
-            start = None
-    if start is not None:
-        failures.append(Failure(start, len(overlap), recovered=False))
-    return [f for f in failures if visible[f.start : f.end].sum() >= min_frames]
+    lost = visible & (overlap < lost_below)
+    found = visible & (overlap >= found_above)
+    events = np.flatnonzero(lost | found)
+    starts = events[lost[events] & np.concatenate([[True], found[events][:-1]])]
+    ends = events[found[events] & np.concatenate([[False], lost[events][:-1]])]
+    failures = [Failure(int(a), int(b), recovered=True) for a, b in zip(starts, ends)]  # noqa: B905
+    if len(starts) > len(ends):
+        failures.append(Failure(int(starts[-1]), len(overlap), recovered=False))
+    seen = np.concatenate([[0], np.cumsum(visible)])
+    return [f for f in failures if seen[f.end] - seen[f.start] >= min_frames]

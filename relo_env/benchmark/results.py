@@ -14,12 +14,14 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
+from relo_env.benchmark import box_files
 from relo_env.errors import DataError
 from relo_env.files import write_atomically, write_text
 
@@ -85,8 +87,8 @@ def _stem(folder: str | Path, sequence: str) -> Path:
 
 
 def _is_ambiguous(sequence: str) -> bool:
-    """Whether ``<sequence>.txt`` would be the name of another sequence's times."""
-    return sequence.endswith((*_TIME_FILES.values(), _SCORE_MAPS))
+    """Whether a file of this sequence could be called as one of another sequence's."""
+    return sequence.endswith((*_TIME_FILES.values(), _SCORE_MAPS, "_read", "_model"))
 
 
 def _with_suffix(stem: Path, suffix: str) -> Path:
@@ -152,19 +154,11 @@ def read_boxes(folder: str | Path, sequence: str) -> np.ndarray:
 
 def parse_boxes(path: Path) -> np.ndarray:
     """Boxes ``(n, 4)`` of one text file; raises as :func:`read_boxes`."""
-    rows = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
-        try:
-            row = [float(value) for value in line.replace(",", " ").replace(";", " ").split()]
-        except ValueError:
-            row = []
-        if len(row) != 4 or not np.isfinite(row).all():
-            raise DataError(
-                f"{path}, line {number}: found {line!r}, expected four finite numbers "
-                "(left, top, width, height)."
-            )
-        rows.append(row)
-    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return box_files.parse_boxes(data, path)
 
 
 def is_finished(folder: str | Path, sequence: str, length: int) -> bool:
@@ -239,11 +233,21 @@ class Speed:
 
 def read_speed(folder: str | Path, sequences: Iterable[str]) -> Speed:
     """Speed over those of the sequences whose times were kept."""
+    return speed_of(partial(read_seconds, folder), sequences)
+
+
+def speed_of(read: Callable[[str, str], np.ndarray | None], sequences: Iterable[str]) -> Speed:
+    """Speed over some sequences.
+
+    Args:
+        read: gives the seconds a frame of a sequence and kind, or None where they were not kept.
+        sequences: names.
+    """
     totals = dict.fromkeys(_TIME_FILES, 0.0)
     frames = dict.fromkeys(_TIME_FILES, 0)
     for sequence in sequences:
         for kind in _TIME_FILES:
-            seconds = read_seconds(folder, sequence, kind)
+            seconds = read(sequence, kind)
             if seconds is not None:
                 totals[kind] += float(seconds[1:].sum())
                 frames[kind] += len(seconds) - 1

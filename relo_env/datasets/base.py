@@ -46,6 +46,9 @@ class Sequence:
         boxes: float64 ``(n, 4)``, xywh in 0-based image pixels; zeros where the target is absent.
         visible: bool ``(n,)``; False where the target is absent (out of view, fully occluded).
         attributes: names of the challenges that the benchmark marks this sequence with.
+        origin: coordinate of the top-left pixel in ``boxes``: 0, or 1 where a benchmark's 1-based
+            boxes are taken as they are.
+        file_origin: that in the annotation file, and so in files of results.
 
     Raises:
         DataError: counts differ, a box is not finite, or no frame shows the target.
@@ -56,9 +59,14 @@ class Sequence:
     boxes: np.ndarray
     visible: np.ndarray
     attributes: tuple[str, ...] = field(default=())
+    labelled: np.ndarray = field(default=None)  # type: ignore[assignment]
+    origin: int = field(default=0, kw_only=True)
+    file_origin: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         n = len(self.frames)
+        if self.labelled is None:
+            object.__setattr__(self, "labelled", np.ones(n, dtype=bool))
         if self.boxes.shape != (n, 4) or self.visible.shape != (n,):
             raise DataError(
                 f"Sequence {self.name!r} has {n} frames but boxes of shape {self.boxes.shape} and "
@@ -125,6 +133,23 @@ class Dataset(ABC):
         Raises:
             DataError: its files are missing or malformed.
         """
+
+    def annotation(self, name: str) -> Sequence:
+        """Boxes and labels of a sequence; its frames need not exist.
+
+        Raises:
+            DataError: its annotation is missing or malformed.
+        """
+        return self[name]
+
+    def frame_size(self, name: str) -> tuple[int, int]:
+        """Width and height [px] of a sequence's frames, by its first one.
+
+        Raises:
+            FrameError: it cannot be read.
+        """
+        height, width = self[name].frames.read(0).shape[:2]
+        return width, height
 
     def draw(self, rng: np.random.Generator) -> Sequence:
         """A sequence at random, all equally likely unless a subclass weighs them."""

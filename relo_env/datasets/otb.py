@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from relo_env.datasets.annotations import annotate, read_boxes
@@ -58,4 +59,4 @@ class OTB100(DiskDataset):
             frames, left_out = image_frames(folder / "img"), 0
         boxes = read_boxes(folder / file, len(frames) + left_out, one_based=True)[left_out:]
         attributes = read_table("otb100_attributes.txt")[name]
-        return annotate(name, frames, boxes, attributes=attributes)
+        return replace(annotate(name, frames, boxes, attributes=attributes), file_origin=1)

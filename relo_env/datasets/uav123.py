@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -53,7 +54,8 @@ class UAV123(DiskDataset):
         frames = numbered_frames(self.root / "data_seq" / self._images / folder, first, last)
         boxes = read_boxes(path, len(frames))
         attributes = read_table(self._attributes)[name] if self._attributes else ()
-        return annotate(name, frames, boxes, attributes=attributes)
+        sequence = annotate(name, frames, boxes, attributes=attributes)
+        return replace(sequence, origin=1, file_origin=1)
 
 
 class UAV123At10fps(UAV123):

@@ -1,0 +1,201 @@
+"""Boxes and times in result files of any toolkit: text with any separator, MATLAB's ``.mat``."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from relo_env.errors import DataError
+
+SUFFIXES = (".txt", ".csv", ".mat")
+"""Of files that may hold boxes, the best first."""
+_TO_SPACES = bytes.maketrans(b",;\t", b"   ")
+_SEPARATORS = str.maketrans(",;", "  ")
+_EMPTY_FIELD = re.compile(rb"[,;][ \t]*[,;\r\n]|^[ \t]*[,;]", re.MULTILINE)
+_PRECISION: dict[str, Any] = (
+    {"float_precision": "round_trip"}
+    if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+    else {}  # its only parser is exact
+)
+
+
+def parse_boxes(data: bytes, name: str | Path) -> np.ndarray:
+    """Boxes ``(n, 4)`` of a result file, in its own coordinates.
+
+    Text holds four numbers a line between commas, semicolons, tabs or blanks. A byte order mark, a
+    line of column names and blank lines at the end are skipped. A line of NaN is a frame without
+    prediction. A ``.mat`` file is that of OTB's toolkit: ``results{1}.res`` of type "rect".
+
+    Args:
+        data: content of the file.
+        name: of the file, for messages; its suffix says the format.
+
+    Raises:
+        DataError: a line is malformed, or the file is of another kind.
+    """
+    if str(name).lower().endswith(".mat"):
+        return _parse_mat(data, name)
+    boxes = _parse_plain(data)
+    return _parse_lines(data, name) if boxes is None else boxes
+
+
+def _parse_plain(data: bytes) -> np.ndarray | None:
+    """Boxes of a file that has four finite numbers in each line, as most have; None of another."""
+    data = data.rstrip()
+    if not data or (b"," in data and b";" in data) or _EMPTY_FIELD.search(data):
+        return None
+    try:
+        table = pd.read_csv(
+            io.BytesIO(data.translate(_TO_SPACES)),
+            sep=r"\s+",
+            header=None,
+            dtype=np.float64,
+            skip_blank_lines=False,
+            **_PRECISION,
+        ).to_numpy()
+    except ValueError:  # pandas' own errors are ValueErrors
+        return None
+    return table if table.shape[1] == 4 and np.isfinite(table).all() else None
+
+
+def _parse_lines(data: bytes, name: str | Path) -> np.ndarray:
+    """Boxes read line by line, which tells what is wrong in which line."""
+    lines = decode(data, name).rstrip().splitlines()
+    names = {field.strip().lower() for field in re.split(r"[,;\s]+", lines[0])} if lines else set()
+    header = bool(names) and not any(_is_number(field) for field in names if field)
+    rows = [_parse_line(line, name, k) for k, line in enumerate(lines, 1) if k > header]
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+
+def _parse_line(line: str, name: str | Path, number: int) -> list[float]:
+    separated = not ("," in line and ";" in line) and not _EMPTY_FIELD.search(line.encode())
+    try:
+        row = [float(field) for field in re.split(r"[,;\s]+", line.strip())] if separated else []
+    except ValueError:
+        row = []
+    if row and np.isnan(row).all() and len(row) in (1, 4):
+        return [np.nan] * 4
+    if len(row) != 4 or not np.isfinite(row).all():
+        raise DataError(
+            f"{name}, line {number}: found {line!r}, expected four finite numbers "
+            "(left, top, width, height), or NaN where there is no prediction."
+        )
+    return row
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def decode(data: bytes, name: str | Path) -> str:
+    """Text of a file, without its byte order mark.
+
+    Raises:
+        DataError: it is not text.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is not a text file ({error.reason}).") from error
+
+
+def parse_seconds(data: bytes, name: str | Path) -> np.ndarray:
+    """Seconds a frame ``(n,)``; of a file with a column for each run, the first run's.
+
+    Raises:
+        DataError: a field is not a number.
+    """
+    lines = [line.translate(_SEPARATORS).split(None, 1) for line in decode(data, name).splitlines()]
+    try:
+        return np.array([float(fields[0]) for fields in lines if fields])
+    except ValueError as error:
+        raise DataError(f"{name}: {error}; expected the seconds of a frame a line.") from error
+
+
+def _parse_mat(data: bytes, name: str | Path) -> np.ndarray:
+    results = _read_v73(data, name) if data[:128].find(b"MATLAB 7.3") >= 0 else _read_v5(data, name)
+    if len(results) != 1:
+        raise DataError(
+            f"{name} has {len(results)} results, as of another evaluation than one pass (OPE); "
+            "expected one."
+        )
+    kind, boxes = results[0]
+    if kind not in ("", "rect"):
+        raise DataError(f"{name}: results are of type {kind!r}; expected 'rect', boxes xywh.")
+    boxes = np.atleast_2d(boxes)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or np.isinf(boxes).any():
+        raise DataError(f"{name}: `res` has shape {boxes.shape}; expected (frames, 4) numbers.")
+    return boxes
+
+
+def _read_v5(data: bytes, name: str | Path) -> list[tuple[str, np.ndarray]]:
+    """Type and boxes of each result in a MATLAB file up to version 7."""
+    try:
+        from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
+    except ImportError as error:
+        raise _needs("scipy", name) from error
+    try:
+        content = loadmat(io.BytesIO(data), simplify_cells=True)
+    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError) as error:
+        raise _no_results(name, error) from error
+    found = content.get("results", content.get("res"))
+    if found is None:
+        raise _no_results(name, KeyError("results"))
+    structs = isinstance(found, dict) or (len(np.shape(found)) and isinstance(found[0], dict))
+    results = [found] if isinstance(found, dict) else list(found) if structs else [{"res": found}]
+    try:
+        return [
+            (str(result.get("type", "")), np.asarray(result["res"], dtype=np.float64))
+            for result in results
+        ]
+    except (KeyError, ValueError, TypeError) as error:
+        raise _no_results(name, error) from error
+
+
+def _read_v73(data: bytes, name: str | Path) -> list[tuple[str, np.ndarray]]:
+    """Type and boxes of each result in a MATLAB file of version 7.3, which is HDF5."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise _needs("h5py", name) from error
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            found = file["results"] if "results" in file else file["res"]
+            groups = [found]
+            if isinstance(found, h5py.Dataset) and h5py.check_ref_dtype(found.dtype):
+                groups = [file[reference] for reference in np.ravel(found[()])]
+            return [_hdf5_result(group) for group in groups]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise _no_results(name, error) from error
+
+
+def _hdf5_result(node: Any) -> tuple[str, np.ndarray]:
+    """Type and boxes of a struct, or of boxes alone; MATLAB's columns are HDF5's first axis."""
+    if not hasattr(node, "keys"):
+        return "", np.asarray(node[()], dtype=np.float64).T
+    letters = np.ravel(node["type"][()]) if "type" in node else ()
+    return "".join(map(chr, letters)), np.asarray(node["res"][()], dtype=np.float64).T
+
+
+def _needs(package: str, name: str | Path) -> DataError:
+    return DataError(
+        f"{name} is a MATLAB file, and {package}, which reads it, is not installed: "
+        "pip install 'relo[mat]'."
+    )
+
+
+def _no_results(name: str | Path, error: Exception) -> DataError:
+    return DataError(
+        f"{name} cannot be read as a result of OTB's toolkit ({type(error).__name__}: {error}); "
+        "expected `results`, a cell of one struct with `res`, boxes (frames, 4), and `type`."
+    )
