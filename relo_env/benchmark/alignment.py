@@ -106,7 +106,9 @@ def align(
         DataError: files are malformed or of another length; the message names all of them.
     """
     aligned = Aligned(published, {}, lengths, cut_longer)
-    faults, changed, boxes = [], [], {}
+    faults: list[str] = []
+    changed: list[str] = []
+    boxes: dict[str, list[np.ndarray]] = {}
     for name, sequence in sequences.items():
         boxes[name] = []
         for run in range(len(published.boxes[name])):

@@ -314,7 +314,7 @@ def _frame_size(truths: Truths, sequence: Sequence, boxes: np.ndarray) -> tuple[
     Raises:
         DataError: there are no pictures, and a box reaches beyond all true ones.
     """
-    size = truths.frame_size(sequence.name)
+    size = truths.known_size(sequence.name)
     if size is not None:
         return size
     shown = sequence.boxes[sequence.visible]

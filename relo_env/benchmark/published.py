@@ -203,7 +203,8 @@ Match = tuple[str, int, str]
 
 def _sort_out(files: Files, names: set[str]) -> tuple[list[str], list[str]]:
     """Paths that may hold boxes, the best kind first, and those that hold times."""
-    boxes, times = [], []
+    boxes: list[str] = []
+    times: list[str] = []
     for path in sorted(files, key=lambda path: _suffix_rank(path)):
         stem, suffix = os.path.splitext(path)
         if suffix.lower() not in SUFFIXES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
+from typing import ClassVar
 
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.errors import ConfigError, DataError
@@ -18,7 +19,7 @@ class Truths(Dataset):
     """
 
     name = "Truths"
-    splits = ()
+    splits: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -44,7 +45,7 @@ class Truths(Dataset):
             self._kept[name] = self.dataset.annotation(name)
         return self._kept[name]
 
-    def frame_size(self, name: str) -> tuple[int, int] | None:
+    def known_size(self, name: str) -> tuple[int, int] | None:
         """Width and height [px] of a sequence's frames; None if there are no pictures."""
         try:
             return self.dataset.frame_size(name)

@@ -59,7 +59,7 @@ class Sequence:
     boxes: np.ndarray
     visible: np.ndarray
     attributes: tuple[str, ...] = field(default=())
-    labelled: np.ndarray = field(default=None)  # type: ignore[assignment]
+    labelled: np.ndarray = field(default=None)  # type: ignore[arg-type]
     origin: int = field(default=0, kw_only=True)
     file_origin: int = field(default=0, kw_only=True)
 
