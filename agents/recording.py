@@ -1,16 +1,16 @@
 """Recording of played clips for offline learning.
 
 `record` plays clips of a data set with a policy and writes a Minari data set: observations,
-actions, rewards and the IoU that every position would have earned. Until the end, every finished
-batch of clips is a file of its own: a recording that was killed goes on after the last one.
+actions, rewards and the IoU that every position would have earned. Until all clips are played, each
+is a file of its own, so that a recording that was killed goes on after the last one.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +26,6 @@ from agents.network import RELONetwork
 from agents.network.checkpoints import find_checkpoint
 from agents.policies import RELOPolicy, observed_features
 from agents.proposer import NetworkProposer
-from relo_env.benchmark.results import write_atomically
 from relo_env.checks import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -34,9 +33,12 @@ from relo_env.checks import (
     check_arguments,
     check_fields,
 )
+from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
-from relo_env.datasets.fingerprint import digest, fingerprint_differences
-from relo_env.errors import ConfigError, DataError
+from relo_env.datasets.fingerprint import digest
+from relo_env.errors import ConfigError
+from relo_env.files import refusals_explained, write_atomically
+from relo_env.interrupts import terminable
 from relo_env.named import import_named
 from relo_env.vector_env import TrackingVectorEnv
 
@@ -187,33 +189,27 @@ def record(
 
     dataset_id = check_id(config.dataset_id(dataset))
     home = Path(out) / dataset_id
-    settings = _settings(config, dataset)
     parts = home / FOLDER
-    if (home / "data").is_dir():
-        _check_same(home / SETTINGS, settings, resume=True)
-        shutil.rmtree(parts, ignore_errors=True)
-        return home / "data"
-    if parts.is_dir():
-        _check_same(parts / SETTINGS, settings, resume)
-    player = _Player(config, dataset, device)
-    parts.mkdir(parents=True, exist_ok=True)
-    content = json.dumps(settings, indent=1).encode()
-    write_atomically(parts / SETTINGS, content)
-    _play(player, config, parts)
-    episodes = (episode for part in sorted(parts.glob("*.npz")) for episode in _read(part))
-    write_dataset(
-        parts,
-        dataset_id,
-        episodes,
-        settings,
-        player.observation_space,
-        player.env.single_action_space,
-    )
-    write_atomically(home / SETTINGS, content)
-    (parts / "README.md").replace(home / "README.md")
-    (parts / "data").replace(home / "data")
-    shutil.rmtree(parts)
-    player.env.close()
+    claim = _claim(home / SETTINGS, config, dataset)
+    if (home / "data").is_dir() or (parts.is_dir() and resume):
+        claim.check(free=["network", *(["policy"] if config.plays_a_network else [])])
+    elif parts.is_dir():
+        raise ConfigError(
+            f"{home} holds an unfinished recording. Go on with it (--resume, resume=True), or "
+            "remove the folder."
+        )
+    if not (home / "data").is_dir():
+        player = _Player(config, dataset, device)
+        parts.mkdir(parents=True, exist_ok=True)
+        claim.write()
+        with closing(player.env), terminable(), refusals_explained(home):
+            _play(player, config, parts)
+            episodes = map(_read, sorted(parts.glob("*.npz")))
+            spaces = player.observation_space, player.env.single_action_space
+            write_dataset(parts, dataset_id, episodes, *spaces, claim)
+            (parts / "README.md").replace(home / "README.md")
+            (parts / "data").replace(home / "data")
+    shutil.rmtree(parts, ignore_errors=True)
     return home / "data"
 
 
@@ -312,87 +308,48 @@ def _make_policy(config: RecordConfig, network: RELONetwork, keys: list[str]) ->
 
 
 def _play(player: _Player, config: RecordConfig, parts: Path) -> None:
-    """Play the episodes that have no file yet, a file for each batch of them."""
+    """Play the episodes that have no file yet and write a file for each."""
+    paths = [parts / f"episode-{number:08d}.npz" for number in range(config.episodes)]
     with tqdm(total=config.episodes, unit="clip", desc="record") as progress:
         for first in range(0, config.episodes, config.num_envs):
-            count = min(config.num_envs, config.episodes - first)
-            path = parts / f"episodes-{first:08d}.npz"
-            if not path.is_file():
-                write_atomically(path, _packed(player.play(first)[:count]))
-            progress.update(count)
+            batch = paths[first : first + config.num_envs]
+            if not all(path.is_file() for path in batch):
+                for path, episode in zip(batch, player.play(first), strict=False):
+                    write_atomically(path, _packed(episode))
+            progress.update(len(batch))
 
 
-def _packed(episodes: list[Recorded]) -> bytes:
+def _packed(episode: Recorded) -> bytes:
     arrays: dict[str, np.ndarray] = {}
-    for i, episode in enumerate(episodes):
-        for name, value in asdict(episode).items():
-            entries = value if isinstance(value, dict) else {"": value}
-            arrays |= {f"{i}/{name}/{key}": np.asarray(v) for key, v in entries.items()}
+    for name, value in asdict(episode).items():
+        entries = value if isinstance(value, dict) else {"": value}
+        arrays |= {f"{name}/{key}": np.asarray(entry) for key, entry in entries.items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
-def _read(path: Path) -> Iterator[Recorded]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is damaged: {error}. Remove it and run with --resume.") from error
-    for i in range(1 + max(int(name.split("/")[0]) for name in arrays)):
-        fields: dict[str, Any] = {}
-        for name, value in arrays.items():
-            number, field_name, key = name.split("/")
-            if int(number) != i:
-                continue
+def _read(path: Path) -> Recorded:
+    entries: dict[str, Any] = {}
+    with np.load(path, allow_pickle=False) as file:
+        for name, value in file.items():
+            entry, key = name.split("/")
             if key:
-                fields.setdefault(field_name, {})[key] = value
+                entries.setdefault(entry, {})[key] = value
             else:
-                fields[field_name] = value if value.ndim else value.item()
-        yield Recorded(**fields)
+                entries[entry] = value if value.ndim else value.item()
+    return Recorded(**entries)
 
 
-def _settings(config: RecordConfig, dataset: Dataset) -> dict[str, Any]:
-    """Plain JSON by which recordings are compared, and from which they can be made again."""
+def _claim(path: Path, config: RecordConfig, dataset: Dataset) -> Claim:
+    """Settings and data that the recording depends on."""
     name = config.policy if config.plays_a_network else config.network or "nano"
-    return {
-        "config": {n: value for n, value in asdict(config).items() if n not in ("id", "num_envs")},
-        "network": {
-            "path": str(Path(name).resolve()) if Path(name).is_file() else name,
-            "digest": digest(config.network_path.read_bytes()),
-        },
-        "fingerprint": dataset.fingerprint,
+    kind = type(dataset)
+    settings = {
+        **{n: value for n, value in asdict(config).items() if n not in ("id", "num_envs")},
+        "network": str(Path(name).resolve()) if Path(name).is_file() else name,
+        "network_digest": digest(config.network_path.read_bytes()),
+        "dataset_class": f"{kind.__module__}:{kind.__qualname__}",
     }
-
-
-def _check_same(path: Path, settings: dict[str, Any], resume: bool) -> None:
-    """See that a recording on disk is the one that is asked for.
-
-    Raises:
-        ConfigError: it is another one, or it may not be gone on with.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        theirs, data = {**found["config"], **found["network"]}, found["fingerprint"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path} is not the settings of a recording ({error!r}). Remove its folder, or choose "
-            "another --id."
-        ) from error
-    ours = {**settings["config"], **settings["network"]}
-    del ours["path"], theirs["path"]
-    differing = [
-        f"{name}: {theirs.get(name)!r}, asked for {value!r}"
-        for name, value in ours.items()
-        if theirs.get(name) != value
-    ] + fingerprint_differences(data, settings["fingerprint"])
-    if differing:
-        raise ConfigError(
-            f"{path.parent} holds a recording with other settings ({'; '.join(differing)}). Choose "
-            "another id or folder; minari.combine_datasets joins recordings."
-        )
-    if not resume:
-        raise ConfigError(
-            f"{path.parent} holds an unfinished recording of the same settings. Go on with it by "
-            "resume (--resume), or remove the folder."
-        )
+    advice = "Choose another id or folder; minari.combine_datasets joins recordings."
+    return Claim(path, settings, {"recorded": dataset.fingerprint}, advice=advice)

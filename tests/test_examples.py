@@ -19,7 +19,12 @@ from relo_env import boxes as bx
 from relo_env import make_dataset
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-NEEDS = {"torchrl_ppo.py": "torchrl", "tianshou_ppo.py": "tianshou", "rllib_ppo.py": "ray"}
+NEEDS = {
+    "torchrl_ppo.py": "torchrl",
+    "tianshou_ppo.py": "tianshou",
+    "rllib_ppo.py": "ray",
+    "offline_cloning.py": "h5py",
+}
 """Examples of libraries that are not among this project's requirements."""
 WITHOUT_NETWORK = {"custom_proposer.py", "recurrent_ppo.py", "sb3_dqn.py", "sb3_sac_box.py"}
 ONNX = EXAMPLES / "onnx_tracker.py"

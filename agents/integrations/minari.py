@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from minari.dataset.minari_dataset import parse_dataset_id
 from minari.dataset.minari_storage import MinariStorage
 
 from agents.recording import Recorded
+from relo_env.claims import Claim
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, ReloError
+from relo_env.files import write_text
 from relo_env.registration import env_id
 from relo_env.rewards import clip_auc
 
@@ -73,9 +76,9 @@ def write_dataset(
     folder: Path,
     dataset_id: str,
     episodes: Iterable[Recorded],
-    settings: Mapping[str, Any],
     observation_space: gym.Space,
     action_space: gym.Space,
+    claim: Claim,
 ) -> None:
     """Write ``folder/data``, which `minari.MinariDataset` reads, and ``folder/README.md``.
 
@@ -83,13 +86,14 @@ def write_dataset(
         folder: an existing folder; a ``data`` in it is replaced.
         dataset_id: Minari's id.
         episodes: recorded clips, taken one at a time.
-        settings: plain JSON of how they were recorded; see `agents.recording`.
         observation_space: of the recorded observations.
         action_space: of the recorded actions.
+        claim: settings and data set of the recording.
     """
-    data = folder / "data"
+    settings, fingerprint = claim.settings, claim.data["recorded"]
+    data = folder.resolve() / "data"  # Minari 0.5.4 measures relative folders wrongly
     shutil.rmtree(data, ignore_errors=True)
-    spec = _environment(settings)
+    spec = _environment(settings, fingerprint)
     storage = MinariStorage.new(
         data,
         observation_space=observation_space,
@@ -101,18 +105,18 @@ def write_dataset(
     facts: list[dict[str, Any]] = []
     storage.update_episodes(_buffers(episodes, facts))
     storage.update_episode_metadata(facts)
-    page = _page(dataset_id, settings, facts, observation_space, recoverable=spec is not None)
+    page = _page(dataset_id, claim, facts, observation_space, recoverable=spec is not None)
     storage.update_metadata(
         {
             "dataset_id": dataset_id,
-            "algorithm_name": settings["config"]["policy"],
+            "algorithm_name": settings["policy"],
             "description": page,
             "requirements": [f"relo=={metadata.version('relo')}"],
             "minari_version": metadata.version("minari"),
-            "relo": settings,
+            "relo": {**settings, "fingerprint": fingerprint},
         }
     )
-    (folder / "README.md").write_text(page, encoding="utf-8")
+    write_text(folder / "README.md", page)
 
 
 def _buffers(episodes: Iterable[Recorded], facts: list[dict[str, Any]]) -> Iterator[EpisodeBuffer]:
@@ -141,31 +145,33 @@ def _buffers(episodes: Iterable[Recorded], facts: list[dict[str, Any]]) -> Itera
         )
 
 
-def _environment(settings: Mapping[str, Any]) -> EnvSpec | None:
-    """Environment of the recording, by names only; None where its data set has none."""
-    found = settings["fingerprint"]
-    given = {"split": found["split"], **found["options"]}
-    for place in ({}, {"root": found["root"]}):
+def _environment(settings: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> EnvSpec | None:
+    """Environment of the recording, by names alone; None where they don't give its data set."""
+    given = {"split": fingerprint["split"], **fingerprint["options"]}
+    for name, place in product(
+        (fingerprint["name"], settings["dataset_class"]), ({}, {"root": fingerprint["root"]})
+    ):
         try:
-            same = make_dataset(found["name"], **given, **place).fingerprint == found
+            dataset = make_dataset(name, **given, **place)
         except (ReloError, TypeError):
             continue
-        if same:
+        if dataset.fingerprint == fingerprint:
+            proposer = {
+                "network": settings["network"],
+                "train_encoder": settings["observations"] == "crops",
+            }
             return EnvSpec(
-                env_id(found["name"]),
+                env_id(fingerprint["name"]),
                 entry_point="relo_env.env:TrackingEnv",
                 vector_entry_point="relo_env.vector_env:TrackingVectorEnv",
                 kwargs={
-                    "dataset": found["name"],
+                    "dataset": name,
                     **given,
                     **place,
                     "proposer": "agents.proposer:make_network_proposer",
-                    "proposer_kwargs": {
-                        "network": settings["network"]["path"],
-                        "train_encoder": settings["config"]["observations"] == "crops",
-                    },
+                    "proposer_kwargs": proposer,
                     "candidate_info": True,
-                    **settings["config"]["env_options"],
+                    **settings["env_options"],
                 },
             )
     return None
@@ -218,19 +224,20 @@ data = minari.MinariDataset("data")
 
 def _page(
     dataset_id: str,
-    settings: Mapping[str, Any],
+    claim: Claim,
     facts: list[dict[str, Any]],
     observation_space: gym.Space,
     recoverable: bool,
 ) -> str:
     assert isinstance(observation_space, gym.spaces.Dict)
+    fingerprint = claim.data["recorded"]
     means = {n: float(np.mean([f[n] for f in facts])) for n in ("rewards_sum", "mean_iou", "auc")}
     return PAGE.format(
         id=dataset_id,
         episodes=len(facts),
-        dataset=settings["fingerprint"]["name"],
-        split=settings["fingerprint"]["split"],
-        policy=settings["config"]["policy"],
+        dataset=fingerprint["name"],
+        split=fingerprint["split"],
+        policy=claim.settings["policy"],
         steps=sum(f["steps"] for f in facts),
         observations="\n".join(
             f"| `observations/{name}` | (T + 1, {str(space.shape)[1:]} | {space.dtype} |"
@@ -239,6 +246,6 @@ def _page(
         recover="env = data.recover_environment()"
         if recoverable
         else "# its data set has no name: make the environment yourself",
-        settings=json.dumps(settings, indent=1),
+        settings=json.dumps({**claim.settings, "fingerprint": fingerprint}, indent=1),
         **means,
     )
