@@ -27,7 +27,6 @@ from agents.network import HeadOutputs, RELONetwork
 from agents.network.checkpoints import find_checkpoint
 from agents.tracker import RELOTracker
 from agents.training import STATE, PolicyConfig, train_policy
-from agents.video import VideoWriter
 from relo_env.benchmark import plots
 from relo_env.benchmark.evaluation import Evaluation, evaluate, summary_table
 from relo_env.benchmark.runner import run as run_benchmark
@@ -36,6 +35,7 @@ from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.folder import Folder
 from relo_env.datasets.synthetic import Synthetic
 from relo_env.errors import ReloError
+from relo_env.video import VideoWriter
 
 EXAMPLES = """\
 examples:

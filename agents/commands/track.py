@@ -26,16 +26,15 @@ from tqdm import tqdm
 
 from agents.commands import arguments
 from agents.tracker import RELOTracker, View
-from agents.video import VideoWriter
 from relo_env import boxes as bx
 from relo_env import rendering
 from relo_env.benchmark.interface import Tracker, checked_answer, checked_box
 from relo_env.datasets.annotations import read_boxes
 from relo_env.datasets.base import FrameSource
-from relo_env.datasets.disk import find_frames
-from relo_env.datasets.frames import VideoFrames
+from relo_env.datasets.frames import VideoFrames, find_frames
 from relo_env.errors import ConfigError, FrameError
 from relo_env.files import write_text
+from relo_env.video import VideoWriter
 
 EXAMPLES = """\
 examples:

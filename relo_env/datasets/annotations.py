@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from relo_env.datasets.base import FrameSource, Sequence
+from relo_env.datasets.frames import cut_frames
 from relo_env.errors import DataError
 
 _SEPARATORS = str.maketrans(",;\t", "   ")
+_EMPTY_FIELD = re.compile(r"[,;]\s*[,;]|^\s*[,;]")
+_NO_BOX = [float("nan")] * 4
 
 
 def read_text(path: Path) -> str:
@@ -18,28 +23,40 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: the file is missing or is not text.
     """
+    return _decode(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Content of an annotation file.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes()
     except OSError as error:
         raise DataError(
             f"Cannot read {path}: {error.strerror}. Copy the data set's annotations anew."
         ) from error
+
+
+def _decode(data: bytes, path: Path | str) -> str:
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file ({error.reason}).") from error
 
 
-def read_boxes(path: Path, count: int | None = None, *, one_based: bool = False) -> np.ndarray:
-    """Read one box a line: x, y, width, height, or a polygon x0, y0, x1, y1, ...
-
-    Numbers may be separated by commas, semicolons, tabs or spaces. A polygon (6 numbers or more)
-    becomes the box around it, VOT's mask (``m`` and four numbers, then its runs) the window it is
-    given in. An empty line, a number that is not finite, or a box without area is a frame without
-    target.
+def read_boxes(
+    path: Path, count: int | None = None, *, one_based: bool = False, polygons: bool = False
+) -> np.ndarray:
+    """Read one box a line; see `parse_boxes`.
 
     Args:
         path: text file.
         count: frames of the video, where known; a file of another length is an error.
         one_based: the file's top-left pixel is (1, 1), as in MATLAB.
+        polygons: lines may hold polygons or masks.
 
     Returns:
         float64 ``(n, 4)`` xywh in 0-based pixels; zeros where the target is absent.
@@ -47,65 +64,96 @@ def read_boxes(path: Path, count: int | None = None, *, one_based: bool = False)
     Raises:
         DataError: the file is missing, a line is malformed, or the counts differ.
     """
-    text = read_text(path).translate(_SEPARATORS)
-    boxes = _parse_plain(text)
-    if boxes is None or len(boxes) != (count or len(boxes)):
-        boxes = _parse_lines(text, path, count)
+    boxes = parse_boxes(read_bytes(path), path, count, polygons=polygons)
     require_count(path, len(boxes), count, "boxes")
-    present = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
     boxes[:, :2] -= one_based
+    return without_empty(boxes)
+
+
+def without_empty(boxes: np.ndarray) -> np.ndarray:
+    """Boxes ``(n, 4)`` with zeros where one is not finite or has no area."""
+    present = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
     return np.where(present[:, None], boxes, 0.0)
 
 
-def read_first_box(path: Path, count: int) -> np.ndarray:
-    """Boxes ``(count, 4)`` of a video whose annotation stops after its first frame.
+def parse_boxes(
+    data: bytes, path: Path | str, count: int | None = None, *, polygons: bool = False
+) -> np.ndarray:
+    """Boxes of an annotation or a result: four numbers a line.
 
-    Later boxes are zeros: unknown, which is treated as absent.
+    Numbers are separated by commas, semicolons, tabs or spaces. A line that is empty, or a lone
+    ``nan`` or ``0`` (VOT's sign), is a frame without box. Empty lines at the end do not count,
+    unless the video has as many frames.
+
+    Args:
+        data: content of the file.
+        path: its name, for messages.
+        count: frames of the video, where known.
+        polygons: also read polygons ``x0, y0, x1, y1, ...`` as the box around them, and VOT's masks
+            (``m``, a window, its runs) as their window.
+
+    Returns:
+        float64 ``(n, 4)`` as in the file; NaN where a line has no box.
 
     Raises:
-        DataError: the file is missing or malformed, or does not hold exactly one box.
+        DataError: a line is malformed; the message has its number.
     """
-    given = read_boxes(path)
-    if len(given) != 1:
-        raise DataError(f"{path} has {len(given)} boxes; expected the first frame's only.")
-    return np.concatenate([given, np.zeros((count - 1, 4))])
-
-
-def _parse_plain(text: str) -> np.ndarray | None:
-    """Boxes of a file with four numbers a line and nothing else, as most are, 5 times as fast."""
+    text = _decode(data, path)
     lines = text.rstrip().splitlines()
+    boxes = _parse_table(lines)
+    if boxes is None:
+        rows = [_parse_line(line, path, k, polygons) for k, line in enumerate(lines, 1)]
+        boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    blank = len(text.splitlines()) - len(lines) if count else 0
+    if count and len(boxes) < count <= len(boxes) + blank:
+        boxes = np.concatenate([boxes, np.full((count - len(boxes), 4), np.nan)])
+    return boxes
+
+
+def _parse_table(lines: list[str]) -> np.ndarray | None:
+    """Boxes of a file with four numbers on each line, as nearly all are; None of another."""
+    used = [separator for separator in ",;\t" if lines and separator in lines[0]]
+    if not lines or len(used) > 1:
+        return None
     try:
-        boxes = np.loadtxt(lines, ndmin=2, comments=None) if lines else np.zeros((0, 4))
+        boxes = np.loadtxt(lines, delimiter=used[0] if used else None, ndmin=2, comments=None)
     except ValueError:
         return None
     return boxes if boxes.shape == (len(lines), 4) else None
 
 
-def _parse_lines(text: str, path: Path, count: int | None) -> np.ndarray:
-    rows = [line.split() for line in text.splitlines()]
-    while rows and not rows[-1] and len(rows) != count:
-        rows.pop()  # the file's end, not a frame without target
-    boxes = [_parse_box(row, path, k) for k, row in enumerate(rows, 1)]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
-
-
-def _parse_box(fields: list[str], path: Path, line: int) -> list[float]:
-    if not fields:
-        return [0.0] * 4
-    if fields[0].startswith("m"):
+def _parse_line(line: str, path: Path | str, number: int, polygons: bool) -> list[float]:
+    fields = line.translate(_SEPARATORS).split()
+    if not fields or (len(fields) == 1 and fields[0].lower() in ("nan", "0")):
+        return _NO_BOX
+    if polygons and fields[0].startswith("m"):
         fields = [fields[0][1:], *fields[1:4]]
     try:
-        values = list(map(float, fields))
+        values = [] if _EMPTY_FIELD.search(line) else list(map(float, fields))
     except ValueError:
         values = []
-    if len(values) == 4:
+    mixed = "," in line and ";" in line
+    if len(values) == 4 and (polygons or not mixed):
         return values
-    if len(values) >= 6 and len(values) % 2 == 0:
+    if polygons and len(values) >= 6 and len(values) % 2 == 0:
         return polygon_to_box(np.array(values)).tolist()
-    raise DataError(
-        f"{path}, line {line}: found {' '.join(fields)!r}; expected x, y, width, height "
-        "or the corners of a polygon. Copy the annotation anew."
+    raise DataError(f"{path}, line {number}: found {line!r}; {_advice(values, mixed, polygons)}")
+
+
+def _advice(values: list[float], mixed: bool, polygons: bool) -> str:
+    if len(values) == 1:
+        return (
+            "a lone 1 or 2 is what results of the VOT toolkit have where a tracker is started or "
+            "has failed; expected the ground truth, x, y, width, height a line."
+        )
+    expected = "expected x, y, width, height" + (
+        " or the corners of a polygon. " if polygons else ". "
     )
+    if mixed or len(values) == 8:
+        return expected + "Write decimals with a point, not a comma, and the box of a polygon."
+    if len(values) > 4:
+        return expected + f"Remove the other {len(values) - 4} columns (of a multi-object file?)."
+    return expected + "Copy the annotation anew."
 
 
 def polygon_to_box(polygons: np.ndarray) -> np.ndarray:
@@ -144,13 +192,50 @@ def require_count(path: Path, found: int, frames: int | None, kind: str) -> None
     """Check that an annotation file has as many entries as its video has frames.
 
     Raises:
-        DataError: it has not; the message names the file and both counts.
+        DataError: it has not; the message names the file, both counts and the known cause.
     """
-    if frames is not None and found != frames:
-        raise DataError(
-            f"{path} has {found} {kind} but its video has {frames} frames; "
-            "expected one a frame. Copy the sequence anew."
-        )
+    if frames is None or found == frames:
+        return
+    cause = ""
+    if found == frames - 1:
+        cause = " Some copies of LaSOT (airplane-14, bus-4) have one image too many."
+    elif found == 2 * frames:
+        cause = " Some copies of TNL2K have twice the lines."
+    raise DataError(
+        f"{path} has {found} {kind} but its video has {frames} frames; expected one a frame.{cause}"
+        " Copy the sequence anew, or read what both have with the option lengths='cut' "
+        "(`--dataset-option lengths=cut`)."
+    )
+
+
+def read_marks(
+    marks: Mapping[Path, Callable[[np.ndarray], np.ndarray]], count: int | None
+) -> np.ndarray | None:
+    """Frames bool ``(n,)`` that any file of labels marks; None: there is no such file.
+
+    Args:
+        marks: by path, which labels mark a frame; files that do not exist are passed over.
+        count: see `read_labels`.
+
+    Raises:
+        DataError: see `read_labels`.
+    """
+    marked = [marks[path](read_labels(path, count)) for path in marks if path.is_file()]
+    n = min(map(len, marked), default=0)
+    return np.any([each[:n] for each in marked], axis=0) if marked else None
+
+
+def annotate_first(name: str, frames: FrameSource, path: Path) -> Sequence:
+    """Make a sequence of which the first frame only is labelled.
+
+    Raises:
+        DataError: the file is missing or malformed, or does not hold exactly one box.
+    """
+    given = read_boxes(path)
+    if len(given) != 1:
+        raise DataError(f"{path} has {len(given)} boxes; expected the first frame's only.")
+    boxes = np.concatenate([given, np.zeros((len(frames) - 1, 4))])
+    return annotate(name, frames, boxes, labelled=np.arange(len(frames)) == 0)
 
 
 def annotate(
@@ -159,8 +244,11 @@ def annotate(
     boxes: np.ndarray,
     absent: np.ndarray | None = None,
     attributes: tuple[str, ...] = (),
+    labelled: np.ndarray | None = None,
+    *,
+    cut: bool = False,
 ) -> Sequence:
-    """Make a sequence of boxes as read by ``read_boxes`` and of labels.
+    """Make a sequence of boxes as read by `read_boxes` and of labels.
 
     Args:
         name: the sequence's name.
@@ -168,6 +256,8 @@ def annotate(
         boxes: ``(n, 4)`` xywh, zeros where the target is absent.
         absent: bool ``(n,)``, further frames where the target is absent.
         attributes: names of the challenges that the benchmark marks this sequence with.
+        labelled: bool ``(n,)``, frames that somebody annotated; by default all.
+        cut: where frames, boxes and labels differ in number, keep what all have.
 
     Raises:
         DataError: the first box has no area, or no frame shows the target.
@@ -177,7 +267,15 @@ def annotate(
             f"Sequence {name!r}: the first frame's box is empty or not finite; expected a box "
             "with positive width and height, since tracking starts from it."
         )
+    if cut:
+        given = [part for part in (frames, boxes, absent, labelled) if part is not None]
+        n = min(map(len, given))
+        frames, boxes = cut_frames(frames, n), boxes[:n]
+        absent = None if absent is None else absent[:n]
+        labelled = None if labelled is None else labelled[:n]
     visible = (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
-    if absent is not None:
-        visible = visible & ~absent
-    return Sequence(name, frames, np.where(visible[:, None], boxes, 0.0), visible, attributes)
+    for hidden in (absent, None if labelled is None else ~labelled):
+        if hidden is not None:
+            visible = visible & ~hidden
+    boxes = np.where(visible[:, None], boxes, 0.0)
+    return Sequence(name, frames, boxes, visible, attributes, labelled)  # type: ignore[arg-type]

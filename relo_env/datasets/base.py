@@ -49,6 +49,9 @@ class Sequence:
         origin: coordinate of the top-left pixel in ``boxes``: 0, or 1 where a benchmark's 1-based
             boxes are taken as they are.
         file_origin: that in the annotation file, and so in files of results.
+        labelled: bool ``(n,)``; False where nobody annotated the frame, so that it is not known
+            whether the target is there. Such a frame has a box of zeros and ``visible`` False; it
+            is never a failure of a tracker. By default every frame is labelled.
 
     Raises:
         DataError: counts differ, a box is not finite, or no frame shows the target.
@@ -72,6 +75,11 @@ class Sequence:
                 f"Sequence {self.name!r} has {n} frames but boxes of shape {self.boxes.shape} and "
                 f"visibility of shape {self.visible.shape}; expected ({n}, 4) and ({n},). "
                 "Check that the annotation file belongs to this video."
+            )
+        if self.labelled.shape != (n,) or (self.visible & ~self.labelled).any():
+            raise DataError(
+                f"Sequence {self.name!r}: `labelled` has shape {self.labelled.shape}; expected "
+                f"({n},), and True at every frame that shows the target."
             )
         bad = np.flatnonzero(~np.isfinite(self.boxes).all(-1))
         if bad.size:

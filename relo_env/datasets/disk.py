@@ -9,15 +9,18 @@ from collections.abc import Sequence as SequenceOf
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+from relo_env.checks import check
 from relo_env.datasets.annotations import read_text
 from relo_env.datasets.base import Dataset, FrameSource, Sequence
-from relo_env.datasets.frames import VIDEO_SUFFIXES, ImageFrames, VideoFrames, list_images
+from relo_env.datasets.frames import ImageFrames, is_clutter
 from relo_env.errors import DataError
 
 ROOT_VARIABLE = "RELO_DATA"
 """Environment variable that names the folder in which the data sets' folders lie."""
+Lengths = Literal["strict", "cut"]
+"""Treatment of sequences whose frames, boxes and labels differ in number, see `DiskDataset`."""
 RECENT = 256
 """Sequences whose annotations stay in memory: some 100 MB where they have 2500 frames each."""
 
@@ -35,9 +38,11 @@ class DiskDataset(Dataset):
     Args:
         root: the data set's folder; by default ``$RELO_DATA/<name>``.
         split: one of ``splits``, by default the first.
+        lengths: "strict" refuses a sequence whose frames, boxes and labels differ in number; "cut"
+            keeps what all of them have.
 
     Raises:
-        ConfigError: there is no such split.
+        ConfigError: there is no such split, or ``lengths`` is another word.
         DataError: the folder is missing, or holds no sequence of the split.
     """
 
@@ -48,8 +53,16 @@ class DiskDataset(Dataset):
     official_counts: ClassVar[Mapping[str, int]] = {}
     """How many sequences a split has, where the disk decides which."""
 
-    def __init__(self, root: Path | str | None = None, split: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | str | None = None,
+        split: str | None = None,
+        *,
+        lengths: Lengths = "strict",
+    ) -> None:
         super().__init__(split)
+        check("lengths", lengths, Lengths)
+        self.cut = lengths == "cut"
         self.root = self._find_root(root)
         self._recent: dict[str, Sequence] = {}
         self._paths = dict(self.find())
@@ -109,6 +122,10 @@ class DiskDataset(Dataset):
                 f"reset(options={{'sequence': NAME}}). Expected layout:\n{self.layout}"
             )
         return path
+
+    def count(self, frames: FrameSource) -> int | None:
+        """Number of boxes and labels that a video must have; None: any, to be cut."""
+        return None if self.cut else len(frames)
 
     def _list_names(self) -> tuple[str, ...]:
         official = self.official_names
@@ -188,47 +205,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted; hidden ones left out, none if it is missing."""
+    """The folders in a folder, sorted, none if it is missing; without those of the system."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def image_frames(folder: Path) -> ImageFrames:
-    """The images of a folder as frames.
-
-    Raises:
-        DataError: the folder is missing or has no image.
-    """
-    images = list_images(folder)
-    if not images:
-        raise DataError(f"No images in {folder}; expected one .jpg or .png file a frame.")
-    return ImageFrames(images)
-
-
-def numbered_frames(folder: Path, first: int, last: int) -> ImageFrames:
-    """The images of a folder whose file names are numbers from ``first`` to ``last``.
-
-    Raises:
-        DataError: the folder is missing or has no such image.
-    """
-    numbers = {path: Path(path).stem for path in list_images(folder)}
-    images = [p for p, stem in numbers.items() if stem.isdigit() and first <= int(stem) <= last]
-    if not images:
-        raise DataError(f"No images numbered {first} to {last} in {folder}.")
-    return ImageFrames(images)
-
-
-def find_frames(folder: Path) -> FrameSource:
-    """Frames of a folder: images in ``img/`` or ``imgs/``, one video file, or images beside it.
-
-    Raises:
-        DataError: there are none, or several videos.
-    """
-    for images in (folder / "img", folder / "imgs"):
-        if images.is_dir():
-            return image_frames(images)
-    videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
-    if len(videos) > 1:
-        raise DataError(f"{folder} has {len(videos)} video files; expected one, or images in img/.")
-    return VideoFrames(videos[0]) if videos else image_frames(folder)
+    return sorted(p for p in folder.iterdir() if not is_clutter(p.name) and p.is_dir())

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from relo_env.datasets.annotations import annotate, read_boxes, read_labels
+from relo_env.checks import check
+from relo_env.datasets.annotations import (
+    annotate,
+    parse_boxes,
+    read_bytes,
+    read_labels,
+    read_marks,
+    require_count,
+    without_empty,
+)
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, find_frames, subfolders
-from relo_env.datasets.frames import VIDEO_SUFFIXES
+from relo_env.datasets.disk import DiskDataset, Lengths, subfolders
+from relo_env.datasets.frames import find_frames, list_videos
 
 ABSENCE_FILES = ("absent.txt", "full_occlusion.txt", "out_of_view.txt")
 """Optional files with one number a frame; the target is absent where any of them is not 0."""
+LABELLED_FILE = "labelled.txt"
+"""Optional file with one number a frame; 0 where nobody annotated the frame."""
 
 
 def load_folder(
@@ -22,19 +34,44 @@ def load_folder(
     *,
     boxes_file: str = "groundtruth.txt",
     attributes: tuple[str, ...] = (),
+    cut: bool = False,
+    unlabelled_nan: bool = False,
 ) -> Sequence:
-    """Read a LaSOT-like sequence: frames, boxes and optional absence files.
+    """Read a LaSOT-like sequence: frames, boxes and optional files of labels.
+
+    Args:
+        name: the sequence's name.
+        folder: its folder.
+        boxes_file: name of the annotation.
+        attributes: names of the challenges that the benchmark marks it with.
+        cut: keep what frames, boxes and labels have in common; by default counts must agree.
+        unlabelled_nan: a line without box is a frame that nobody labelled, not an absent target.
 
     Raises:
         DataError: a file is missing or malformed, or counts differ.
     """
     frames = find_frames(folder)
-    boxes = read_boxes(folder / boxes_file, len(frames))
-    absent = np.zeros(len(frames), dtype=bool)
-    for file in ABSENCE_FILES:
-        if (folder / file).is_file():
-            absent |= read_labels(folder / file, len(frames)) != 0
-    return annotate(name, frames, boxes, absent, attributes)
+    count = None if cut else len(frames)
+    path = folder / boxes_file
+    boxes = parse_boxes(read_bytes(path), path, count)
+    require_count(path, len(boxes), count, "boxes")
+    labelled = np.isfinite(boxes).all(axis=1) | (not unlabelled_nan)
+    if (folder / LABELLED_FILE).is_file():
+        labels = read_labels(folder / LABELLED_FILE, count)
+        n = min(len(labels), len(labelled))
+        labelled = labelled[:n] & (labels[:n] != 0)
+    absent = read_absence(folder, count)
+    boxes = without_empty(boxes)
+    return annotate(name, frames, boxes, absent, attributes, labelled, cut=cut)
+
+
+def read_absence(folder: Path, count: int | None) -> np.ndarray | None:
+    """Frames bool ``(n,)`` that the absence files of a sequence mark; None: it has no such file.
+
+    Raises:
+        DataError: a file is malformed, or its count is not ``count``.
+    """
+    return read_marks({folder / file: lambda labels: labels != 0 for file in ABSENCE_FILES}, count)
 
 
 class Folder(DiskDataset):
@@ -42,6 +79,17 @@ class Folder(DiskDataset):
 
     A sequence is a folder with ``groundtruth.txt`` (0-based pixels) and its frames: images in
     ``img/``, a video file, or images beside the annotation. There is one split, "all".
+
+    Args:
+        root: see `DiskDataset`.
+        split: "all".
+        lengths: see `DiskDataset`.
+        nan: what a line of ``nan`` or an empty one means: "absent", the target is not to be seen;
+            "unlabelled", nobody annotated the frame. Lines of zeros are absent targets always.
+
+    Raises:
+        ConfigError: an argument is another word.
+        DataError: see `DiskDataset`.
     """
 
     name = "Folder"
@@ -50,8 +98,21 @@ class Folder(DiskDataset):
     layout = (
         "  <root>/<sequence>/img/00000001.jpg ...  or  <root>/<sequence>/<any name>.mp4\n"
         "  <root>/<sequence>/groundtruth.txt       x,y,width,height a line, 0-based pixels\n"
-        "  <root>/<sequence>/absent.txt            optional, 1 a line where the target is absent"
+        "  <root>/<sequence>/absent.txt            optional, 1 a line where the target is absent\n"
+        "  <root>/<sequence>/labelled.txt          optional, 0 a line where nobody annotated"
     )
+
+    def __init__(
+        self,
+        root: Path | str | None = None,
+        split: str | None = None,
+        *,
+        lengths: Lengths = "strict",
+        nan: Literal["absent", "unlabelled"] = "absent",
+    ) -> None:
+        check("nan", nan, Literal["absent", "unlabelled"])
+        self._unlabelled_nan = nan == "unlabelled"
+        super().__init__(root, split, lengths=lengths)
 
     def find(self) -> Iterable[tuple[str, Path]]:
         """The folders that look like a sequence."""
@@ -61,7 +122,9 @@ class Folder(DiskDataset):
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
-        return load_folder(name, self.locate(name))
+        return load_folder(
+            name, self.locate(name), cut=self.cut, unlabelled_nan=self._unlabelled_nan
+        )
 
 
 def _is_sequence(folder: Path) -> bool:
@@ -69,5 +132,5 @@ def _is_sequence(folder: Path) -> bool:
     return (
         (folder / "groundtruth.txt").is_file()
         or (folder / "img").is_dir()
-        or any(path.suffix.lower() in VIDEO_SUFFIXES for path in folder.iterdir())
+        or bool(list_videos(folder))
     )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
-import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from relo_env.errors import ConfigError, FrameError
+from relo_env.datasets.base import FrameSource
+from relo_env.errors import ConfigError, DataError, FrameError
+from relo_env.video import VideoFrames
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 
 _RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
@@ -52,13 +55,38 @@ def _read_bytes(path: Path | str) -> np.ndarray:
 
 def _decode_bytes(data: np.ndarray, flags: int, path: Path | str) -> np.ndarray:
     _reuse_freed_memory()
-    image = cv2.imdecode(data, flags) if data.size else None
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # a size that no image has, or no memory
+        image = None
+    if image is not None and flags != cv2.IMREAD_UNCHANGED and _is_deep(data):
+        _warn_of_depth(os.path.dirname(path))
     if image is None:
         raise FrameError(
             f"Cannot decode image {path} ({data.size} bytes); expected a JPEG, PNG or another "
             "format that OpenCV reads. Copy the file anew."
         )
     return image
+
+
+def _is_deep(data: np.ndarray) -> bool:
+    """Whether an image file has more than 8 bits a channel, as those of thermal cameras have."""
+    start = data[:26].tobytes()
+    if start.startswith(b"\x89PNG"):
+        return start[24:25] == b"\x10"
+    if not start.startswith((b"II*\0", b"MM\0*")):  # TIFF
+        return False
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    return image is not None and image.dtype != np.uint8
+
+
+@functools.cache
+def _warn_of_depth(folder: str) -> None:
+    logger.warning(
+        "Images in %s have more than 8 bits a channel, of which the upper 8 are used. Thermal "
+        "images need one scale for the whole sequence: convert them to 8 bits first.",
+        folder,
+    )
 
 
 @functools.cache
@@ -78,20 +106,116 @@ _LARGEST_LESSON = (32 << 20) - 8192
 
 
 def list_images(folder: Path) -> list[str]:
-    """Paths of a folder's images, in the natural order of their names (2.jpg before 10.jpg)."""
+    """Paths of a folder's images, in the natural order of their names; see `natural_order`."""
     if not folder.is_dir():
         return []
     # Strings and endswith, since a training clip lists a folder of thousands: with Path objects
     # that took as long as decoding the clip's frames.
-    names = [name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
-    padded = len({len(name) for name in names}) == 1
-    names.sort(key=None if padded else _natural)
+    with os.scandir(folder) as entries:
+        names = [
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(IMAGE_SUFFIXES)
+            and not is_clutter(entry.name)
+            and entry.is_file()
+        ]
     prefix = f"{folder}{os.sep}"
-    return [prefix + name for name in names]
+    return [prefix + name for name in natural_order(names)]
+
+
+def list_videos(folder: Path) -> list[Path]:
+    """Paths of a folder's video files, sorted."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in VIDEO_SUFFIXES and not is_clutter(path.name)
+    )
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that a system leaves behind (macOS)."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def natural_order(names: list[str]) -> list[str]:
+    """File names with numbers in the order of these: 2.jpg before 10.jpg, 1.9.jpg before 1.10.jpg.
+
+    Time stamps are told from such numbers of parts: ``7.25``, ``7.3``, ``7.350899`` come in this
+    order. No decimal ends in 0, which one of ten consecutive numbers does.
+    """
+    if len({len(name) for name in names}) <= 1:
+        return sorted(names)
+    return sorted(names, key=_stem_value if _are_time_stamps(names) else _natural)
+
+
+def _are_time_stamps(names: list[str]) -> bool:
+    found = [re.fullmatch(r"\d+\.(\d+)\.[A-Za-z]+", name) for name in names]
+    decimals = [match.group(1) for match in found if match]
+    if len(decimals) < len(names) or any(d.endswith("0") and d != "0" for d in decimals):
+        return False
+    numbers = sorted(map(int, decimals))
+    return numbers[-1] - numbers[0] >= 10
+
+
+def _stem_value(name: str) -> tuple[int, float]:
+    whole, decimals, _ = name.split(".")
+    return int(whole), float(f"0.{decimals}")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(digits or 0), text) for text, digits in re.findall(r"(\D*)(\d*)", name)]
+
+
+def image_frames(folder: Path) -> ImageFrames:
+    """The images of a folder as frames.
+
+    Raises:
+        DataError: the folder is missing or has no image.
+    """
+    images = list_images(folder)
+    if not images:
+        raise DataError(
+            f"No images in {folder}; expected one .jpg or .png file a frame, found "
+            f"{_describe(folder)}."
+        )
+    return ImageFrames(images)
+
+
+def _describe(folder: Path) -> str:
+    """What a folder holds, for messages."""
+    if not folder.is_dir():
+        return "no such folder"
+    names = sorted(name for name in os.listdir(folder) if not is_clutter(name))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(map(repr, names[:3]))}{more}" if names else "nothing"
+
+
+def numbered_frames(folder: Path, first: int, last: int) -> ImageFrames:
+    """The images of a folder whose file names are numbers from ``first`` to ``last``.
+
+    Raises:
+        DataError: the folder is missing or has no such image.
+    """
+    numbers = {path: Path(path).stem for path in list_images(folder)}
+    images = [p for p, stem in numbers.items() if stem.isdigit() and first <= int(stem) <= last]
+    if not images:
+        raise DataError(f"No images numbered {first} to {last} in {folder}.")
+    return ImageFrames(images)
+
+
+def find_frames(folder: Path) -> FrameSource:
+    """Frames of a folder: images in ``img/`` or ``imgs/``, one video file, or images beside it.
+
+    Raises:
+        DataError: there are none, or several videos.
+    """
+    for images in (folder / "img", folder / "imgs"):
+        if images.is_dir():
+            return image_frames(images)
+    videos = list_videos(folder)
+    if len(videos) > 1:
+        raise DataError(f"{folder} has {len(videos)} video files; expected one, or images in img/.")
+    return VideoFrames(videos[0]) if videos else image_frames(folder)
 
 
 class ImageFrames:
@@ -110,6 +234,31 @@ class ImageFrames:
             FrameError: the file is missing or cannot be decoded.
         """
         return read_image(self.paths[index])
+
+
+class FirstFrames:
+    """The first ``length`` frames of a video."""
+
+    def __init__(self, frames: FrameSource, length: int) -> None:
+        self._frames = frames
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, index: int) -> np.ndarray:
+        """Frame ``index`` as the video gives it; see `FrameSource.read`."""
+        _check_index(index, self._length, "a video")
+        return self._frames.read(index)
+
+
+def cut_frames(frames: FrameSource, length: int) -> FrameSource:
+    """The first ``length`` frames of a video, or the video itself if it is no longer."""
+    if len(frames) <= length:
+        return frames
+    if isinstance(frames, ImageFrames):
+        return ImageFrames(frames.paths[:length])
+    return FirstFrames(frames, length)
 
 
 class StillFrames:
@@ -160,110 +309,6 @@ class ArrayFrames:
     def read(self, index: int) -> np.ndarray:
         """A copy of frame ``index``, uint8 RGB ``(H, W, 3)``."""
         return self.array[index].copy()
-
-
-class VideoFrames:
-    """The frames of a video file, by exact index.
-
-    Reading forward decodes each frame once. A jump back is a seek that is checked against the
-    time stamps met on the way there, since a container's own frame numbers are not reliable; where
-    the check fails, the video is decoded again from its start. Threads take turns.
-
-    Raises:
-        FrameError: the file is missing, is not a video, or has no frame.
-    """
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self._open()
-        self._length = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        # A stream without a header tells its length at its end only; Matroska's is an estimate.
-        if self._length <= 0 or self.path.suffix.lower() in (".mkv", ".webm"):
-            self._length = self._count()
-        if self._length == 0:
-            raise FrameError(f"Video {self.path} has no frame that can be decoded.")
-
-    def __len__(self) -> int:
-        return self._length
-
-    def read(self, index: int) -> np.ndarray:
-        """Frame ``index`` as a fresh uint8 RGB array ``(H, W, 3)``.
-
-        Raises:
-            FrameError: the video ends early or cannot be decoded there.
-        """
-        _check_index(index, self._length, self.path)
-        with self._lock:
-            if index < self._position:
-                self._seek_back(index)
-            while self._position < index:
-                self._grab()
-            ok, image = self._capture.retrieve()
-        _reuse_freed_memory()
-        if not ok:
-            raise FrameError(f"Cannot decode frame {index} of video {self.path}.")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-    @property
-    def seconds(self) -> float:
-        """[s] time stamp of the frame read last."""
-        return self._time() / 1000
-
-    def _open(self) -> None:
-        self._lock = threading.Lock()
-        self._index_of_time: dict[float, int | None] = {}  # None: of several frames
-        self._restart()
-
-    def _restart(self) -> None:
-        if not self.path.is_file():
-            raise FrameError(f"There is no video file {self.path}.")
-        with self.path.open("rb") as file:
-            if b"\0" not in file.read(4096):  # FFmpeg draws the letters of a text file
-                raise FrameError(f"{self.path} is a text file or empty; expected a video.")
-        self._capture = cv2.VideoCapture(str(self.path))
-        self._position = -1  # of the frame grabbed last
-        if not self._capture.isOpened():
-            raise FrameError(
-                f"Cannot open video {self.path}; expected a file that OpenCV's FFmpeg reads, "
-                "such as .mp4 or .avi. Convert it, or extract its frames to images."
-            )
-
-    def _grab(self) -> None:
-        if not self._capture.grab():
-            raise FrameError(
-                f"Video {self.path} ends after {self._position + 1} frames, "
-                f"but its header says {self._length}. Copy or convert the file anew."
-            )
-        self._position += 1
-        if self._index_of_time.setdefault(self._time(), self._position) != self._position:
-            self._index_of_time[self._time()] = None
-
-    def _seek_back(self, index: int) -> None:
-        """Move to a frame met before, at most ``index``."""
-        self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-        landed = self._index_of_time.get(self._time()) if self._capture.grab() else None
-        if landed is not None and landed <= index:
-            self._position = landed
-        else:
-            self._restart()
-
-    def _time(self) -> float:
-        """[ms] time stamp of the frame grabbed last."""
-        return self._capture.get(cv2.CAP_PROP_POS_MSEC)
-
-    def _count(self) -> int:
-        count = 0
-        while self._capture.grab():
-            count += 1
-        self._restart()
-        return count
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_length": self._length}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
 
 
 def _check_index(index: int, length: int, path: Path | str) -> None:

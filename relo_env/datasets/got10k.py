@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
-from relo_env.datasets.annotations import annotate, read_boxes, read_first_box, read_labels
+from relo_env.datasets.annotations import annotate, annotate_first, read_boxes, read_marks
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import (
-    DiskDataset,
-    image_frames,
-    read_names,
-    read_table,
-    subfolders,
-)
+from relo_env.datasets.disk import DiskDataset, read_names, read_table, subfolders
+from relo_env.datasets.frames import image_frames
 
 
 class GOT10k(DiskDataset):
@@ -24,7 +17,7 @@ class GOT10k(DiskDataset):
     The training split's ``list.txt`` names its sequences; without it, the folders do. "vot-train"
     leaves out the 1000 of them that are also in VOT's data sets. A frame with ``absence`` 1 or
     ``cover`` 0 is one without target. Of a test sequence only the first box is public: its later
-    frames are marked absent, and are scored by the benchmark's server.
+    frames are not labelled here; the benchmark's server scores them.
     """
 
     name = "GOT10k"
@@ -61,15 +54,11 @@ class GOT10k(DiskDataset):
         folder = self.locate(name)
         frames = image_frames(folder)
         if self.split == "test":
-            return annotate(name, frames, read_first_box(folder / "groundtruth.txt", len(frames)))
-        boxes = read_boxes(folder / "groundtruth.txt", len(frames))
-        return annotate(name, frames, boxes, _read_absence(folder, len(frames)))
-
-
-def _read_absence(folder: Path, count: int) -> np.ndarray:
-    absent = np.zeros(count, dtype=bool)
-    if (folder / "absence.label").is_file():
-        absent |= read_labels(folder / "absence.label", count) == 1
-    if (folder / "cover.label").is_file():
-        absent |= read_labels(folder / "cover.label", count) == 0
-    return absent
+            return annotate_first(name, frames, folder / "groundtruth.txt")
+        count = self.count(frames)
+        boxes = read_boxes(folder / "groundtruth.txt", count)
+        absent = read_marks(
+            {folder / "absence.label": lambda v: v == 1, folder / "cover.label": lambda v: v == 0},
+            count,
+        )
+        return annotate(name, frames, boxes, absent, cut=self.cut)

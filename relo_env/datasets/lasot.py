@@ -44,7 +44,7 @@ class LaSOT(DiskDataset):
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
         attributes = read_table("lasot_attributes.txt").get(name, ())
-        return load_folder(name, self.locate(name), attributes=attributes)
+        return load_folder(name, self.locate(name), attributes=attributes, cut=self.cut)
 
 
 class LaSOText(LaSOT):

@@ -12,8 +12,8 @@ import numpy as np
 
 from relo_env.datasets.annotations import annotate, require_count
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, image_frames, read_names
-from relo_env.datasets.frames import ImageFrames, decode, list_images
+from relo_env.datasets.disk import DiskDataset, Lengths, read_names
+from relo_env.datasets.frames import ImageFrames, decode, image_frames, list_images
 from relo_env.errors import DataError
 
 
@@ -52,9 +52,15 @@ class MaskDataset(DiskDataset):
     sequence is, and their boxes are kept.
     """
 
-    def __init__(self, root: Path | str | None = None, split: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | str | None = None,
+        split: str | None = None,
+        *,
+        lengths: Lengths = "strict",
+    ) -> None:
         self._boxes: dict[Path, list[dict[int, np.ndarray]]] = {}
-        super().__init__(root, split)
+        super().__init__(root, split, lengths=lengths)
 
     @abstractmethod
     def frames(self, video: str) -> ImageFrames:
@@ -66,11 +72,11 @@ class MaskDataset(DiskDataset):
         video, _, number = name.rpartition("_")
         frames = self.frames(video)
         masks = self._video_boxes(folder)
-        require_count(folder, len(masks), len(frames), "masks")
+        require_count(folder, len(masks), self.count(frames), "masks")
         absent = np.zeros(4)
         boxes = np.array([mask.get(int(number), absent) for mask in masks], dtype=np.float64)
         start = int(boxes.any(axis=1).argmax())
-        return annotate(name, ImageFrames(frames.paths[start:]), boxes[start:])
+        return annotate(name, ImageFrames(frames.paths[start:]), boxes[start:], cut=self.cut)
 
     def _video_boxes(self, folder: Path) -> list[dict[int, np.ndarray]]:
         if folder not in self._boxes:

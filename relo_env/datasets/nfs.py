@@ -10,8 +10,8 @@ import numpy as np
 
 from relo_env.datasets.annotations import annotate, read_boxes, read_text, require_count
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, image_frames, read_list
-from relo_env.datasets.frames import ImageFrames
+from relo_env.datasets.disk import DiskDataset, read_list
+from relo_env.datasets.frames import image_frames
 from relo_env.errors import DataError
 
 
@@ -53,16 +53,14 @@ class NfS(DiskDataset):
         path = self.locate(name)
         if path.parent.name == "anno":
             frames = image_frames(self.root / "sequences" / name)
-            return annotate(name, frames, read_boxes(path, len(frames)))
+            return annotate(name, frames, read_boxes(path, self.count(frames)), cut=self.cut)
         frames = image_frames(path.parent / name)
         boxes = _read_corners(path)
         if abs(len(boxes) / len(frames) - 8) < 1:
             boxes = boxes[::8]
-        if abs(len(boxes) - len(frames)) == 1:
-            count = min(len(boxes), len(frames))
-            boxes, frames = boxes[:count], ImageFrames(frames.paths[:count])
-        require_count(path, len(boxes), len(frames), "boxes")
-        return annotate(name, frames, boxes)
+        cut = self.cut or abs(len(boxes) - len(frames)) == 1
+        require_count(path, len(boxes), None if cut else len(frames), "boxes")
+        return annotate(name, frames, boxes, cut=cut)
 
 
 class NfS240(NfS):

@@ -8,13 +8,8 @@ from pathlib import Path
 
 from relo_env.datasets.annotations import annotate, read_boxes
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import (
-    DiskDataset,
-    image_frames,
-    numbered_frames,
-    read_list,
-    read_table,
-)
+from relo_env.datasets.disk import DiskDataset, read_list, read_table
+from relo_env.datasets.frames import image_frames, numbered_frames
 
 
 class OTB100(DiskDataset):
@@ -23,7 +18,7 @@ class OTB100(DiskDataset):
     A folder with several targets gives a sequence for each, such as ``Jogging_1``. The boxes are
     1-based in the files and 0-based here. Some sequences are part of their folder's images: those
     numbered from ``first`` to ``last``, of which the first few may be left out. Each has its
-    attributes, out of 11.
+    attributes, out of 11. The layout of pysot, with a folder for each target, is read as well.
     """
 
     name = "OTB100"
@@ -42,9 +37,11 @@ class OTB100(DiskDataset):
     def find(self) -> Iterable[tuple[str, Path]]:
         """Folders of the sequences."""
         for name in self.official_names:
-            folder = self.root / name.partition("_")[0]
-            if folder.is_dir():
-                yield name, folder
+            # Jogging, as the benchmark's; or Jogging-1, a copy for each target, as pysot's.
+            for folder in (name.partition("_")[0], name.replace("_", "-")):
+                if (self.root / folder).is_dir():
+                    yield name, self.root / folder
+                    break
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
@@ -57,6 +54,10 @@ class OTB100(DiskDataset):
             frames = numbered_frames(folder / "img", first + left_out, last)
         else:
             frames, left_out = image_frames(folder / "img"), 0
-        boxes = read_boxes(folder / file, len(frames) + left_out, one_based=True)[left_out:]
+        if target and folder.name != name.partition("_")[0] and not (folder / file).is_file():
+            file = "groundtruth_rect.txt"
+        count = None if self.cut else len(frames) + left_out
+        boxes = read_boxes(folder / file, count, one_based=True)[left_out:]
         attributes = read_table("otb100_attributes.txt")[name]
-        return replace(annotate(name, frames, boxes, attributes=attributes), file_origin=1)
+        sequence = annotate(name, frames, boxes, attributes=attributes, cut=self.cut)
+        return replace(sequence, file_origin=1)

@@ -38,4 +38,4 @@ class TNL2K(DiskDataset):
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
-        return load_folder(name, self.locate(name))
+        return load_folder(name, self.locate(name), cut=self.cut)

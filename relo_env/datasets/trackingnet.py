@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from relo_env.datasets.annotations import annotate, read_boxes, read_first_box
+from relo_env.datasets.annotations import annotate, annotate_first, read_boxes
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, image_frames
+from relo_env.datasets.disk import DiskDataset
+from relo_env.datasets.frames import image_frames
 
 
 class TrackingNet(DiskDataset):
     """TrackingNet: 30132 training sequences in twelve chunks and 511 test sequences.
 
     The names are read from the disk, and any number of chunks will do. Of a test sequence only
-    the first box is public: its later frames are marked absent, and are scored by the
-    benchmark's server.
+    the first box is public: its later frames are not labelled here; the benchmark's server scores
+    them.
     """
 
     name = "TrackingNet"
@@ -37,5 +38,6 @@ class TrackingNet(DiskDataset):
         """Read the annotation of one sequence; see ``Dataset.load``."""
         path = self.locate(name)
         frames = image_frames(path.parent.parent / "frames" / name)
-        read = read_boxes if self.split == "train" else read_first_box
-        return annotate(name, frames, read(path, len(frames)))
+        if self.split == "test":
+            return annotate_first(name, frames, path)
+        return annotate(name, frames, read_boxes(path, self.count(frames)), cut=self.cut)

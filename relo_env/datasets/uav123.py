@@ -9,12 +9,8 @@ from typing import ClassVar
 
 from relo_env.datasets.annotations import annotate, read_boxes
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import (
-    DiskDataset,
-    numbered_frames,
-    read_list,
-    read_table,
-)
+from relo_env.datasets.disk import DiskDataset, read_list, read_table
+from relo_env.datasets.frames import numbered_frames
 
 
 class UAV123(DiskDataset):
@@ -52,9 +48,9 @@ class UAV123(DiskDataset):
         folder, *ends = read_table(self._table)[name]
         first, last = ((int(end) - 1) // self._frame_step + 1 for end in ends)
         frames = numbered_frames(self.root / "data_seq" / self._images / folder, first, last)
-        boxes = read_boxes(path, len(frames))
+        boxes = read_boxes(path, self.count(frames))
         attributes = read_table(self._attributes)[name] if self._attributes else ()
-        sequence = annotate(name, frames, boxes, attributes=attributes)
+        sequence = annotate(name, frames, boxes, attributes=attributes, cut=self.cut)
         return replace(sequence, origin=1, file_origin=1)
 
 
@@ -62,7 +58,7 @@ class UAV123At10fps(UAV123):
     """UAV123 at 10 fps: every third frame of the same 123 sequences; test only."""
 
     name = "UAV123_10fps"
-    folders = ("UAV123",)
+    folders = ("UAV123_10fps", "UAV123")
     _images = "UAV123_10fps"
     _frame_step = 3
 

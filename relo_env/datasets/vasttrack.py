@@ -33,4 +33,4 @@ class VastTrack(DiskDataset):
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
-        return load_folder(name, self.locate(name), boxes_file="Groundtruth.txt")
+        return load_folder(name, self.locate(name), boxes_file="Groundtruth.txt", cut=self.cut)

@@ -18,6 +18,7 @@ LAYERS = [
     {"errors"},
     {"checks", "named", "files", "interrupts"},
     {"processes"},
+    {"video"},
     {"boxes", "config", "datasets"},
     {"claims"},
     {"crops", "rewards", "proposers"},

@@ -10,9 +10,10 @@ from hypothesis.extra import numpy as hnp
 
 from relo_env.datasets.annotations import (
     annotate,
+    annotate_first,
+    parse_boxes,
     polygon_to_box,
     read_boxes,
-    read_first_box,
     read_labels,
 )
 from relo_env.datasets.frames import ArrayFrames
@@ -55,7 +56,7 @@ def test_one_based_boxes_move_by_one_pixel_but_absent_ones_stay_zeros(tmp_path):
 
 def test_polygons_and_masks_become_the_boxes_around_them(tmp_path):
     text = "3,1,6,4,3,7,0,4\nm5,6,7,8,0,3,4,5\n1,2,3,4\n"
-    assert boxes_of(tmp_path, text) == [[0, 1, 6, 6], [5, 6, 7, 8], [1, 2, 3, 4]]
+    assert boxes_of(tmp_path, text, polygons=True) == [[0, 1, 6, 6], [5, 6, 7, 8], [1, 2, 3, 4]]
 
 
 @given(hnp.arrays(np.float64, (5, 4, 2), elements=st.floats(-1e3, 1e3)))
@@ -105,10 +106,13 @@ def test_malformed_labels(tmp_path, text):
 def test_first_box_only(tmp_path):
     path = tmp_path / "groundtruth.txt"
     path.write_text("1,2,3,4\n")
-    assert read_first_box(path, 2).tolist() == [[1, 2, 3, 4], [0, 0, 0, 0]]
+    frames = ArrayFrames(np.zeros((3, 4, 4, 3), np.uint8))
+    sequence = annotate_first("s", frames, path)
+    assert sequence.boxes.tolist() == [[1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert sequence.labelled.tolist() == [True, False, False]
     path.write_text("1,2,3,4\n" * 2)
     with pytest.raises(DataError, match="2 boxes"):
-        read_first_box(path, 2)
+        annotate_first("s", frames, path)
 
 
 def test_absent_frames_have_no_box():
@@ -119,3 +123,41 @@ def test_absent_frames_have_no_box():
     assert sequence.boxes.tolist() == [[1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 0]]
     with pytest.raises(DataError, match="first frame's box"):
         annotate("s", frames, boxes[::-1][[1, 0, 0]])
+
+
+@pytest.mark.parametrize("sign", ["nan", "0", "NaN", ""])
+def test_a_line_may_say_that_there_is_no_box(tmp_path, sign):
+    assert boxes_of(tmp_path, f"1,2,3,4\n{sign}\n1,2,3,4\n")[1] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("1", "a lone 1 or 2 is what results of the VOT toolkit have"),
+        ("10,5;20,0;30,1;40,2", "decimals with a point"),
+        ("10,5 20,0 30,1 40,2", "decimals with a point"),
+        ("10,5;20,0", "decimals with a point"),
+        ("1,1,20,40,20,20,1,-1,-1,-1", "Remove the other 6 columns"),
+        ("1,2,,3,4", "Copy the annotation anew"),
+    ],
+)
+def test_what_looks_like_a_box_and_is_none_is_named(tmp_path, line, words):
+    with pytest.raises(DataError, match=r"boxes\.txt, line 1: found") as error:
+        boxes_of(tmp_path, f"{line}\n{line}\n")
+    assert words in str(error.value)
+
+
+def test_known_causes_of_counts_that_differ_are_named(tmp_path):
+    line = "1,2,3,4\n"
+    for lines, words in ((2, "LaSOT (airplane-14, bus-4)"), (6, "TNL2K have twice the lines")):
+        with pytest.raises(DataError, match="lengths='cut'") as error:
+            boxes_of(tmp_path, line * lines, 3)
+        assert words in str(error.value)
+
+
+def test_results_keep_what_is_no_box_as_nan():
+    boxes = parse_boxes(
+        b"\xef\xbb\xbf1\t2\t3\t4\r\nNaN\tNaN\tNaN\tNaN\r\n\r\n5\t6\t-7\t8\r\n\r\n", "x"
+    )
+    assert np.isnan(boxes[1:3]).all()
+    assert boxes[[0, 3]].tolist() == [[1, 2, 3, 4], [5, 6, -7, 8]]

@@ -263,7 +263,7 @@ GOT = "GOT-10k_Train_000001"
 FAULTS = [
     ("folder", "Folder", "a", remove("a/groundtruth.txt"), r"Cannot read .*groundtruth\.txt"),
     ("folder", "Folder", "a", replace("a/groundtruth.txt", ""), r"0 boxes .* 3 frames"),
-    ("folder", "Folder", "a", replace("a/groundtruth.txt", "1,2\n" * 3), r"line 1: found '1 2'"),
+    ("folder", "Folder", "a", replace("a/groundtruth.txt", "1,2\n" * 3), r"line 1: found '1,2'"),
     ("folder", "Folder", "a", replace("a/groundtruth.txt", "x y z w\n" * 3), r"groundtruth\.txt"),
     (
         "folder",
