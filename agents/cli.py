@@ -1,4 +1,4 @@
-"""The `relo` command: one parser, a module of `agents.commands` for each subcommand."""
+"""The `relo` command: one parser; each subcommand is a module of `agents.commands`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import difflib
 import os
 import sys
 from collections.abc import Collection, Sequence
+from functools import partial
 from importlib import import_module, metadata
 from typing import Any, NoReturn
 
@@ -27,20 +28,20 @@ COMMANDS = {
     "doctor": "check this installation",
     "completion": "print what makes a shell complete this command",
 }
-"""The subcommands and what they do, in a line."""
+"""Subcommands, each with a line of help."""
 
 EPILOG = "Exit status: 0 done, 1 some failed, 2 wrong arguments or data, 130 interrupted."
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors fit on a screen and say where to read on."""
+    """Parser whose errors take two lines: the fault and the next step."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the message and the next step, and exit with status 2."""
+        """Print the message and the next step; exit with status 2."""
         self.exit(2, f"{self.prog}: error: {message}\n{self.prog} --help: arguments and examples\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but the subcommand that does not know an option is the one to say so."""
+        """Parse as argparse does; the subcommand of an unknown option reports it."""
         namespace, rest = super().parse_known_args(args, namespace)
         if rest:
             near = difflib.get_close_matches(rest[0], self._option_string_actions, n=1)
@@ -50,10 +51,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status.
+    """Run the command line and return the exit status.
 
     Args:
-        arguments: without the program's name; by default those of this process.
+        arguments: words after the program's name; None: those of this process.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if not arguments:
@@ -77,12 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser(arguments: Sequence[str]) -> Parser:
-    """The parser for a command line; of all subcommands, only the one that is asked for is loaded.
+    """Make the parser for a command line; it loads only the subcommand that is named.
 
-    Loading them all would import torch to print a page of help.
+    Loading all of them would import torch to print a page of help.
 
     Raises:
-        ConfigError: there is no such subcommand.
+        ConfigError: the subcommand does not exist.
     """
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     if chosen is None:
@@ -93,7 +94,7 @@ def make_parser(arguments: Sequence[str]) -> Parser:
 
 
 def build_parser(loaded: Collection[str]) -> Parser:
-    """The parser that knows the arguments of some subcommands, and of the others their names."""
+    """Make the parser with the arguments of some subcommands and the names of the others."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = Parser(
         "relo",
@@ -104,6 +105,7 @@ def build_parser(loaded: Collection[str]) -> Parser:
     parser.add_argument(
         "-V", "--version", action="version", version=f"relo {metadata.version('relo')}"
     )
+    parser.set_defaults(every_command=partial(build_parser, COMMANDS))  # for completion
     commands = parser.add_subparsers(
         metavar="COMMAND", required=True, help="relo COMMAND --help explains it, with examples"
     )

@@ -15,6 +15,7 @@ from relo_env import boxes as bx
 from relo_env.config import CropConfig, EnvConfig
 from relo_env.crops import SearchWindow
 from relo_env.prefetch import ClipPrefetch
+from relo_env.rendering import Shown
 from relo_env.rewards import check_reward, clip_auc, make_reward
 from relo_env.spaces import MOVES, STOP
 
@@ -35,17 +36,6 @@ class Outcome(NamedTuple):
     moved_on: bool
     box: np.ndarray
     info: dict[str, Any]
-
-
-class Shown(NamedTuple):
-    """The frame acted on last, for a rendering."""
-
-    frame: np.ndarray
-    window: SearchWindow
-    box: np.ndarray
-    target_box: np.ndarray
-    visible: bool
-    caption: str
 
 
 class Episode:

@@ -6,11 +6,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence as SequenceOf
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from relo_env.episode import Shown
+from relo_env.crops import SearchWindow
 from relo_env.errors import ConfigError, unknown
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,17 @@ MIN_HEIGHT = 240
 """[px] smaller frames are enlarged so that captions can be read."""
 FULL_HEIGHT = 720
 """[px] in larger pictures, lines and letters grow with the picture."""
+
+
+class Shown(NamedTuple):
+    """State of an episode to draw: the frame acted on last, windows and boxes in it."""
+
+    frame: np.ndarray
+    window: SearchWindow
+    box: np.ndarray
+    target_box: np.ndarray
+    visible: bool
+    caption: str
 
 
 def check_mode(render_mode: str | None, known: SequenceOf[str]) -> str | None:

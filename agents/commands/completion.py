@@ -6,8 +6,6 @@ import argparse
 
 import shtab
 
-from agents.cli import COMMANDS, build_parser
-
 EXAMPLES = """\
 examples:
   relo completion bash > ~/.local/share/bash-completion/completions/relo
@@ -23,5 +21,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the script."""
-    print(shtab.complete(build_parser(COMMANDS), shell=options.shell))
+    print(shtab.complete(options.every_command(), shell=options.shell))
     return 0

@@ -1,19 +1,27 @@
-"""Arrows between modules point one way, and importing has no side effects but registration."""
+"""Imports go one way: through imports of imports, `import_module` and entry points alike.
+
+A module imports what its code names: in ``import`` statements, those for type checkers included, in
+calls of ``import_module``, and in strings such as ``"relo_env.env:TrackingEnv"``.
+"""
+
+from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-import agents
-import relo_env
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("relo_env", "agents")
+ENTRY = "relo_env.__main__"
+"""Starts the command line: the one module of the environment that names `agents`."""
 
-ENV = Path(relo_env.__file__).parent
-AGENTS = Path(agents.__file__).parent
-
-# Layers from the bottom up: a module may import from its own layer's left and from below.
+# Layers of relo_env from the bottom up: a module imports modules of its own layer or below.
 LAYERS = [
     {"errors"},
     {"checks", "named", "files", "interrupts"},
@@ -22,54 +30,132 @@ LAYERS = [
     {"boxes", "config", "datasets"},
     {"claims"},
     {"crops", "rewards", "proposers"},
-    {"clips"},
+    {"clips", "rendering"},
     {"prefetch"},
     {"clip_source", "spaces"},
     {"episode"},
-    {"engine", "rendering"},
+    {"engine"},
     {"env"},
     {"vector_env", "registration"},
     {"__main__"},
 ]
+MDP = {"clips", "prefetch", "clip_source", "spaces", "episode", "engine", "env", "vector_env"}
+"""The core of the environment, which the benchmark does not know."""
 
 
-def imports(path):
-    """Names of the modules that a file imports, at any depth of its code."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@pytest.mark.parametrize("path", sorted(ENV.rglob("*.py")), ids=lambda p: str(p.relative_to(ENV)))
-def test_the_environment_knows_neither_torch_nor_agents(path):
-    forbidden = {"torch", "agents", "stable_baselines3", "timm"}
-    assert not {name.split(".")[0] for name in imports(path)} & forbidden
+MODULES = {name_of(path): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
 
 
-def test_arrows_inside_the_environment_point_down():
-    level = {name: i for i, names in enumerate(LAYERS) for name in names}
-    for path in ENV.glob("*.py"):
-        if path.stem == "__init__":
-            continue
-        assert path.stem in level, f"say where {path.name} belongs in LAYERS"
-        for name in imports(path):
-            part = name.split(".")[1] if name.startswith("relo_env.") else None
-            if part in level:
-                assert level[part] <= level[path.stem], f"{path.name} imports {part}"
+def named(node: ast.AST) -> Iterator[str]:
+    """Dotted names that a piece of code imports; ``package.*`` for one chosen at run time."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert not node.level, "imports are absolute"
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        text = ast.unparse(node.args[0]).lstrip("f").strip("'\"")
+        yield re.sub(r"\{.*", "*", text)
+    elif isinstance(node, ast.Constant) and re.fullmatch(r"[\w.]+:\w+", str(node.value)):
+        yield str(node.value).replace(":", ".")
 
 
-def test_the_benchmark_knows_data_sets_and_trackers_only():
-    allowed = {"benchmark", "datasets", "errors", "checks", "named", "boxes", "rendering"}
-    allowed |= {"claims", "files", "interrupts", "processes"}
-    for path in (ENV / "benchmark").rglob("*.py"):
-        parts = {n.split(".")[1] for n in imports(path) if n.startswith("relo_env.")}
-        assert parts <= allowed, path.name
+def module_of(name: str) -> str | None:
+    """The module of ours that a dotted name is, or lies in."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name or None
 
 
-def test_importing_the_environment_loads_no_torch():
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Modules that a module names: ours whole, others by their top package."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        for name in named(node):
+            if name.endswith(".*"):
+                found |= {m for m in MODULES if m.startswith(name[:-1])}
+            else:
+                found.add(module_of(name) or name.partition(".")[0])
+    return frozenset(found - {module})
+
+
+@cache
+def reached(module: str) -> frozenset[str]:
+    """Modules that a module names, those that these name, and so on."""
+    seen: set[str] = set()
+    ahead = {module}
+    while ahead:
+        name = ahead.pop()
+        seen.add(name)
+        ahead |= (imports(name) if name in MODULES else frozenset()) - seen
+    return frozenset(seen - {module})
+
+
+def part_of(module: str) -> str:
+    """File or folder of `relo_env` that a module belongs to: ``datasets``."""
+    return module.split(".")[1] if module.startswith("relo_env.") else ""
+
+
+ENVIRONMENT = sorted(m for m in MODULES if m.startswith("relo_env") and m != ENTRY)
+
+
+@pytest.mark.parametrize("module", ENVIRONMENT)
+def test_the_environment_knows_neither_torch_nor_agents(module: str) -> None:
+    found = {name.partition(".")[0] for name in reached(module)}
+    assert not found & {"torch", "agents", "stable_baselines3", "timm"}
+
+
+KNOWN = re.compile(r"agents\.(network\.network|recording) -> ")
+"""Circles that are being undone."""
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Also not through others, nor for types only."""
+    loops, done = [], set[str]()
+
+    def visit(module: str, trail: list[str]) -> None:
+        if module in trail:
+            loops.append(" -> ".join([*trail[trail.index(module) :], module]))
+        elif module not in done:
+            for name in sorted(imports(module) & MODULES.keys()):
+                visit(name, [*trail, module])
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, [])
+    assert not [loop for loop in loops if not KNOWN.match(loop)], "\n".join(loops)
+
+
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+@pytest.mark.parametrize("module", [m for m in ENVIRONMENT if part_of(m) not in ("", "benchmark")])
+def test_imports_inside_the_environment_point_down(module: str) -> None:
+    assert part_of(module) in LEVEL, f"say in LAYERS where {module} belongs"
+    for name in imports(module):
+        assert name != "relo_env", f"{module} imports the whole package"
+        assert part_of(name) != "benchmark", f"{module} imports {name}"
+        if part_of(name):
+            assert LEVEL[part_of(name)] <= LEVEL[part_of(module)], f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [m for m in ENVIRONMENT if part_of(m) == "benchmark"])
+def test_the_benchmark_does_not_know_the_mdp(module: str) -> None:
+    assert not {part_of(name) for name in reached(module)} & MDP
+
+
+def test_names_chosen_at_run_time_count() -> None:
+    assert "agents.commands.track" in imports("agents.cli")
+    assert "relo_env.env" in imports("relo_env.registration")
+
+
+def test_importing_the_environment_loads_no_torch() -> None:
     code = "import sys, relo_env; assert not {'torch', 'agents', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
