@@ -526,25 +526,40 @@ def test_doctor_tells_what_is_broken_and_what_is_optional(
     assert main(["doctor"]) == 0
 
 
+def doctor_line(name: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Mark and words of one check of ``relo doctor``, the others left out."""
+    chosen = [check for check in doctor.checks() if check[0] == name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor, "checks", lambda: iter(chosen))
+        main(["doctor"])
+    mark, _, words = capsys.readouterr().out.splitlines()[0].split(maxsplit=2)
+    return [mark, words]
+
+
 def test_doctor_names_a_distribution_with_a_package_of_our_name(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    doctor._agents()
+    assert doctor_line("agents", capsys)[0] == "ok"
     monkeypatch.setattr(
         doctor.metadata, "packages_distributions", lambda: {"agents": ["relo", "other-agents"]}
     )
-    with pytest.raises(ImportError, match="other-agents"):
-        doctor._agents()
+    mark, words = doctor_line("agents", capsys)
+    assert mark == "FAILED"
+    assert "other-agents" in words
 
 
-def test_doctor_finds_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_finds_data_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("RELO_DATA", raising=False)
-    with pytest.raises(LookupError, match="RELO_DATA is not set"):
-        doctor._data()
+    mark, words = doctor_line("data", capsys)
+    assert mark == "-"
+    assert words.startswith("RELO_DATA is not set")
     monkeypatch.setenv("RELO_DATA", str(tmp_path))
-    assert "no data set found" in doctor._data()
+    assert "no data set found" in doctor_line("data", capsys)[1]
     (tmp_path / "LaSOT").mkdir()
-    assert doctor._data() == f"{tmp_path}: LaSOT"
+    assert doctor_line("data", capsys) == ["ok", f"{tmp_path}: LaSOT"]
     monkeypatch.setenv("RELO_DATA", str(tmp_path / "typo"))
-    with pytest.raises(LookupError, match="typo"):
-        doctor._data()
+    mark, words = doctor_line("data", capsys)
+    assert mark == "-"
+    assert "typo" in words

@@ -295,8 +295,9 @@ def test_grpo_logs_its_groups_and_keeps_its_reference():
     reference = {name: v.clone() for name, v in model.reference.state_dict().items()}
     model.learn(32, log_interval=None)
     names = logged(model)
-    assert names["train/group_spread"] >= 0
-    assert 0 <= names["train/groups_without_spread"] <= 1
+    spreads = model.rollout_buffer.returns[0].reshape(-1, 4).std(1)
+    assert names["train/group_spread"] == pytest.approx(spreads.mean())
+    assert names["train/groups_without_spread"] == np.mean(spreads < 1e-8)
     assert names["train/reference_kl"] > 0
     for name, value in model.reference.state_dict().items():
         assert torch.equal(value, reference[name]), name
