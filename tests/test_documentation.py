@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -146,31 +147,64 @@ SHORT = {
     "relo completion": "zsh",
 }
 """The documented commands with arguments for which a test has time; doctor and demo come below."""
+DEMO = ["demo", "--steps", "128", "--num-envs", "4", "--sequences", "1", "--length", "12"]
+CHEAP = ["--help", "datasets list", "doctor", *(f"{name} --help" for name in COMMANDS)]
 RUN_ELSEWHERE = {
-    "relo --help": __file__,
-    "relo doctor": __file__,
-    "relo demo": __file__,
-    "relo ablate": ROOT / "tests/agents/ablations/test_ablations.py",
-    "relo record": ROOT / "tests/agents/test_recording.py",
-    "relo weights convert": ROOT / "tests/agents/network/test_checkpoints.py",
-    "relo weights export": ROOT / "tests/agents/test_export.py",
-    "python docs/_scripts/make_pictures.py": __file__,
-    "python examples": ROOT / "tests/test_examples.py",
-    "python benchmarks": ROOT / "benchmarks",
-    "torchrun": ROOT / "tests/agents/test_distributed.py",
-    "tensorboard": ROOT / "docs/quickstart.md",
-    **dict.fromkeys(
-        ("pip install", "python -m venv", ".", "pytest", "ruff", "mypy", "sphinx-build"),
-        ROOT / ".ci" / "run",
-    ),
+    "relo --help": ("tests/test_documentation.py", '"--help", '),
+    "relo doctor": ("tests/test_documentation.py", '"doctor", '),
+    "relo demo": ("tests/test_documentation.py", "main([*DEMO"),
+    "relo ablate": ("tests/agents/ablations/test_ablations.py", '"ablate algorithms'),
+    "relo record": ("tests/agents/test_recording.py", '"record --policy'),
+    "relo weights convert": ("tests/agents/network/test_checkpoints.py", '"convert"'),
+    "relo weights export": ("tests/agents/test_export.py", '"export"'),
+    "python docs/_scripts/make_pictures.py": ("tests/test_documentation.py", "make_pictures.main("),
+    "torchrun": ("tests/agents/test_distributed.py", "torch.distributed.run"),
+    "pip install -e": (".ci/run", "pip install --quiet -e"),
+    "pytest": (".ci/run", "pytest -m slow"),
+    "ruff": (".ci/run", "ruff check ."),
+    "mypy": (".ci/run", "mypy"),
+    "sphinx-build": (".ci/run", "sphinx-build"),
+    "python -m venv": (".ci/run", "python3 -m venv"),
 }
+"""File that runs a documented command, and the text in it that does."""
+OF_THE_SHELL = (".", "pip install", "tensorboard")
+"""Commands of other programs that no test runs."""
+
+
+@pytest.mark.parametrize("command", RUN_ELSEWHERE)
+def test_commands_run_elsewhere_are_run_there(command):
+    file, text = RUN_ELSEWHERE[command]
+    # This table is no proof: in its own file the text must stand a second time.
+    assert (ROOT / file).read_text().count(text) > (file == "tests/test_documentation.py")
+
+
+def scripts() -> list[str]:
+    """Documented programs of ``benchmarks/`` and ``examples/``, with their options."""
+    found: dict[str, set[str]] = {}
+    for _, words in commands():
+        if words[0] == "python" and words[1].startswith(("benchmarks/", "examples/")):
+            options = {word for word in words[2:] if word.startswith("--")}
+            found.setdefault(words[1], set()).update(options)
+    return [" ".join([script, *sorted(options)]) for script, options in sorted(found.items())]
+
+
+@pytest.mark.parametrize("line", scripts())
+def test_documented_programs_have_their_options(line, monkeypatch, capsys):
+    script, *options = line.split()
+    if "rllib" in script:
+        pytest.importorskip("ray")
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    monkeypatch.syspath_prepend(str((ROOT / script).parent))
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    help_text = capsys.readouterr().out
+    assert [option for option in options if option not in help_text] == []
 
 
 def test_every_command_is_run_by_a_test_or_marked():
-    for place in RUN_ELSEWHERE.values():
-        assert Path(place).exists()
+    ran = (*SHORT, *RUN_ELSEWHERE, *OF_THE_SHELL, "python benchmarks/", "python examples/")
     for block, words in commands():
-        known = [k for k in (*SHORT, *RUN_ELSEWHERE) if shlex.join(words).startswith(k)]
+        known = shlex.join(words).startswith(ran)
         assert known or block.mark == NEEDS_DATA, f"{block.page.name}:{block.line}: {words}"
 
 
@@ -188,8 +222,7 @@ def test_documented_commands_run(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_demo_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    short = "--steps 128 --num-envs 4 --sequences 1 --length 12 --workers 1 --device cpu"
-    assert main(["demo", *short.split()]) == 0
+    assert main([*DEMO, "--workers", "1", "--device", "cpu"]) == 0
     assert "learned policy" in capsys.readouterr().out
     assert {"run", "results", "success.png"} < {p.name for p in Path("relo-demo").iterdir()}
     assert len([*Path("relo-demo").glob("*.mp4")]) == 2
@@ -216,10 +249,7 @@ def test_site_builds_without_warnings(tmp_path):
     assert {page.stem for page in (ROOT / "docs").glob("*.md")} <= html
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["--help", "datasets list", "doctor", *(f"{name} --help" for name in COMMANDS)],
-)
+@pytest.mark.parametrize("command", CHEAP)
 def test_cheap_commands_run(command, capsys):
     try:
         status = main(command.split())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from agents.cli import main
 from agents.network import RELONetwork, checkpoints, official, weights
 from relo_env.errors import CheckpointError, ConfigError
 from tests.agents.network.seeding import seeded_state
@@ -214,7 +215,7 @@ def test_convert_writes_one_of_ours(tmp_path):
     state = seeded_state(RELONetwork.from_preset("t256"))
     source, target = tmp_path / "RELO_ep0090.pth.tar", tmp_path / "t256.safetensors"
     torch.save({"net": state}, source)
-    weights.convert("t256", source, target)
+    assert main(["weights", "convert", "t256", str(source), str(target)]) == 0
     assert checkpoints.read_header(target)["stage"] == "policy"
     assert equal(RELONetwork.from_checkpoint(target).export_official(), state)
 
