@@ -1,6 +1,6 @@
-"""PPO in one file, after CleanRL: an own loop over the vector environment, nothing hidden.
+"""PPO in one file, after CleanRL: a loop over the vector environment.
 
-The network's features are in the observation; what is trained is its policy and its value head.
+The observation contains the features of a frozen network; its policy and value heads are trained.
 """
 
 import argparse
@@ -25,7 +25,7 @@ class Args:
     network: str = "nano"
     """a preset or a checkpoint's path"""
     num_envs: int = 8
-    """clips that are played at once"""
+    """clips that run at the same time"""
     num_steps: int = 16
     """frames of each environment between two updates"""
     learning_rate: float = 1e-3

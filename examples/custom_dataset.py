@@ -1,6 +1,6 @@
-"""A data set of one's own: a class that names its videos and reads one, and an id for gym.make.
+"""A custom data set: a class that names its videos and loads one, and an id for gym.make.
 
-Here the videos are drawn: a disc that swings over a gradient. Yours would be read from disk.
+The videos of this example are drawn: a disc swings over a gradient. Read yours from disk.
 """
 
 import argparse
@@ -26,7 +26,7 @@ class Pendulum:
         return LENGTH
 
     def center(self, index: int) -> tuple[int, int]:
-        """Where the disc is, in pixels."""
+        """Centre of the disc in pixels."""
         angle = np.sin(self.speed * index)
         return round(WIDTH / 2 + 100 * np.sin(angle)), round(60 + 100 * np.cos(angle))
 
@@ -38,7 +38,7 @@ class Pendulum:
 
 
 class Pendulums(Dataset):
-    """Fifty discs that swing at speeds of their own; the last ten are for testing."""
+    """Fifty videos of discs that swing at different speeds; the last ten are for testing."""
 
     name = "Pendulums"
     splits = ("train", "test")
@@ -49,7 +49,7 @@ class Pendulums(Dataset):
         return tuple(f"pendulum-{number}" for number in numbers)
 
     def load(self, name: str) -> Sequence:
-        """The video of that name with the disc's box in every frame."""
+        """Video with the box of the disc in every frame."""
         rng = np.random.default_rng(int(name.removeprefix("pendulum-")))
         video = Pendulum(speed=rng.uniform(0.05, 0.3), radius=int(rng.integers(10, 30)))
         r = video.radius

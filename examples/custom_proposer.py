@@ -1,7 +1,7 @@
-"""A proposer of one's own: the cell says where and, like a chessboard, how large the target is.
+"""A custom proposer: the cell sets the place of the box and, as on a chessboard, its size.
 
-Dark cells keep the last size, light ones try 10 % more or less, by turns. A policy of SB3's own
-then chooses place and size at once.
+Dark cells keep the last size; light cells change it by +10 % or -10 %, in alternation. A policy of
+SB3 chooses place and size in one action.
 """
 
 import argparse
@@ -28,11 +28,11 @@ class ChessboardProposer:
         self.centers, self.scales = grid_centers(self.crop.grid), steps[:, None]
 
     def bind(self, num_rows: int) -> "ChessboardProposer":
-        """Itself: it remembers nothing of an episode."""
+        """Return itself: it has no state of an episode."""
         return self
 
     def reset(self, rows: np.ndarray, templates: np.ndarray, template_boxes: np.ndarray) -> None:
-        """Nothing to start."""
+        """Do nothing: there is no state."""
 
     def propose(
         self,
@@ -41,7 +41,7 @@ class ChessboardProposer:
         previous_boxes: np.ndarray,
         target_boxes: np.ndarray | None = None,
     ) -> Proposals:
-        """Every cell's centre, with the last size times the cell's scale."""
+        """Boxes at every cell's centre; the size is the last size times the cell's scale."""
         sizes = previous_boxes[:, None, 2:] * self.scales
         centers = np.broadcast_to(self.centers, sizes.shape)
         return Proposals(np.concatenate([centers, sizes], axis=-1), extras={})

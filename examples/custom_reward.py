@@ -1,7 +1,7 @@
-"""A reward of one's own: precise boxes pay more, and a target that is lost costs.
+"""A custom reward: precise boxes earn more, and a lost target is punished.
 
-A reward is a function of what the episode has seen so far. The paper's credit is defined for the
-paper's reward, so this one is credited by GAE.
+A reward is a function of the overlaps and visibility of the frames so far. The paper's credit is
+defined for the paper's reward only, so this example uses GAE.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from agents.vec import RELOVecEnv
 
 
 def precise(ious: np.ndarray, visible: np.ndarray, last: bool) -> float:
-    """Squared IoU of this frame; minus one at the end if the target was lost by then."""
+    """Squared IoU of the frame; minus one at the last frame if the target is lost."""
     lost = last and ious[visible][-1:].sum() == 0
     return float(ious[-1] ** 2 - lost) if visible[-1] else -float(lost)
 

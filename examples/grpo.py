@@ -1,4 +1,4 @@
-"""GRPO: eight rollouts of each clip, each judged by its return within its group."""
+"""GRPO: eight rollouts of each clip; the advantage is the return relative to the group."""
 
 import argparse
 

@@ -1,11 +1,10 @@
-"""Follows one object through a video with numpy, OpenCV and onnxruntime alone: no torch.
+"""Track one object in a video with numpy, OpenCV and onnxruntime, without torch.
 
 ``python examples/onnx_tracker.py nano-onnx bird.mp4 210,80,42,64 > boxes.csv`` writes a line
-``frame,x,y,w,h,score`` a frame. This file and the folder, which ``relo weights export nano
-nano-onnx`` makes, are all it takes on another machine. From the same box in the last frame it finds
-what ``RELOTracker`` finds with a network that has no confidence; a score is the probability of the
-position chosen. ``relo evaluate --tracker onnx_tracker:OnnxTracker --tracker-option folder=...``
-runs it on a benchmark.
+``frame,x,y,w,h,score`` for each frame. It needs this file and the folder that ``relo weights export
+nano nano-onnx`` writes. From the same last box it finds the same box as ``RELOTracker`` with a
+network without confidence. The score is the probability of the chosen position. ``relo evaluate
+--tracker onnx_tracker:OnnxTracker --tracker-option folder=...`` runs it on a benchmark.
 """
 
 import argparse
@@ -30,10 +29,10 @@ MARGIN = 10.0
 
 
 class OnnxTracker:
-    """Cuts a window around the last box, scores its positions and takes the best one's box.
+    """Tracker that scores the positions of a window around the last box and takes the best box.
 
     Raises:
-        ValueError: the folder is none that ``relo weights export`` wrote.
+        ValueError: the folder was not written by ``relo weights export``.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -96,7 +95,7 @@ class OnnxTracker:
         return (x, y, w, h), float(scores[best])
 
     def _cut(self, frame: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray, float]:
-        """The square around the box as the network reads it, ``(3, S, S)``; its centre and side."""
+        """Normalised search crop ``(3, S, S)`` around the box; centre and side of its window."""
         size: int = self._crop[f"{kind}_size"]
         center = self._box[:2] + self._box[2:] / 2
         side = self._crop[f"{kind}_factor"] * math.sqrt(self._box[2] * self._box[3])
@@ -113,7 +112,7 @@ class OnnxTracker:
 
 
 def read_video(path: str) -> Iterator[np.ndarray]:
-    """The frames of a video, uint8 RGB; ValueError where there is none."""
+    """Frames of a video, uint8 RGB; ValueError if there is none."""
     capture = cv2.VideoCapture(path)
     found, frame = capture.read()
     if not found:

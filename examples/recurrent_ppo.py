@@ -1,6 +1,6 @@
-"""sb3-contrib's RecurrentPPO with its own policy: an LSTM over small crops, no network of ours.
+"""RecurrentPPO of sb3-contrib with its own policy, an LSTM over small crops.
 
-Candidate boxes have the size of the last box, on every cell of an 8 x 8 grid.
+Candidate boxes have the size of the last box, at every cell of an 8 x 8 grid.
 """
 
 import argparse

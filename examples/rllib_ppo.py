@@ -1,9 +1,9 @@
-"""Ray RLlib's PPO on a cluster: two env runners play, and as many learners as asked learn.
+"""PPO of Ray RLlib on a cluster, with env runners and learners in their own processes.
 
-Needs ``pip install relo[rllib]``. Without --address a cluster is started on this machine and
-stopped at the end. The run lives in --out, which all machines have to see: the weights to start
-from, RLlib's checkpoints (--resume goes on from the last one) and, at the end, network.safetensors,
-which ``relo track`` and ``RELOTracker`` load. An env runner that dies is replaced.
+Needs ``pip install relo[rllib]``. Without --address the program starts a cluster on this machine
+and stops it at the end. --out is a folder that all machines share. It gets the initial weights,
+RLlib's checkpoints (--resume continues from the last one) and at the end network.safetensors for
+``relo track`` and ``RELOTracker``. An env runner that dies is replaced.
 """
 
 import argparse
@@ -30,16 +30,16 @@ class Args:
     out: Path = Path("runs/rllib")
     """folder of the run"""
     resume: bool = False
-    """go on with the run in --out"""
+    """continue the run in --out"""
     address: str = ""
-    """of a Ray cluster, or "auto" on one of its machines"""
+    """address of a Ray cluster, or "auto" on one of its machines"""
     num_env_runners: int = 2
     num_envs: int = 8
-    """clips that each env runner plays at once"""
+    """clips that run at the same time in each env runner"""
     num_learners: int = 0
-    """processes that learn; 0: this one does"""
+    """learner processes; 0: this process learns"""
     batch_size: int = 256
-    """frames between two updates, of each learner"""
+    """frames of each learner between two updates"""
     learning_rate: float = 1e-3
 
 
@@ -53,7 +53,7 @@ def make_algorithm(args: Args, start: Path) -> Algorithm:
 
 
 def save(algorithm: Algorithm, out: Path) -> None:
-    """A checkpoint appears whole or not at all."""
+    """Write a checkpoint in one piece, or not at all."""
     algorithm.save_to_path(str(out / "saving"))
     (out / "saving").rename(out / f"checkpoint-{algorithm.iteration:06d}")
 

@@ -1,6 +1,6 @@
-"""Stable-Baselines3's own A2C with the paper's credit: every frame is paid IoU + lambda * AUC.
+"""A2C of Stable-Baselines3 with the paper's credit: every frame earns IoU + lambda * AUC.
 
-The rollout buffer knows the credit; the callback hands it what the environment says of each frame.
+The rollout buffer computes the credit; the callback passes it the infos of the environment.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's DQN: an action value for every cell of the grid, from small crops."""
+"""DQN of Stable-Baselines3: an action value for every cell of the grid, from small crops."""
 
 import argparse
 

@@ -1,7 +1,7 @@
-"""Stable-Baselines3's own PPO chooses positions on the features of a frozen network.
+"""PPO of Stable-Baselines3 chooses positions on the features of a frozen network.
 
-A frame's IoU is its reward and the clip's AUC comes with the last one, so gamma is 1; rollouts of
-two clips of eight frames end where clips end.
+gamma is 1, because the last frame pays the AUC of the whole clip. A rollout of 16 steps is two
+whole clips of eight frames.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's SAC gives the box itself, as fractions of the search window."""
+"""SAC of Stable-Baselines3 predicts the box itself, as fractions of the search window."""
 
 import argparse
 

@@ -1,6 +1,6 @@
-"""Tianshou's PPO on tracking clips; needs ``pip install tianshou`` (2.0 or newer).
+"""PPO of Tianshou on tracking clips; needs ``pip install tianshou`` (2.0 or newer).
 
-The features of a frozen network are in the observation; its policy and value heads are trained.
+The observation contains the features of a frozen network; its policy and value heads are trained.
 """
 
 import argparse
@@ -23,7 +23,7 @@ NUM_ENVS, NUM_STEPS = 8, 16
 
 
 class Actor(nn.Module):
-    """A policy head as Tianshou calls it."""
+    """Policy head with Tianshou's interface."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Actor(nn.Module):
 
 
 class Critic(nn.Module):
-    """A value head as Tianshou calls it."""
+    """Value head with Tianshou's interface."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()

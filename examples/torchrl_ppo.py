@@ -1,6 +1,6 @@
-"""TorchRL's collector and PPO loss on tracking clips; needs ``pip install torchrl``.
+"""Collector and PPO loss of TorchRL on tracking clips; needs ``pip install torchrl``.
 
-The features of a frozen network are in the observation; its policy and value heads are trained.
+The observation contains the features of a frozen network; its policy and value heads are trained.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main(timesteps: int, network: str) -> None:
 
 
 class Logits(torch.nn.Module):
-    """A policy head as TorchRL calls it: any leading axes, one logit a position."""
+    """Policy head with TorchRL's interface: any leading axes, one logit for each position."""
 
     def __init__(self, head: torch.nn.Module) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Logits(torch.nn.Module):
 
 
 class Values(Logits):
-    """A value head likewise: one number an observation."""
+    """Value head with TorchRL's interface: one number for each observation."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """``(..., C, H, W)`` to ``(..., 1)``."""

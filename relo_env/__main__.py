@@ -1,7 +1,7 @@
-"""The way in of the `relo` command, also ``python -m relo_env``: hands over to `agents.cli`.
+"""Entry point of the `relo` command and of ``python -m relo_env``; it calls `agents.cli`.
 
-It is here, where no other package can be in the way, to say so when one hides `agents`. Modules in
-the current folder can be named (``--tracker my_tracker:Mine``), and hide nothing.
+It is in `relo_env`, and not in `agents`, to report another package that hides `agents`. The current
+folder is the last entry of the import path: ``--tracker my_tracker:Mine`` finds modules there.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ def main() -> int:
     spec = find_spec("agents")
     found = Path(spec.origin).parent if spec and spec.origin else None
     if found != ours:
-        what = f"hides it: {found}" if found else "is missing, and no other is in its place"
         print(
-            f"relo: error: RELO's package `agents` is {ours}, but `import agents` finds another, "
-            f"which {what}.\nTake its folder off PYTHONPATH, or install RELO in a virtual "
-            "environment of its own.",
+            f"relo: error: RELO's package `agents` is {ours}, but `import agents` finds another "
+            f"one: {found or 'none'}.\nTake its folder off PYTHONPATH, or install RELO in a "
+            "separate virtual environment.",
             file=sys.stderr,
         )
         return 2

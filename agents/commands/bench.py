@@ -1,7 +1,7 @@
-"""Measure how fast environment, network and tracker run on this machine.
+"""Measure the speed of environment, network and tracker on this machine.
 
-Figures are medians over equal slices of time, after a slice that does not count. Other programs
-that run meanwhile lower them: compare only what was measured in one run.
+Figures are medians over equal slices of time, after a slice of warm-up. Other running programs
+lower them: compare figures of one run only.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def rate(step: Callable[[], object], seconds: float) -> float:
-    """Median calls a second."""
+    """Median number of calls a second."""
     rates = []
     for _ in range(SLICES + 1):
         begin, calls = time.perf_counter(), 0
@@ -79,14 +79,14 @@ def rate(step: Callable[[], object], seconds: float) -> float:
 
 
 def rendering() -> Callable[[], object]:
-    """Renders the next frame of a synthetic video."""
+    """Make a function that renders the next frame of a synthetic video."""
     frames = Synthetic("test")[0].frames
     indices = itertools.cycle(range(len(frames)))
     return lambda: frames.read(next(indices))
 
 
 def tracking(network: RELONetwork, device: str) -> Callable[[], object]:
-    """Updates a tracker on one frame; reading it is not measured."""
+    """Make a function that updates a tracker on a frame, which is read before."""
     video = Synthetic("test")[0]
     tracker = RELOTracker(network, device=device)
     frame = video.frames.read(0)
@@ -96,7 +96,7 @@ def tracking(network: RELONetwork, device: str) -> Callable[[], object]:
 
 
 def stepping(num_envs: int, **options: Any) -> Callable[[], object]:
-    """Steps a vector environment at random, resets included."""
+    """Make a function that steps a vector environment at random, with resets."""
     env = gym.make_vec(
         "RELO-Synthetic-v0",
         num_envs=num_envs,

@@ -1,4 +1,4 @@
-"""List the data sets that have a name, or verify that one on disk is complete and well formed."""
+"""List the known data sets, or verify that a data set on disk is complete and well formed."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def run_list(options: argparse.Namespace) -> int:
 
 
 def where(name: str) -> str:
-    """The folder of a data set on this machine, "-" where there is none."""
+    """Folder of a data set on this machine; "-" if there is none."""
     base = os.environ.get(ROOT_VARIABLE)
     folder = find_folder(Path(base), find_dataset(name).folders) if base else None
     return str(folder) if folder is not None and folder.is_dir() else "-"
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Print the report on a data set; 1 if it has a fault."""
+    """Print the report on a data set; return 1 if it has a fault."""
     if not find_dataset(options.name).needs_root:
         raise ConfigError(f"Data set {options.name!r} is made on the fly; nothing to verify.")
     # No bar above an error that comes at once.

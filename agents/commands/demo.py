@@ -1,11 +1,10 @@
-"""Watch a tracker learn by reinforcement, and see what it is worth.
+"""Train a policy by reinforcement and compare it with baselines.
 
-Starts from the weights that ship with `nano`: an encoder and a box regression that went through
-stage 1 (warm-up). Policy and value are drawn anew, so the tracker can read a box off a position but
-has no idea where to look. Stage 2 teaches it, on synthetic clips; then it is compared with
-baselines on videos that it has not seen, one of them real.
+The demo starts from the shipped weights of `nano`: encoder and box regression after stage 1
+(warm-up), with a new policy and value. Stage 2 trains these on synthetic clips. The tracker is then
+compared with baselines on other videos, one of them real.
 
-Everything goes to the folder OUT. After an interruption the same command goes on where it was.
+All files go to the folder OUT. The same command continues an interrupted demo.
 """
 
 from __future__ import annotations
@@ -46,15 +45,15 @@ examples:
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """How much the demo does.
+    """Size of the demo.
 
     Attributes:
-        steps: frames that the policy learns from.
-        num_envs: clips played at once.
-        difficulty: easy, medium or hard: of the synthetic videos.
-        sequences: held-back synthetic videos of the benchmark.
-        length: frames of each.
-        seed: of clips, of policy and value before learning, and of sampled actions.
+        steps: frames of training.
+        num_envs: clips that run at the same time.
+        difficulty: difficulty of the synthetic videos: easy, medium or hard.
+        sequences: synthetic videos of the benchmark.
+        length: frames of each of these videos.
+        seed: seed of clips, initial policy and value, and sampled actions.
     """
 
     steps: int = 6_400

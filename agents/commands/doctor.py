@@ -1,6 +1,6 @@
 """Check this installation: versions, device, data, weights, and a self-test of ten seconds.
 
-A line for each check: ok, FAILED where RELO needs it, - where only what the line says needs it.
+Each check prints a line: ok; FAILED if RELO needs it; - if only the part named there needs it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import relo_env
 EXAMPLES = """\
 example:
   relo doctor
-exit status: 1 when something that RELO needs is missing or does not work"""
+exit status: 1 if a part that RELO needs is missing or does not work"""
 
 REQUIRED = (
     "numpy", "gymnasium", "torch", "torchvision", "stable_baselines3", "timm", "safetensors",
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a line for each check; 1 if one fails."""
+    """Print a line for each check; return 1 if one fails."""
     failures = 0
     for name, check, needed in checks():
         try:
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def checks() -> Iterator[tuple[str, Check, bool]]:
-    """Name, check and whether RELO needs it; a check raises or returns a line about what it saw."""
+    """Name, function and need of every check; the function raises or returns a line of findings."""
     yield "python", lambda: f"{platform.python_version()} on {platform.platform()}", True
     yield "relo", lambda: f"{metadata.version('relo')} in {Path(relo_env.__file__).parent}", False
     yield "agents", _agents, True
@@ -78,7 +78,7 @@ def checks() -> Iterator[tuple[str, Check, bool]]:
 
 
 def _agents() -> str:
-    """Two distributions may bring a package of this name, side by side or into one folder."""
+    """Check that no other package `agents` hides this one, in another folder or in the same."""
     import agents
 
     ours = Path(__file__).parents[1]

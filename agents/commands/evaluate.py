@@ -1,8 +1,8 @@
 """Run a tracker over a data set and print its figures.
 
-Result files go to OUT/<tracker>/<data set>/, one a sequence. A run that was interrupted goes on
-where it was when it is started again; sequences that fail are listed, and tracked again next time.
-Results of another tracker, on other data or of other options in the same folder are refused.
+Result files go to OUT/<tracker>/<data set>/, one for each sequence. The same command continues an
+interrupted run. Failed sequences are listed, and tracked again by the next run. A folder with
+results of another tracker, other data or other options is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ examples:
   relo evaluate --dataset LaSOT --root /data/LaSOT --tracker t256.safetensors --out results
   relo evaluate --dataset GOT10k --split val --batch-size 16 --out results
   relo evaluate --dataset Folder --root my-videos --tracker opencv:MIL --out results --workers 4
-exit status: 1 when a sequence failed; the table is that of the others"""
+exit status: 1 if a sequence failed; the table leaves it out"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,19 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.positive,
         default=1,
         metavar="N",
-        help="sequences that step together through one network, best on a GPU (default: 1)",
+        help="sequences tracked together by one network, best on a GPU (default: 1)",
     )
     parser.add_argument(
         "--score-maps",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="keep those of a network, some 100 bytes a frame, for the report's clips",
+        help="keep the score maps of a network for the report, about 100 bytes a frame",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Track, evaluate, print; 1 if a sequence failed."""
+    """Track, evaluate and print; return 1 if a sequence failed."""
     dataset = arguments.dataset_from(options)
     factory = arguments.tracker_factory(
         options.tracker,
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
 def _figures(
     result: RunResult, dataset: Dataset, protocol: str, tracker: str, sequences: list[str]
 ) -> str:
-    """A table, or why there is none."""
+    """Table of figures, or the reason why there is none."""
     try:
         evaluation = evaluate(
             result.folder,

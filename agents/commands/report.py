@@ -1,8 +1,8 @@
-"""Compare results that are on disk: a table, and one HTML page with plots, failures and clips.
+"""Compare results on disk: a table, and one HTML page with plots, failures and clips.
 
-RESULTS are folders of box files, one for each tracker, as `relo evaluate` writes them or as others
-publish them. The page, index.html, needs no other file and no network. Beside it are table.csv (a
-row for each tracker), sequences.csv (one for each tracker and sequence) and table.tex (LaTeX).
+RESULTS are folders of box files, one for each tracker, from `relo evaluate` or published by others.
+The page, index.html, is one file and needs no network. table.csv has a line for each tracker,
+sequences.csv one for each tracker and sequence, table.tex is the table in LaTeX.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_subset(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the files")
     parser.add_argument(
-        "--allow-missing", action="store_true", help="compare what is there, however little"
+        "--allow-missing", action="store_true", help="accept missing sequences and frames"
     )
     parser.set_defaults(run=run)
 

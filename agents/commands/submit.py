@@ -1,7 +1,7 @@
 """Pack results for the evaluation server of GOT-10k or TrackingNet, and check the zip.
 
-RESULTS is a folder of box files, as `relo evaluate` writes it. Everything is checked before the zip
-is there: that no sequence is missing, every frame has its box, and GOT-10k's server gets the times.
+RESULTS is a folder of box files from `relo evaluate`. All files are checked before the zip is
+written: no sequence is missing, every frame has a box, and results for GOT-10k have times.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Train a network in RELO's two stages.
 
-`warmup` teaches encoder and box regression, supervised, to read a box off a given position;
-`policy` then teaches policy and value, by reinforcement, where to look. A run lives in the folder
-OUT: checkpoint, state to resume from, TensorBoard logs. Ctrl-C saves; --resume goes on to the same
-numbers.
+Stage 1, `warmup`, trains encoder and box regression with supervision. Stage 2, `policy`, trains
+policy and value by reinforcement. The folder OUT gets the checkpoint, the state to resume from and
+TensorBoard logs. Ctrl-C saves the run; --resume continues it to the same numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ examples:
   relo train warmup --dataset LaSOT --network t256 --random-weights --out runs/warmup
   relo train policy --network runs/warmup/warmup.safetensors --out runs/policy --steps 100000
   relo train policy --algorithm grpo --algorithm-options kl_coef=0.01 --out runs/grpo
-  (the same command and) --resume                  go on with an interrupted run
+  relo train policy --out runs/policy --resume     continue an interrupted run
   tensorboard --logdir runs"""
 
 
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _algorithm_options() -> str:
-    """What ``--algorithm-options`` takes: of all algorithms, then what each has beyond that."""
+    """Names for ``--algorithm-options``: those of all algorithms, then those of each."""
     of_each = {name: set(options_of(algorithm)) for name, algorithm in ALGORITHMS.items()}
     of_all = set.intersection(*of_each.values())
     listed = {"all": of_all, **{name: options - of_all for name, options in of_each.items()}}
@@ -55,13 +54,13 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--network",
         metavar="N",
         default="nano",
-        help="a checkpoint, or a preset whose weights ship (default: %(default)s)",
+        help="checkpoint, or preset with shipped weights (default: %(default)s)",
     )
     parser.add_argument(
-        "--random-weights", action="store_true", help="--network is a preset, its weights random"
+        "--random-weights", action="store_true", help="random weights; --network is a preset"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the run")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     arguments.add_device(parser)
 
 

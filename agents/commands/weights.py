@@ -1,7 +1,7 @@
-"""List network weights, fetch the authors' released ones, convert those, export networks.
+"""List network weights; fetch and convert the authors' released weights; export networks.
 
-A converted checkpoint goes wherever a network is asked for: `relo track --tracker FILE`,
-`relo evaluate --tracker FILE`, `relo train policy --network FILE`.
+Use a converted checkpoint as `relo track --tracker FILE`, `relo evaluate --tracker FILE` or
+`relo train policy --network FILE`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``relo weights``."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="the presets, or what a checkpoint holds")
+    listing = actions.add_parser("list", help="the presets, or the content of a checkpoint")
     listing.add_argument("checkpoint", nargs="?", help="a checkpoint to describe")
     listing.set_defaults(run=run_list)
     fetching = actions.add_parser("fetch", help="download the authors' weights of a preset")
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     converting.add_argument("target", type=Path, help="the .safetensors file to write")
     converting.set_defaults(run=run_convert)
     exporting = actions.add_parser("export", help="write a network as ONNX files")
-    exporting.add_argument("checkpoint", help="a checkpoint, or a preset whose weights ship")
+    exporting.add_argument("checkpoint", help="a checkpoint, or a preset with shipped weights")
     exporting.add_argument("folder", type=Path, help="where to write them")
     exporting.set_defaults(run=run_export)
 
@@ -78,19 +78,19 @@ def _weights(name: str) -> str:
 
 
 def run_fetch(options: argparse.Namespace) -> int:
-    """Download."""
+    """Download released weights."""
     print(f"wrote {fetch(options.preset, options.stage, options.out)}")
     return 0
 
 
 def run_convert(options: argparse.Namespace) -> int:
-    """Convert."""
+    """Convert released weights to a checkpoint."""
     print(f"wrote {convert(options.preset, options.source, options.target)}")
     return 0
 
 
 def run_export(options: argparse.Namespace) -> int:
-    """Export."""
+    """Export a network as ONNX files."""
     from agents.export import export_onnx  # not needed to list weights
 
     for path in export_onnx(RELONetwork.from_pretrained(options.checkpoint), options.folder):

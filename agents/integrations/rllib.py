@@ -1,7 +1,7 @@
 """Ray RLlib on its current API stack: environment creator, module, callbacks, configuration.
 
-Every process of a Ray cluster builds its network from one checkpoint, whose path has to lead to the
-same file on all machines. Only what is trained travels between them.
+Every process of a Ray cluster builds its network from one checkpoint. Its path must be valid on all
+machines. Only trained weights are sent between processes.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from agents.network.checkpoints import find_checkpoint
 from agents.policies import HEADS_ONLY, RELOPolicy, observed_features
 
 ENVIRONMENT = "RELO"
-"""Name under which `ppo_config` registers `make_env` with Ray."""
+"""Name of `make_env` in Ray's registry; `ppo_config` registers it."""
 
 
 def make_env(context: Mapping[str, Any]) -> gym.Env | VectorEnv:
-    """RLlib's environment creator: a tracking environment around a checkpoint's network.
+    """Environment creator of RLlib: a tracking environment with a checkpoint's network.
 
     Args:
         context: ``id``, ``network`` and ``train_encoder``, and any argument of the environment;
@@ -56,10 +56,11 @@ def make_env(context: Mapping[str, Any]) -> gym.Env | VectorEnv:
 
 
 class RunnerEnv(VectorObservationWrapper):
-    """A tracking environment as an env runner wants it: only what is read, and seeds of its own.
+    """Tracking environment for an env runner: observations that the policy reads, distinct seeds.
 
-    RLlib seeds runner i with ``seed + i`` and a vector environment its rows with the next numbers,
-    so that neighbouring runners would play almost the same clips; here no two rows do.
+    RLlib seeds runner i with ``seed + i``, and a vector environment seeds its rows with the
+    following numbers. Neighbouring runners would get almost the same clips. This wrapper draws the
+    seeds of the rows from the runner's seed instead.
     """
 
     def __init__(self, env: VectorEnv) -> None:
@@ -77,7 +78,7 @@ class RunnerEnv(VectorObservationWrapper):
         return super().reset(seed=seed, options=options)  # type: ignore[arg-type]
 
     def observations(self, observations: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Those that the policy reads."""
+        """Observations that the policy reads."""
         return {key: observations[key] for key in self._keys}
 
     def _read(self, space: gym.Space) -> gym.spaces.Dict:
@@ -86,10 +87,10 @@ class RunnerEnv(VectorObservationWrapper):
 
 
 class RELOModule(TorchRLModule, ValueFunctionAPI):
-    """A `RELONetwork` as RLlib's module: logits of the positions, and a value.
+    """RLlib module of a `RELONetwork`: logits of the positions, and a value.
 
-    Like `RELOPolicy` it reads ``features`` or encodes crops, stays in evaluation mode, and shows
-    as parameters and as state only what is trained.
+    As `RELOPolicy` it reads ``features`` or encodes crops, and stays in evaluation mode. Its
+    parameters and its state are the trained weights only.
 
     ``model_config`` has ``network``, a checkpoint's path, and ``trained``, the beginnings of the
     names of the parameters that are trained; all of them must bear on policy or value.
@@ -102,18 +103,18 @@ class RELOModule(TorchRLModule, ValueFunctionAPI):
             parameter.requires_grad_(self._is_trained(name))
 
     def train(self, mode: bool = True) -> RELOModule:
-        """Change nothing in the network: statistics and drop path stay as in evaluation."""
+        """Set the flag; the network stays in evaluation mode, without drop path."""
         self.training = mode
         self.network.eval()
         return self
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters that are trained."""
+        """Names and values of the trained parameters."""
         named = super().named_parameters(*args, **kwargs)
         return ((name, value) for name, value in named if value.requires_grad)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The weights that are trained, as arrays."""
+        """Trained weights as arrays."""
         state = super().get_state(*args, **kwargs)
         return {
             name: value
@@ -122,11 +123,11 @@ class RELOModule(TorchRLModule, ValueFunctionAPI):
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take a `get_state`."""
+        """Load the state that `get_state` returned."""
         self.load_state_dict(convert_to_torch_tensor(dict(state)), strict=False)
 
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
-        """Values ``(N,)``; ``embeddings`` are features that a forward pass left."""
+        """Values ``(N,)``; ``embeddings`` are the features of an earlier forward pass."""
         if embeddings is None:
             with torch.no_grad():
                 embeddings = observed_features(self.network, batch[Columns.OBS])
@@ -149,17 +150,17 @@ class RELOModule(TorchRLModule, ValueFunctionAPI):
 
 
 class TrackingCallbacks(RLlibCallback):
-    """Logs the clips' AUC, and lets a runner's environment propose with its module's network.
+    """Log the AUC of clips, and share the module's network with the runner's environment.
 
-    With one network in a runner, candidate boxes and temporal tokens follow an encoder's training.
+    With a shared network, candidate boxes and temporal tokens follow the training of the encoder.
     """
 
     def on_episode_created(self, *, env: Any, rl_module: RELOModule, **kwargs: Any) -> None:
-        """Before an episode's reset."""
+        """Give the environment the module's network; called before an episode's reset."""
         env.proposer.network = rl_module.network
 
     def on_episode_end(self, *, episode: Any, metrics_logger: Any, **kwargs: Any) -> None:
-        """After an episode's last frame."""
+        """Log the AUC; called after an episode's last frame."""
         metrics_logger.log_value("auc", episode.get_infos(-1)["auc"], window=100)
 
 
@@ -172,7 +173,7 @@ def ppo_config(
     num_envs: int = 8,
     **options: Any,
 ) -> PPOConfig:
-    """A configuration to go on with by RLlib's own methods.
+    """Configuration of PPO, which RLlib's methods change further.
 
     ``ppo_config("RELO-LaSOT-v0", path).learners(num_learners=2).training(lr=3e-4).build_algo()``
 
@@ -225,17 +226,17 @@ def ppo_config(
 
 
 def restore(algorithm: Algorithm, path: str | Path) -> None:
-    """Go on from what ``Algorithm.save_to_path`` wrote, in an algorithm built alike.
+    """Restore the state that ``Algorithm.save_to_path`` wrote, in an algorithm of equal settings.
 
-    RLlib drops weights that it sends to a runner while earlier ones are under way, as the first are
-    for as long as the runner takes to start; so the runners are waited for.
+    The function waits until all runners have started: RLlib drops weights that it sends to a runner
+    while earlier ones are still under way.
     """
     algorithm.env_runner_group.foreach_env_runner("ping", local_env_runner=False)
     algorithm.restore_from_path(str(path))
 
 
 def export_network(algorithm: Algorithm, path: str | Path) -> Path:
-    """Write what an algorithm has trained as one of our checkpoints, for `RELOTracker`."""
+    """Write the trained network as a checkpoint for `RELOTracker`."""
     module = algorithm.get_module()
     assert isinstance(module, RELOModule)
     return module.network.save_checkpoint(path, stage="policy")

@@ -1,7 +1,7 @@
-"""Trackers in the VOT challenges' toolkit, which starts them again where they fail.
+"""Trackers in the toolkit of the VOT challenges, which restarts a tracker after a failure.
 
-The toolkit (``pip install ".[vot]"``) runs what a workspace's ``trackers.ini`` names as a
-program of its own and speaks TraX with it::
+The toolkit (``pip install ".[vot]"``) starts the command in a workspace's ``trackers.ini`` and
+speaks TraX with it::
 
     [RELO]
     label = RELO
@@ -39,7 +39,7 @@ def serve(factory: Callable[[], Tracker]) -> None:
     """Answer TraX requests on this process's streams until the client quits.
 
     Args:
-        factory: builds a tracker; called once for each object that is followed at a time.
+        factory: builds a tracker; called once for each object that is tracked at the same time.
     """
     import trax  # the optional extra
 

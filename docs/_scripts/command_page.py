@@ -1,4 +1,4 @@
-"""The page of the command line: what ``relo --help`` says, and each command's own help."""
+"""Page of the command line: the output of ``relo --help`` and of each command's help."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from agents.cli import COMMANDS, make_parser
 
 INTRODUCTION = """# Commands
 
-Every command explains itself: `relo --help`, `relo COMMAND --help`. What follows is what they say.
-Long commands show progress, can be interrupted, go on where they were, and write nothing outside
-the folder they are told. `python -m relo_env` is the same program."""
+This page shows the output of `relo --help` and `relo COMMAND --help`. Long commands show progress,
+can be interrupted and continued, and write to the given folder only. `python -m relo_env` is the
+same program."""
 
 
 def write(docs: Path) -> Path:

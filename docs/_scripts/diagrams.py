@@ -143,7 +143,7 @@ def success(figure: Figure, clip: Play, thresholds: np.ndarray, colours: tuple) 
 
 
 def confidence(figure: Figure, seen: Judged, colours: tuple[Colour, Colour, Colour]) -> None:
-    """What a score is worth, and which scores boxes get."""
+    """Reliability of scores, and their distribution."""
     left, right = figure.subplots(1, 2)
     mean, share, count = reliability(seen.score, seen.right)
     left.plot([0, 1], [0, 1], ":", color=colours[2])
@@ -167,7 +167,7 @@ def confidence(figure: Figure, seen: Judged, colours: tuple[Colour, Colour, Colo
 
 
 def token_arrows(ax: Axes, mode: str, arrow: Colour, ink: str) -> None:
-    """Blocks of the encoder over three frames, and where each block's previous tokens come from."""
+    """Blocks of the encoder over three frames, and the source of each block's previous tokens."""
     blocks, frames = 4, 3
     for f in range(frames):
         for b in range(blocks):
@@ -205,7 +205,7 @@ def _arrow(
 
 
 def best_position(ax: Axes, best: dict[str, np.ndarray], colours: tuple) -> None:
-    """Mean IoU of the best position, a bar a world, with the share of frames below 0.5."""
+    """Mean IoU of the best position, a bar for each setting, with the share of frames below 0.5."""
     means = [values.mean() for values in best.values()]
     bars = ax.barh(list(best), means, color=[colours[1]] * (len(best) - 1) + [colours[0]])
     ax.bar_label(bars, [f" {mean:.2f}" for mean in means])

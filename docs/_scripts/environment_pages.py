@@ -30,7 +30,7 @@ def write(docs: Path) -> list[Path]:
 
 
 def index(ids: list[str]) -> str:
-    """What all ids have in common, and the list of them."""
+    """Page that all ids share, with their list."""
     lines = "\n".join(ids)
     return f"""# Environments
 

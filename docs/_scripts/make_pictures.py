@@ -95,7 +95,7 @@ def mdp(network: str, out: Path) -> None:
 
 
 def _followed(net: RELONetwork) -> Play:
-    """The first of ten clips that the policy follows from the start; a miss explains little."""
+    """First of ten clips that the policy follows from the start."""
     for seed in range(2, 12):
         clip = play(greedy(net), seed=seed, network=net)
         if all(step.info["iou"] > 0.5 for step in clip.steps[:4]):
@@ -127,7 +127,7 @@ def auc(network: str, out: Path) -> None:
 
 
 def tokens(network: str, out: Path) -> None:
-    """Where temporal tokens come from: arrows between layers and frames."""
+    """Sources of temporal tokens: arrows between layers and frames."""
     for figure, theme in themed(10, 3.8):
         left, right = figure.subplots(1, 2)
         diagrams.token_arrows(left, "layer_aligned (default)", WINDOW, INK[theme])
@@ -136,7 +136,7 @@ def tokens(network: str, out: Path) -> None:
 
 
 def grid(network: str, out: Path) -> None:
-    """How good the best position is, for grids of three resolutions and for the network's boxes."""
+    """IoU of the best position for three grids and for the network's boxes."""
     best = {
         f"{side} x {side} cells,\ntrue size at their centres": _best(
             proposer="target-size", stride=256 // side
@@ -154,7 +154,7 @@ def grid(network: str, out: Path) -> None:
 
 
 def confidence(network: str, out: Path) -> None:
-    """What the tracker's score is worth, on synthetic videos that nothing was fitted to."""
+    """Reliability of the tracker's score on held-back synthetic videos."""
     net = RELONetwork.from_pretrained(network)
     seen = judge(net, held_back_videos("test"), recovery=Recovery(), **RENEWAL)
     print(absences(seen))

@@ -19,7 +19,7 @@ Choice = Callable[[dict[str, np.ndarray], TrackingEnv], tuple[int, np.ndarray]]
 
 @dataclass(frozen=True)
 class Step:
-    """What is known about one step.
+    """Record of one step.
 
     Attributes:
         frame: uint8 RGB.
