@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch.distributions import Categorical
 from torch.nn.utils import clip_grad_norm_
-from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -22,78 +21,25 @@ from agents.network import RELONetwork
 from agents.network.checkpoints import save_checkpoint
 from agents.runs import Run, load_state, mismatches_explained, save_state, untouched_if_refused
 from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
-from agents.warmup.losses import SUPERVISION, WarmupLosses, overlaps, warmup_loss
+from agents.warmup.clock import RunClock
+from agents.warmup.config import WarmupConfig
+from agents.warmup.data import ClipLoader
+from agents.warmup.losses import WarmupLosses, overlaps, warmup_loss
+from agents.warmup.optimisation import parameter_groups, schedule
+from agents.warmup.pixels import PixelAugmentation
 from relo_env.benchmark.evaluation import check_truth
 from relo_env.boxes import cxcywh_to_xywh
-from relo_env.checks import (
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    check_fields,
-)
 from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
-from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.errors import CheckpointError
 from relo_env.interrupts import held
 from relo_env.rendering import draw
 
 CONFIG = "_run.json"
 CHECKPOINT = "warmup.safetensors"
 STATE = "warmup.state.pt"
-
-
-@dataclass(frozen=True)
-class WarmupConfig:
-    """How stage 1 is trained.
-
-    Attributes:
-        steps: gradient steps.
-        clips: clips a step.
-        clip_length: search frames of a clip; temporal tokens pass from one to the next.
-        max_interval: frames of a clip lie within this many frames of a base frame.
-        jitter: distance of the search windows from the truth; 1 is the paper's.
-        learning_rate: of heads, temporal tokens and type embeddings.
-        encoder_learning_rate: of the rest of the encoder, which usually comes pretrained.
-        frozen: prefixes of parameter names that are not trained.
-        weight_decay: AdamW's.
-        max_gradient_norm: gradients are scaled down to this norm.
-        supervision: where boxes are supervised, see `agents.warmup.losses.warmup_loss`.
-        shared_prior: let the prior's loss train the encoder too, as the public code does.
-        policy_weight: also train the policy, by the expected policy gradient of its IoU, and let it
-            shape the encoder; 0, the paper's, leaves the policy to stage 2.
-        amp: bfloat16 autocast.
-        seed: every clip follows from it and from the step's number.
-        num_workers: processes that make clips; 0 makes them in this one.
-        save_every: steps between two checkpoints.
-        log_every: steps between two rows of scalars.
-        picture_every: steps between two pictures.
-    """
-
-    steps: PositiveInt = 10_000
-    clips: PositiveInt = 8
-    clip_length: PositiveInt = 2
-    max_interval: PositiveInt = 100
-    jitter: NonNegativeFloat = 1.0
-    learning_rate: PositiveFloat = 1e-3
-    encoder_learning_rate: NonNegativeFloat = 6e-5
-    frozen: tuple[str, ...] = ()
-    weight_decay: NonNegativeFloat = 1e-4
-    max_gradient_norm: PositiveFloat = 1.0
-    supervision: str = "centre"
-    shared_prior: bool = False
-    policy_weight: NonNegativeFloat = 0.0
-    amp: bool = False
-    seed: int = 0
-    num_workers: NonNegativeInt = 0
-    save_every: PositiveInt = 200
-    log_every: PositiveInt = 10
-    picture_every: PositiveInt = 100
-
-    def __post_init__(self) -> None:
-        if self.supervision not in SUPERVISION:
-            raise ConfigError(unknown("supervision", self.supervision, SUPERVISION))
-        check_fields(self)
+ENDLESS = 2**31
+"""Last step of a run that the clock ends."""
 
 
 def warmup(
@@ -173,6 +119,7 @@ class Warmup:
             part=(distributed.rank(), distributed.world_size()),
         )
         self.step = 0
+        self.clock = RunClock(config.steps, config.minutes)
         torch.manual_seed(config.seed)  # of drop path
         if resume:
             self._load()
@@ -188,12 +135,16 @@ class Warmup:
         """
         self.network.train()
         with self._summary_writer() as self.writer, held("stopping after this step") as stop:
+            self.clock.start()
             for batch in self._progress():
                 self._step(batch)
                 tell(self._frames)
+                over = self.clock.over(self.step)
                 if stop.requested:
                     self.save()
                     stop.check()
+                if over:
+                    break
         self.save()
         self.network.eval()
         return self.out / CHECKPOINT
@@ -208,6 +159,7 @@ class Warmup:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "torch_rng": torch.get_rng_state(),
+            "clock": self.clock.state(),
         }
         save_state(self.out / STATE, state)
         metrics = {"step": float(self.step), "frames": float(self.step * self._frames)}
@@ -222,6 +174,7 @@ class Warmup:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             torch.set_rng_state(state["torch_rng"])
+            self.clock.load(state.get("clock", self.clock.state()))
 
     def _summary_writer(self) -> Any:
         if distributed.rank():
@@ -234,14 +187,16 @@ class Warmup:
 
     def _progress(self) -> Iterator[ClipBatch]:
         """The batches that are left, with a bar that shows rate and remaining time."""
-        steps = range(self.step, self.config.steps)
-        loader = DataLoader(
-            self.batches, batch_size=None, sampler=steps, num_workers=self.config.num_workers
+        config = self.config
+        last = config.steps if config.minutes is None else ENDLESS
+        steps = range(self.step, max(last, self.step))
+        loader = ClipLoader(
+            self.batches, steps, self.device, config.num_workers, config.start_method
         )
         self._bar = tqdm(
             loader,
             "warm-up",
-            self.config.steps,
+            self.clock.steps if self.clock.fitted or config.minutes is None else None,
             initial=self.step,
             unit="step",
             disable=distributed.rank() > 0,
@@ -250,8 +205,12 @@ class Warmup:
         return iter(self._bar)
 
     def _step(self, batch: ClipBatch) -> None:
-        losses = self._update(ClipBatch(*(part.to(self.device) for part in batch)))
+        if self.config.augment_pixels:
+            batch = PixelAugmentation()(batch, self.config.seed, self.step)
+        losses = self._update(batch)
         self.step += 1
+        if self.clock.fitted:
+            self._bar.total = self.clock.steps
         if distributed.rank():
             return
         if self.step % self.config.log_every == 0:
@@ -262,7 +221,7 @@ class Warmup:
             self.save()
 
     def _update(self, batch: ClipBatch) -> WarmupLosses:
-        factor = schedule(self.step, self.config.steps)
+        factor = schedule(self.step, self.clock.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         config, targets = self.config, batch.targets.flatten(0, 1)
@@ -283,6 +242,8 @@ class Warmup:
         if seen.policy_logits is not None:
             earned = overlaps(seen.candidates.detach(), targets[:, None])
             policy = expected_policy_gradient_loss(seen.policy_logits, earned)
+            entropy = Categorical(logits=seen.policy_logits).entropy().mean()
+            policy = policy - config.entropy_weight * entropy
             losses = losses._replace(total=losses.total + config.policy_weight * policy)
         self.optimizer.zero_grad()
         losses.total.backward()
@@ -311,7 +272,6 @@ class Warmup:
     def _log_picture(self, batch: ClipBatch) -> None:
         """First crop of a batch: score map, the prior's candidate (red), the true box (green)."""
         first = ClipBatch(*(part[:1] for part in batch[:2]), *(part[:1, :1] for part in batch[2:]))
-        first = ClipBatch(*(part.to(self.device) for part in first))
         self.network.eval()
         seen = read_clips(self.network, first)
         self.network.train()
@@ -337,48 +297,5 @@ def _run(out: Path, config: WarmupConfig, network: RELONetwork, dataset: Dataset
         f"Resume with the same, or train its weights on in a new run: --network {out / CHECKPOINT} "
         "--out ANOTHER.",
     )
-    free = ("save_every", "log_every", "picture_every", "num_workers")
+    free = ("save_every", "log_every", "picture_every", "num_workers", "start_method")
     return Run(claim, STATE, CHECKPOINT, free)
-
-
-def parameter_groups(network: RELONetwork, config: WarmupConfig) -> list[dict[str, Any]]:
-    """Optimiser groups of what is trained: new parts first, then the encoder's body.
-
-    Frozen parameters need no gradient from here on; the value, and the policy unless
-    ``policy_weight`` says otherwise, belong to stage 2.
-
-    Raises:
-        ConfigError: a prefix of ``config.frozen`` names no parameter.
-    """
-    names = [name for name, _ in network.named_parameters()]
-    for prefix in config.frozen:
-        if not any(name.startswith(prefix) for name in names):
-            raise ConfigError(unknown("frozen parameter", prefix, names))
-    new: list[nn.Parameter] = []
-    body: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        if name.startswith("heads.value.") or (
-            name.startswith("heads.policy.") and not config.policy_weight
-        ):
-            continue
-        if name.startswith(config.frozen):
-            parameter.requires_grad_(False)
-        elif name.startswith("encoder.") and not name.startswith(_NEW_IN_ENCODER):
-            body.append(parameter)
-        else:
-            new.append(parameter)
-    return [
-        {"params": new, "initial_lr": config.learning_rate},
-        {"params": body, "initial_lr": config.encoder_learning_rate},
-    ]
-
-
-_NEW_IN_ENCODER = ("encoder.temporal.", "encoder.search_token", "encoder.template_")
-
-RAMP = 50
-"""Steps over which the learning rate rises from 0."""
-
-
-def schedule(step: int, steps: int) -> float:
-    """Factor on the learning rate: a short ramp, then 1, falling to 0 over the second half."""
-    return min(1.0, (step + 1) / RAMP, 2 * (1 - step / steps))

@@ -9,7 +9,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from play import Play, Step
 
 from agents.confidence import calibration_error, reliability
-from agents.recipes.calibration import Judged
+from examples.nano.calibration import Judged
 from relo_env import clip_auc
 
 Colour = tuple[float, float, float]

@@ -28,9 +28,9 @@ from play import Play, greedy, play, shifted
 from agents.cli import main as relo
 from agents.confidence import Recovery
 from agents.network import RELONetwork
-from agents.recipes.calibration import absences, judge
-from agents.recipes.nano import held_back_videos
 from agents.tracker import RENEWAL
+from examples.nano.calibration import absences, judge
+from examples.nano.recipe import held_back_videos
 from relo_env.rendering import CHOSEN_COLOUR, TRUE_COLOUR, WINDOW_COLOUR
 from relo_env.rewards import THRESHOLDS
 

@@ -10,8 +10,8 @@ from agents.confidence import (
     reliability,
 )
 from agents.network import RELONetwork
-from agents.recipes.calibration import Judged, absences, calibrate, judge
 from agents.tracker import RELOTracker
+from examples.nano.calibration import Judged, absences, calibrate, judge
 from relo_env import make_dataset
 
 

@@ -25,6 +25,8 @@ class Difficulty:
         fade: probability that the texture changes into another.
         distractors: number of objects that look like the target.
         twins: probability that a distractor is the target's double rather than of its family.
+        relatives: probability that a distractor of a cut-out is another cut-out of its folder, as
+            one runner is among runners.
         camouflage: probability that the target has the background's colours.
         occlusions: expected number of occluders that cross the target in 100 frames.
         exits: expected number of times the target leaves the frame in 100 frames.
@@ -64,6 +66,7 @@ class Difficulty:
     defocus: float
     noise: float
     compression: float
+    relatives: float = 0.0
 
 
 LEVELS = {

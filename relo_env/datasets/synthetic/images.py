@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ class Images:
 
     @classmethod
     def cutouts(cls, folders: str | Path | Iterable[str | Path]) -> Images:
-        """The cut-outs of folders of RGBA png files, or with ``img/`` and ``mask/`` of one stem.
+        """The cut-outs of folders of RGBA files, or with ``img/`` and ``mask/`` of one stem.
+
+        RGBA files are png or webp.
 
         Raises:
             DataError: a folder is missing or has no cut-out, or an image has no mask.
@@ -45,7 +48,9 @@ class Images:
         files: list[tuple[Path, Path | None]] = []
         for folder in _folders(folders):
             if not (folder / "img").is_dir():
-                files += [(file, None) for file in _listed(folder, {".png"}, "RGBA png files")]
+                files += [
+                    (file, None) for file in _listed(folder, {".png", ".webp"}, "RGBA png files")
+                ]
                 continue
             masks = {file.stem: file for file in _listed(folder / "mask", _SUFFIXES, "masks")}
             images = _listed(folder / "img", _SUFFIXES, "images")
@@ -104,6 +109,17 @@ class Images:
         """Outlines of a cut-out; raises as `cutout` does."""
         return self._cached("shape", index, lambda i: trace(self.cutout(i)[..., 3]))
 
+    def family(self, index: int) -> list[int]:
+        """Indices of the cut-outs in one folder with this one, itself included."""
+        return self._families[self.files[index][0].parent]
+
+    @cached_property
+    def _families(self) -> dict[Path, list[int]]:
+        families: dict[Path, list[int]] = defaultdict(list)
+        for index, (file, _) in enumerate(self.files):
+            families[file.parent].append(index)
+        return families
+
     def _cached(self, kind: str, index: int, make: Callable[[int], Any]) -> Any:
         key = kind, index
         with self._lock:
@@ -121,6 +137,8 @@ class Images:
         file, mask_file = self.files[index]
         if mask_file is None:
             image = _decode(file, cv2.IMREAD_UNCHANGED)
+            if file.suffix == ".webp" and image.shape[2] == 3:  # WebP drops an alpha of 255
+                image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
             if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
                 raise DataError(
                     f"{file} is {image.dtype} of shape {image.shape}; expected 8-bit RGBA. "

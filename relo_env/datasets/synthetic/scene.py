@@ -230,6 +230,13 @@ class _Director:
     def _similar_look(self, look: Look) -> Look:
         """The look's double, or its texture on another shape, or its shape in another texture."""
         other = self._draw_look()
+        # Without relatives nothing is drawn for them: those videos stay the same to the bit.
+        relatives = look.cutout is not None and self.level.relatives > 0
+        if relatives and self.rng.random() < self.level.relatives:
+            assert look.cutout is not None
+            assert self.cutouts is not None
+            family = self.cutouts.family(look.cutout)
+            return replace(look, cutout=family[self.rng.integers(len(family))])
         kind = self.rng.random()
         if kind < self.level.twins:
             return look

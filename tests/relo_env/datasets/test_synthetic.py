@@ -21,7 +21,7 @@ from relo_env.datasets.base import Sequence
 from relo_env.datasets.synthetic import LEVELS, Synthetic
 from relo_env.datasets.synthetic.actors import Actor, Look, Motion
 from relo_env.datasets.synthetic.images import Images
-from relo_env.datasets.synthetic.scene import MIN_VISIBLE, OPENING
+from relo_env.datasets.synthetic.scene import MIN_VISIBLE, OPENING, plan
 from relo_env.datasets.synthetic.shapes import Shape
 from relo_env.errors import ConfigError, DataError, FrameError
 
@@ -385,3 +385,32 @@ class TestOwnImages:
 def test_impossible_arguments(arguments: dict) -> None:
     with pytest.raises(ConfigError):
         Synthetic(**arguments)
+
+
+def test_relatives_are_cut_outs_of_the_targets_folder(tmp_path: Path) -> None:
+    for family in ("runners", "cars"):
+        for number in range(4):
+            image = np.full((20 + number, 20, 4), 255, np.uint8)
+            (tmp_path / family).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / family / f"{number}.png"), image)
+    folders = [tmp_path / "runners", tmp_path / "cars"]
+    assert Images.cutouts(folders).family(5) == [4, 5, 6, 7]
+    many = replace(LEVELS["hard"], distractors=(6, 6), twins=0.0, relatives=1.0)
+    others = 0
+    for seed in range(20):
+        scene = plan(
+            seed,
+            level=many,
+            length=12,
+            frame_size=(96, 64),
+            cutouts=Images.cutouts(folders),
+            photos=None,
+        )
+        target = scene.target.look.cutout
+        if target is None:
+            continue
+        looks = [a.look.cutout for a in (*scene.behind, *scene.front) if not a.look.screen]
+        family = [look for look in looks if look is not None and look // 4 == target // 4]
+        assert len(family) >= 6
+        others += len(set(family) - {target})
+    assert others > 0

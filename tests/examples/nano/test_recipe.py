@@ -11,7 +11,7 @@ import torch
 
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
-from agents.recipes.nano import run_average, training_data
+from examples.nano.recipe import run_average, training_data
 from tests.relo_env.datasets.layouts import write, write_images
 
 

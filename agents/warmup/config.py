@@ -1,0 +1,81 @@
+"""Settings of stage 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agents.warmup.losses import SUPERVISION
+from relo_env.checks import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    check_fields,
+)
+from relo_env.errors import ConfigError, unknown
+
+
+@dataclass(frozen=True)
+class WarmupConfig:
+    """How stage 1 is trained.
+
+    Attributes:
+        steps: gradient steps; not read with ``minutes``.
+        minutes: duration of the run, resumed parts included. The number of steps, from which the
+            learning rates follow, is fitted to the rate of the first twenty.
+        clips: clips a step.
+        clip_length: search frames of a clip; temporal tokens pass from one to the next.
+        max_interval: frames of a clip lie within this many frames of a base frame.
+        jitter: distance of the search windows from the truth; 1 is the paper's.
+        learning_rate: of heads, temporal tokens and type embeddings.
+        encoder_learning_rate: of the rest of the encoder, which usually comes pretrained.
+        frozen: prefixes of parameter names that are not trained.
+        weight_decay: AdamW's.
+        max_gradient_norm: gradients are scaled down to this norm.
+        supervision: where boxes are supervised, see `agents.warmup.losses.warmup_loss`.
+        shared_prior: let the prior's loss train the encoder too, as the public code does.
+        policy_weight: also train the policy, by the expected policy gradient of its IoU, and let it
+            shape the encoder; 0, the paper's, leaves the policy to stage 2.
+        entropy_weight: weight of the policy's entropy beside that. The best policy is then
+            ``softmax(IoU / entropy_weight)`` of the expected IoU, so that a probability is low
+            where two positions are alike.
+        augment_pixels: change colour and sharpness on the device, see
+            `agents.warmup.pixels.PixelAugmentation`.
+        amp: bfloat16 autocast.
+        seed: every clip follows from it and from the step's number.
+        num_workers: processes that make clips; 0 makes them in this one.
+        start_method: how these start: fork, spawn or forkserver; None: the platform's way.
+        save_every: steps between two checkpoints.
+        log_every: steps between two rows of scalars.
+        picture_every: steps between two pictures.
+    """
+
+    steps: PositiveInt = 10_000
+    minutes: PositiveFloat | None = None
+    clips: PositiveInt = 8
+    clip_length: PositiveInt = 2
+    max_interval: PositiveInt = 100
+    jitter: NonNegativeFloat = 1.0
+    learning_rate: PositiveFloat = 1e-3
+    encoder_learning_rate: NonNegativeFloat = 6e-5
+    frozen: tuple[str, ...] = ()
+    weight_decay: NonNegativeFloat = 1e-4
+    max_gradient_norm: PositiveFloat = 1.0
+    supervision: str = "centre"
+    shared_prior: bool = False
+    policy_weight: NonNegativeFloat = 0.0
+    entropy_weight: NonNegativeFloat = 0.0
+    augment_pixels: bool = False
+    amp: bool = False
+    seed: int = 0
+    num_workers: NonNegativeInt = 0
+    start_method: Literal["fork", "spawn", "forkserver"] | None = None
+    save_every: PositiveInt = 200
+    log_every: PositiveInt = 10
+    picture_every: PositiveInt = 100
+
+    def __post_init__(self) -> None:
+        if self.supervision not in SUPERVISION:
+            raise ConfigError(unknown("supervision", self.supervision, SUPERVISION))
+        check_fields(self)

@@ -1,0 +1,82 @@
+"""Changes of appearance that are computed for each pixel, on the device that holds the crops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from agents.warmup.clips import ClipBatch
+
+GREY = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601)."""
+
+
+@dataclass(frozen=True)
+class PixelAugmentation:
+    """Colour, grey and blur of a batch's crops.
+
+    Colour and grey are drawn once for a clip, template included; blur for each search crop, because
+    a target that moves fast is blurred in some frames and not in its template.
+
+    Attributes:
+        colour: deviation of the log of each channel's factor; half of it for the contrast's.
+        grey: probability of a grey clip.
+        blur: probability of a blurred search crop.
+        largest_blur: [px] largest deviation of the Gaussian blur.
+    """
+
+    colour: float = 0.1
+    grey: float = 0.1
+    blur: float = 0.3
+    largest_blur: float = 2.0
+
+    def __call__(self, batch: ClipBatch, seed: int, step: int) -> ClipBatch:
+        """The batch in other colours; the same ones for the same seed and step.
+
+        Args:
+            batch: on any device.
+            seed: of the run.
+            step: index of the batch.
+        """
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        clips, frames = batch.templates.shape[0], batch.searches.shape[0]
+        factors = (self.colour * torch.randn(clips, 3, generator=generator)).exp()
+        contrast = (self.colour / 2 * torch.randn(clips, 1, generator=generator)).exp()
+        grey = torch.rand(clips, generator=generator) < self.grey
+        deviation = self.largest_blur * torch.rand(frames, clips, generator=generator)
+        deviation *= torch.rand(frames, clips, generator=generator) < self.blur
+        device = batch.searches.device
+        look = factors.to(device), contrast.to(device), grey.to(device)
+        templates = _coloured(batch.templates.float(), *(part[:, None] for part in look))
+        searches = _coloured(batch.searches.float(), *(part[None] for part in look))
+        blurred = _blurred(searches.flatten(0, 1), deviation.flatten().to(device))
+        return batch._replace(
+            templates=_pixels(templates), searches=_pixels(blurred.unflatten(0, (frames, clips)))
+        )
+
+
+def _coloured(crops: Tensor, factors: Tensor, contrast: Tensor, grey: Tensor) -> Tensor:
+    """Crops ``(..., 3, S, S)`` in [0, 255] with factors ``(..., 3)`` and so on."""
+    crops = crops * factors[..., None, None]
+    crops = (crops - 128) * contrast[..., None, None] + 128
+    weights = crops.new_tensor(GREY)[:, None, None]
+    return torch.where(grey[..., None, None, None], (crops * weights).sum(-3, True), crops)
+
+
+def _blurred(crops: Tensor, deviation: Tensor) -> Tensor:
+    """Crops ``(N, 3, S, S)``, each under a Gaussian of its deviation ``(N,)``; 0: unchanged."""
+    radius = max(1, int((2.5 * deviation.max()).ceil())) if len(deviation) else 1
+    offsets = torch.arange(-radius, radius + 1, device=crops.device)
+    kernel = torch.exp(-offsets.square() / (2 * deviation.clamp(min=1e-3).square()[:, None]))
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)
+    planes = F.pad(crops.flatten(0, 1)[None], [radius] * 4, mode="replicate")
+    planes = F.conv2d(planes, kernel[:, None, None, :], groups=len(kernel))
+    planes = F.conv2d(planes, kernel[:, None, :, None], groups=len(kernel))
+    return planes[0].unflatten(0, (-1, 3))
+
+
+def _pixels(crops: Tensor) -> Tensor:
+    return crops.round().clamp(0, 255).to(torch.uint8)

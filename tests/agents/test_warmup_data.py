@@ -1,0 +1,154 @@
+"""Batches of stage 1 on their way to the device, and runs that the clock ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+
+import pytest
+import torch
+
+from agents.network import RELONetwork
+from agents.network.checkpoints import read_header
+from agents.warmup import ClipBatches, Warmup, WarmupConfig, warmup
+from agents.warmup.clock import RunClock
+from agents.warmup.data import ClipLoader
+from agents.warmup.pixels import PixelAugmentation, _blurred
+from tests.agents.worlds import micro_network
+from tests.toys import Squares
+
+CONFIG = WarmupConfig(steps=4, clips=2, clip_length=2, log_every=1, picture_every=2, save_every=2)
+
+
+def small_data() -> Squares:
+    return Squares("train")
+
+
+class FakeTime:
+    """A clock that a test sets."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+def test_steps_are_fitted_to_the_minutes():
+    now = FakeTime()
+    clock = RunClock(steps=7, minutes=2.0, now=now)
+    done = 0
+    while True:
+        now.seconds += 10.0 if done < 5 else 0.5  # the first steps are slow
+        done += 1
+        if clock.over(done):
+            break
+    # 50 s for five steps, .5 s for each of the next fifteen; what is left of 120 s goes on as fast.
+    assert clock.fitted
+    assert clock.steps == 20 + int((120 - 57.5) / 0.5)
+    assert done == clock.steps
+
+
+def test_the_clock_ends_a_run_that_slows_down_and_goes_on_where_it_was():
+    now = FakeTime()
+    clock = RunClock(steps=7, minutes=1.0, now=now)
+    for done in range(1, 31):
+        now.seconds += 1.0
+        assert not clock.over(done)
+    again = RunClock(steps=7, minutes=1.0, now=now)
+    now.seconds += 1000.0  # the time between two parts does not count
+    again.load(clock.state())
+    again.start()
+    assert again.steps == clock.steps == 60
+    now.seconds += 31.0
+    assert again.over(31)
+    assert not RunClock(steps=7, now=now).over(6)
+    assert RunClock(steps=7, now=now).over(7)
+
+
+def test_a_run_ends_by_the_clock_and_resumes_to_the_same_numbers(tmp_path, monkeypatch):
+    config = replace(CONFIG, minutes=60.0)
+    monkeypatch.setattr("agents.warmup.clock.RunClock._fit", fit_to(4))
+    whole = warmup(config, network=micro_network(), dataset=small_data(), out=tmp_path / "whole")
+    path = tmp_path / "parts"
+
+    def stop_after_two(frames):
+        if run.step == 2:
+            raise KeyboardInterrupt
+
+    run = Warmup(config, micro_network(), small_data(), path, False, torch.device("cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        run.run(stop_after_two)
+    run.save()
+    parts = warmup(config, network=micro_network(1), dataset=small_data(), out=path, resume=True)
+    one, other = (RELONetwork.from_checkpoint(file).state_dict() for file in (whole, parts))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert read_header(whole)["metrics"]["step"] == 4
+
+
+def fit_to(steps):
+    """Stand-in of `RunClock._fit` for a number of steps that no processor decides."""
+
+    def fit(clock, step):
+        clock.steps, clock.fitted = steps, True
+
+    return fit
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_clips_are_the_same_however_they_are_made(start_method):
+    if start_method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this platform does not {start_method}")
+    batches = ClipBatches(small_data(), micro_network().crop, clips=2, clip_length=2, seed=3)
+    device = torch.device("cpu")
+    expected = [batches[step] for step in range(2, 5)]
+    loader = ClipLoader(batches, range(2, 5), device, num_workers=2, start_method=start_method)
+    assert len(loader) == 3
+    for batch, want in zip(loader, expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch, want, strict=True))
+
+
+def test_pixels_are_changed_by_seed_and_step():
+    batch = ClipBatches(small_data(), micro_network().crop, clips=3, clip_length=2)[0]
+    change = PixelAugmentation(colour=0.3)
+    one, other = change(batch, 1, 5), change(batch, 1, 5)
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert one.searches.dtype == torch.uint8
+    assert not torch.equal(one.searches, batch.searches)
+    assert not torch.equal(one.searches, change(batch, 1, 6).searches)
+    assert torch.equal(one.targets, batch.targets)
+    nothing = PixelAugmentation(colour=0.0, grey=0.0, blur=0.0)(batch, 1, 5)
+    assert torch.equal(nothing.searches, batch.searches)
+    assert torch.equal(nothing.templates, batch.templates)
+
+
+def test_a_grey_clip_is_grey_in_template_and_search():
+    batch = ClipBatches(small_data(), micro_network().crop, clips=2, clip_length=2)[0]
+    grey = PixelAugmentation(colour=0.0, grey=1.0, blur=0.0)(batch, 0, 0)
+    for crops in (grey.templates, grey.searches):
+        assert torch.equal(crops[..., 0, :, :], crops[..., 2, :, :])
+    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    expected = (batch.searches * weights).sum(-3).round()
+    torch.testing.assert_close(grey.searches[..., 0, :, :].float(), expected, atol=1.0, rtol=0.0)
+
+
+def test_blur_is_a_gaussian_of_each_crop():
+    crops = torch.zeros(2, 3, 21, 21)
+    crops[:, :, 10, 10] = 1000.0
+    blurred = _blurred(crops, torch.tensor([0.0, 1.5]))
+    torch.testing.assert_close(blurred[0], crops[0])
+    offsets = torch.arange(-10.0, 11.0)
+    bell = torch.exp(-offsets.square() / (2 * 1.5**2))
+    bell[offsets.abs() > 4] = 0
+    bell = bell / bell.sum()
+    torch.testing.assert_close(blurred[1, 0], 1000 * bell[:, None] * bell, atol=1e-2, rtol=1e-3)
+
+
+def test_the_entropy_bonus_keeps_the_policy_from_certainty():
+    # With the weight w the best policy is softmax(IoU / w): its gradient is 0 there.
+    earned = torch.tensor([[0.8, 0.7, 0.0, 0.1]])
+    logits = (earned / 0.2).requires_grad_()
+    entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
+    loss = -(logits.softmax(-1) * earned).sum() - 0.2 * entropy
+    (gradient,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-7, rtol=0.0)
