@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from agents.commands.arguments import key_value
 from relo_env.datasets.disk import ROOT_VARIABLE, find_folder
 from relo_env.datasets.registry import find_dataset, list_datasets
 from relo_env.datasets.verify import verify
@@ -32,6 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--root", type=Path, help=f"its folder (default: ${ROOT_VARIABLE}/NAME)")
     check.add_argument("--split", help="default: the training split, or the only one")
     check.add_argument("--decode", action="store_true", help="also decode every frame (slow)")
+    check.add_argument(
+        "--dataset-option",
+        metavar="NAME=VALUE",
+        type=key_value,
+        action="append",
+        default=[],
+        help="further argument of the data set, e.g. lengths=cut; may be repeated",
+    )
     check.set_defaults(run=run_verify)
 
 
@@ -75,6 +84,7 @@ def run_verify(options: argparse.Namespace) -> int:
             split=options.split,
             decode=options.decode,
             progress=advance,
+            **dict(options.dataset_option),
         )
     print(report.table)
     return 0 if report.ok else 1

@@ -10,6 +10,7 @@ from agents.network.heads import HeadConfig
 from agents.network.temporal import TemporalConfig
 from agents.network.vit import ViTConfig, patch_size
 from relo_env.config import CropConfig
+from relo_env.datasets.registry import find_dataset
 from relo_env.errors import ConfigError, unknown
 
 
@@ -124,7 +125,7 @@ OFFICIAL_SETTINGS: dict[str, dict[str | None, dict[str, Any]]] = {
         "TrackingNet": {"window_exponent": 2.0, "update_interval": 25, "update_threshold": 25.0},
         "GOT10k": {"window_exponent": 2.1, "update_interval": 3, "update_threshold": 25.0},
         "TNL2K": {"window_exponent": 1.8, **_NEVER},
-        "NFS": {"window_exponent": 2.9, **_NEVER},
+        "NfS": {"window_exponent": 2.9, **_NEVER},
         "UAV123": {"window_exponent": 1.0, **_NEVER},
     },
     "l256": {
@@ -134,7 +135,7 @@ OFFICIAL_SETTINGS: dict[str, dict[str | None, dict[str, Any]]] = {
         "TrackingNet": {"window_exponent": 2.0, "update_interval": 25, "update_threshold": 20.0},
         "GOT10k": {"window_exponent": 2.7, "update_interval": 3, "update_threshold": 46.0},
         "TNL2K": {"window_exponent": 3.2, **_NEVER},
-        "NFS": {"window_exponent": 3.2, **_NEVER},
+        "NfS": {"window_exponent": 3.2, **_NEVER},
         "UAV123": {"window_exponent": 3.8, **_NEVER},
     },
 }
@@ -144,10 +145,15 @@ OFFICIAL_SETTINGS: dict[str, dict[str | None, dict[str, Any]]] = {
 def official_settings(name: str | None, dataset: str | None = None) -> dict[str, Any]:
     """Options that the public code gives its tracker; data sets without any get the default ones.
 
+    Args:
+        name: an official preset.
+        dataset: a data set by any name that `find_dataset` knows; None: any.
+
     Raises:
-        ConfigError: the preset is none of the official ones.
+        ConfigError: the preset is not an official one, or there is no such data set.
     """
     if name not in OFFICIAL_SETTINGS:
         raise ConfigError(unknown("official preset", str(name), OFFICIAL_SETTINGS))
     settings = OFFICIAL_SETTINGS[name]
-    return dict(settings.get(dataset, settings[None]))
+    found = None if dataset is None else find_dataset(dataset).name
+    return dict(settings.get(found, settings[None]))

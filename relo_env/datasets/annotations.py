@@ -225,6 +225,25 @@ def read_marks(
     return np.any([each[:n] for each in marked], axis=0) if marked else None
 
 
+def read_attributes(path: Path, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Attributes that a file of 0 and 1 marks, as toolkits ship it; none if there is no file.
+
+    Args:
+        path: the file: a number for each attribute, maybe after one that stands for all sequences.
+        known: names of the attributes, in the file's order.
+
+    Raises:
+        DataError: the file has another count of numbers.
+    """
+    if not path.is_file():
+        return ()
+    marks = read_labels(path)
+    if len(marks) - len(known) not in (0, 1):
+        raise DataError(f"{path} has {len(marks)} numbers; expected one for each of {known}.")
+    marks = marks[len(marks) - len(known) :]
+    return tuple(name for name, mark in zip(known, marks, strict=True) if mark)
+
+
 def annotate_first(name: str, frames: FrameSource, path: Path) -> Sequence:
     """Make a sequence of which the first frame only is labelled.
 

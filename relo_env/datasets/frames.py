@@ -105,6 +105,34 @@ _LARGEST_LESSON = (32 << 20) - 8192
 """glibc's DEFAULT_MMAP_THRESHOLD_MAX, less a page for the block's header."""
 
 
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+
+def is_complete(path: Path | str) -> bool:
+    """True if an image file has its end: decoders fill what is missing with grey, and say nothing.
+
+    JPEG and PNG are looked at; another format is taken for complete.
+
+    Raises:
+        FrameError: the file is missing.
+    """
+    data = _read_bytes(path).tobytes()
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" in data
+    return not data.startswith(b"\xff\xd8") or _has_jpeg_end(data)
+
+
+def _has_jpeg_end(data: bytes) -> bool:
+    """Go from segment to segment to the end of the image (ITU T.81, annex B)."""
+    at = 2
+    while (marker := _NEXT_MARKER.search(data, at)) is not None:
+        code, at = data[marker.start() + 1], marker.end()
+        if code == 0xD9:
+            return True
+        at += int.from_bytes(data[at : at + 2], "big")
+    return False
+
+
 def list_images(folder: Path) -> list[str]:
     """Paths of a folder's images, in the natural order of their names; see `natural_order`."""
     if not folder.is_dir():

@@ -34,20 +34,21 @@ class GOT10k(DiskDataset):
 
     @property
     def official_names(self) -> tuple[str, ...] | None:
-        """Names of the evaluation splits, numbered from 1 to 180."""
+        """Names in the training split's ``list.txt``; evaluation splits count from 1 to 180."""
         if self.is_training:
-            return None
+            path = self.root / "train" / "list.txt"
+            return tuple(self._without_overlap(read_names(path))) if path.is_file() else None
         return tuple(f"GOT-10k_{self.split.title()}_{k:06d}" for k in range(1, 181))
 
     def find(self) -> Iterable[tuple[str, Path]]:
-        """Sequences that ``list.txt`` names, or whose folders there are."""
+        """Folders of the sequences."""
         folder = self.root / ("train" if self.is_training else self.split)
-        if self.is_training and (folder / "list.txt").is_file():
-            names = read_names(folder / "list.txt")
-        else:
-            names = [sequence.name for sequence in subfolders(folder)]
+        names = (sequence.name for sequence in subfolders(folder))
+        return [(name, folder / name) for name in self._without_overlap(names)]
+
+    def _without_overlap(self, names: Iterable[str]) -> list[str]:
         overlap = read_table("got10k_vot_overlap.txt") if self.split == "vot-train" else {}
-        return [(name, folder / name) for name in names if name not in overlap]
+        return [name for name in names if name not in overlap]
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""

@@ -1,10 +1,11 @@
-"""OTB-2015, also called OTB-100 (Wu et al., TPAMI 2015)."""
+"""OTB-100 of 2015, its harder half OTB-50 (Wu et al., TPAMI 2015) and OTB-2013 (CVPR 2013)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 from relo_env.datasets.annotations import annotate, read_boxes
 from relo_env.datasets.base import Sequence
@@ -22,17 +23,18 @@ class OTB100(DiskDataset):
     """
 
     name = "OTB100"
-    folders = ("OTB100", "OTB2015", "OTB")
+    folders: ClassVar[tuple[str, ...]] = ("OTB100", "OTB2015", "OTB")
     splits = ("test",)
     layout = (
         "  <root>/<Sequence>/img/0001.jpg ...\n"
         "  <root>/<Sequence>/groundtruth_rect.txt, or groundtruth_rect.<k>.txt for target k"
     )
+    _list: ClassVar[str] = "otb100.txt"
 
     @property
     def official_names(self) -> tuple[str, ...]:
-        """Names of the 100 targets."""
-        return read_list("otb100.txt")
+        """Names of the targets."""
+        return read_list(self._list)
 
     def find(self) -> Iterable[tuple[str, Path]]:
         """Folders of the sequences."""
@@ -61,3 +63,19 @@ class OTB100(DiskDataset):
         attributes = read_table("otb100_attributes.txt")[name]
         sequence = annotate(name, frames, boxes, attributes=attributes, cut=self.cut)
         return replace(sequence, file_origin=1)
+
+
+class OTB50(OTB100):
+    """OTB-50: the 50 harder targets of OTB-100; test only."""
+
+    name = "OTB50"
+    folders = ("OTB50", *OTB100.folders)
+    _list = "otb50.txt"
+
+
+class OTB2013(OTB100):
+    """OTB-2013, also called CVPR2013: 51 targets in 50 videos, all of OTB-100; test only."""
+
+    name = "OTB2013"
+    folders = ("OTB2013", *OTB100.folders)
+    _list = "otb2013.txt"

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from relo_env.datasets.annotations import read_attributes
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, subfolders
 from relo_env.datasets.folder import load_folder
+
+ATTRIBUTES = (
+    *("CM", "ROT", "DEF", "FOC", "IV", "OV", "POC", "VC", "SV"),
+    *("BC", "MB", "ARC", "LR", "FM", "AS", "TC", "MS"),
+)
+"""In the order of the evaluation toolkit's files."""
 
 
 class TNL2K(DiskDataset):
     """TNL2K: 1300 training and 700 test sequences, whose names are read from the disk.
 
     A split is the folder of its name (or the one whose name has the split's in it), with its
-    sequences directly in it or in the parts that the download comes in. The language
-    descriptions are not read.
+    sequences directly in it or in the parts that the download comes in. Attributes, out of 17, are
+    read from the evaluation toolkit's ``att`` folder, if it lies in the root or beside the
+    sequences. The language descriptions are not read.
     """
 
     name = "TNL2K"
@@ -25,7 +33,8 @@ class TNL2K(DiskDataset):
         "  <root>/{train,test}/<sequence>/  or  <root>/{train,test}/<part>/<sequence>/   with\n"
         "    imgs/00001.jpg ...\n"
         "    groundtruth.txt        x,y,width,height a line, zeros where the target is absent\n"
-        "  train and test may be called TNL2K_train_subset and TNL2K_test_subset"
+        "  train and test may be called TNL2K_train_subset and TNL2K_test_subset\n"
+        "  <root>/att/<sequence>_attribute.txt   optional, of the evaluation toolkit"
     )
 
     def find(self) -> Iterable[tuple[str, Path]]:
@@ -38,4 +47,12 @@ class TNL2K(DiskDataset):
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
-        return load_folder(name, self.locate(name), cut=self.cut)
+        folder = self.locate(name)
+        places = [
+            base / kind / f"{name}_attribute.txt"
+            for base in (folder.parent, self.root)
+            for kind in ("att", "annos/att")
+        ]
+        path = next((place for place in places if place.is_file()), places[0])
+        attributes = read_attributes(path, ATTRIBUTES)
+        return load_folder(name, folder, attributes=attributes, cut=self.cut)

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from relo_env.datasets.annotations import annotate, read_boxes
+from relo_env.datasets.annotations import annotate, read_attributes, read_boxes
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, read_list, read_table
 from relo_env.datasets.frames import numbered_frames
+
+ATTRIBUTES = ("SV", "ARC", "LR", "FM", "FOC", "POC", "OV", "BC", "IV", "VC", "CM", "SOB")
+"""In the order of the benchmark's files."""
 
 
 class UAV123(DiskDataset):
@@ -27,7 +30,6 @@ class UAV123(DiskDataset):
         "  <root>/anno/{UAV123,UAV123_10fps,UAV20L}/<sequence>.txt   x,y,width,height a line"
     )
     _table: ClassVar[str] = "uav123.txt"
-    _attributes: ClassVar[str | None] = "uav123_attributes.txt"
     _images: ClassVar[str] = "UAV123"
     _frame_step: ClassVar[int] = 1
     """Every how many of the 30 fps frames there is one, from the first."""
@@ -49,9 +51,12 @@ class UAV123(DiskDataset):
         first, last = ((int(end) - 1) // self._frame_step + 1 for end in ends)
         frames = numbered_frames(self.root / "data_seq" / self._images / folder, first, last)
         boxes = read_boxes(path, self.count(frames))
-        attributes = read_table(self._attributes)[name] if self._attributes else ()
+        attributes = self._attributes(name, path.parent / "att" / path.name)
         sequence = annotate(name, frames, boxes, attributes=attributes, cut=self.cut)
         return replace(sequence, origin=1, file_origin=1)
+
+    def _attributes(self, name: str, path: Path) -> tuple[str, ...]:
+        return read_table("uav123_attributes.txt")[name]
 
 
 class UAV123At10fps(UAV123):
@@ -64,9 +69,14 @@ class UAV123At10fps(UAV123):
 
 
 class UAV20L(UAV123):
-    """UAV20L: 20 long sequences, over the images of UAV123, without attributes; test only."""
+    """UAV20L: 20 long sequences, over the images of UAV123; test only.
+
+    Their attributes are read from the download (``anno/UAV20L/att/<sequence>.txt``).
+    """
 
     name = "UAV20L"
     folders = ("UAV123",)
     _table = "uav20l.txt"
-    _attributes = None
+
+    def _attributes(self, name: str, path: Path) -> tuple[str, ...]:
+        return read_attributes(path, ATTRIBUTES)

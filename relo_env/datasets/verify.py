@@ -1,17 +1,19 @@
-"""Is a data set on disk complete and well formed?"""
+"""Check of a data set on disk: complete and well formed."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from relo_env.datasets.annotations import read_text
+from relo_env.datasets.annotations import parse_boxes, read_bytes
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.disk import DiskDataset, MissingSequenceError
+from relo_env.datasets.folder import read_absence
+from relo_env.datasets.frames import is_complete
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import DataError, FrameError
 
@@ -21,7 +23,7 @@ LABELS = dict.fromkeys(("LaSOT", "LaSOText"), ("full_occlusion.txt", "out_of_vie
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What ``verify`` found.
+    """Result of `verify`.
 
     Attributes:
         dataset: name of the data set.
@@ -43,7 +45,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing or malformed."""
+        """True if nothing is missing or malformed."""
         return not self.missing and not self.malformed and not self.unnamed
 
     @property
@@ -71,6 +73,7 @@ def verify(
     split: str | None = None,
     decode: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> VerifyReport:
     """Read the annotation of every sequence of a data set and report all faults.
 
@@ -80,12 +83,13 @@ def verify(
         split: see ``make_dataset``.
         decode: also decode every frame, and check that boxes lie in their frames; slow.
         progress: called with the number of sequences done and of all.
+        **options: further arguments of the data set, such as ``lengths="cut"``.
 
     Raises:
         ConfigError: there is no such data set or split.
         DataError: its folder is missing or holds no sequence of the split.
     """
-    dataset = make_dataset(name, root=root, split=split)
+    dataset = make_dataset(name, root=root, split=split, **options)
     names = _expected_names(dataset)
     found, missing, malformed, frames = [], [], [], 0
     for done, sequence_name in enumerate(names, start=1):
@@ -96,7 +100,7 @@ def verify(
         except DataError as error:
             malformed.append((sequence_name, str(error)))
         else:
-            faults = _file_faults(dataset, sequence_name)
+            faults = _file_faults(dataset, sequence, sequence_name)
             faults += _frame_faults(sequence) if decode else []
             malformed += [(sequence_name, fault) for fault in faults]
             if not faults:
@@ -116,7 +120,7 @@ def verify(
 
 
 def official_count(dataset: Dataset) -> int:
-    """How many sequences the benchmark gives the split; 0 where nobody says, or by name."""
+    """Number of sequences that the benchmark gives the split; 0 where it names them, or none."""
     return dataset.official_counts.get(dataset.split, 0) if isinstance(dataset, DiskDataset) else 0
 
 
@@ -125,39 +129,60 @@ def _expected_names(dataset: Dataset) -> tuple[str, ...]:
     return tuple(dataset.names) if official is None else official
 
 
-def _file_faults(dataset: Dataset, name: str) -> list[str]:
-    """What is wrong with the files of a sequence that can be read nevertheless."""
+def _file_faults(dataset: Dataset, sequence: Sequence, name: str) -> list[str]:
+    """Faults of the files of a sequence that can be read nevertheless."""
+    faults = _box_faults(sequence)
     if not isinstance(dataset, DiskDataset):
-        return []
+        return faults
     path = dataset.locate(name)
-    faults = [
+    faults += [
         f"there is no {path / file}; copy it anew"
         for file in LABELS.get(dataset.name, ())
         if not (path / file).is_file()
     ]
+    absent = read_absence(path, None) if path.is_dir() else None
     for file in [path] if path.suffix == ".txt" else sorted(path.glob("[Gg]roundtruth*.txt")):
-        faults += _size_faults(file)
+        faults += _size_faults(file, absent)
     return faults
 
 
-def _size_faults(path: Path) -> list[str]:
-    """Boxes with a negative side, which count as frames without target when they are read."""
+def _box_faults(sequence: Sequence) -> list[str]:
     faults = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        numbers = re.findall(r"[^\s,;]+", line)
-        if len(numbers) == 4 and any(side.startswith("-") for side in numbers[2:]):
-            faults.append(f"{path}, line {number}: found {line!r}; expected no negative size")
+    if not sequence.visible[0]:
+        faults.append("the first frame is marked absent; expected the target, to start from")
+    small = np.flatnonzero(sequence.visible & (sequence.boxes[:, 2:] < 1).any(axis=1))
+    faults += [
+        f"box {sequence.boxes[k].tolist()} of frame {k} is smaller than a pixel" for k in small
+    ]
     return faults
+
+
+def _size_faults(path: Path, absent: np.ndarray | None) -> list[str]:
+    """Boxes with a negative side in frames that no label marks as absent."""
+    try:
+        boxes = parse_boxes(read_bytes(path), path)
+    except DataError:  # another form, which the data set's own reader has read
+        return []
+    negative = np.asarray((boxes[:, 2:] < 0).any(axis=1))
+    if absent is not None:
+        negative[: len(absent)] &= ~absent[: len(negative)]
+    return [
+        f"{path}, line {k + 1}: found {boxes[k].tolist()}; expected no negative size"
+        for k in np.flatnonzero(negative)
+    ]
 
 
 def _frame_faults(sequence: Sequence) -> list[str]:
     faults = []
+    paths = getattr(sequence.frames, "paths", None)
     for index, (box, visible) in enumerate(zip(sequence.boxes, sequence.visible, strict=True)):
         try:
             height, width = sequence.frames.read(index).shape[:2]
         except FrameError as error:
             faults.append(str(error))
             continue
+        if paths is not None and not is_complete(paths[index]):
+            faults.append(f"{paths[index]} is cut off or has lost its end; copy it anew")
         if visible and not _overlaps(box, width, height):
             faults.append(
                 f"box {box.tolist()} of frame {index} lies outside its frame of {width} x {height}"

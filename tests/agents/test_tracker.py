@@ -216,7 +216,11 @@ def test_official_settings_of_data_sets():
         "update_interval": 3,
         "update_threshold": 25.0,
     }
-    assert official_settings("l256", "MyVideos") == official_settings("l256")
+    assert official_settings("l256", "OTB100") == official_settings("l256")
+    for name in ("NFS", "NfS", "nfs"):
+        assert official_settings("l256", name)["window_exponent"] == 3.2
+    with pytest.raises(ConfigError, match="Unknown data set 'MyVideos'"):
+        official_settings("l256", "MyVideos")
     with pytest.raises(ConfigError, match="Unknown official preset 'nano'"):
         official_settings("nano")
 

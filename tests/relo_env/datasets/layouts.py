@@ -154,6 +154,31 @@ def make_otb(root: Path) -> None:
     write(root / "David" / "groundtruth_rect.txt", "2 3 3 4\n" * 471)
 
 
+def make_otb_pysot(root: Path) -> None:
+    for target, box in (("1", "2,3,3,4"), ("2", "9,9,3,4")):
+        folder = root / f"Jogging-{target}"
+        write_images(folder / "img", (1, 2, 3), digits=4)
+        write(folder / "groundtruth_rect.txt", f"{box}\n3,4,4,5\n4,5,5,6\n")
+
+
+def make_dtb70(root: Path) -> None:
+    write_images(root / "BMX2" / "img", (1, 2, 3), digits=5)
+    write(root / "BMX2" / "groundtruth_rect.txt", BOXES)
+
+
+def make_uavdt(root: Path) -> None:
+    for number in (1, 2, 3):
+        write(root / "UAV-benchmark-S" / "S0101" / f"img{number:06d}.jpg", picture(number))
+    write(root / "anno" / "S0101_gt.txt", BOXES)
+
+
+def make_vots(root: Path) -> None:
+    write(root / "list.txt", "cups\n")
+    write_images(root / "cups" / "color", (1, 2, 3, 4, 5))
+    write(root / "cups" / "groundtruth_1.txt", "m1,2,3,4,0,5\n0\n3,4,5,6\n")
+    write(root / "cups" / "groundtruth_2.txt", "1,2,3,4\n" * 5)
+
+
 def make_vasttrack(root: Path) -> None:
     for split, name in (("train", "Air Hockey-1"), ("test", "Zebra-2")):
         folder = root / split / name.rpartition("-")[0] / name

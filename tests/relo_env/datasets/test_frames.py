@@ -23,10 +23,12 @@ from relo_env.datasets.frames import (
     ImageFrames,
     StillFrames,
     VideoFrames,
+    image_frames,
     list_images,
+    natural_order,
     read_image,
 )
-from relo_env.errors import ConfigError, FrameError
+from relo_env.errors import ConfigError, DataError, FrameError
 from relo_env.video import VideoWriter
 from tests.relo_env.datasets.layouts import picture, write, write_images
 
@@ -70,6 +72,37 @@ def test_a_bad_image_is_named(tmp_path, content):
         write(tmp_path / "00000007.jpg", content)
     with pytest.raises(FrameError, match=r"00000007\.jpg"):
         ImageFrames([tmp_path / "00000007.jpg"]).read(0)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["760577.25.jpg", "760577.3.jpg", "760577.350899.jpg", "760578.0.jpg"],
+        ["1.9.jpg", "1.10.jpg"],
+        ["1.9.jpg", "1.11.jpg"],
+        ["a2.png", "a10.png"],
+        ["9.jpg", "10.jpg"],
+    ],
+)
+def test_time_stamps_and_numbers_in_names(names):
+    assert natural_order(sorted(names, reverse=True)) == names
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_images_of_16_bits_are_warned_of_once(tmp_path, suffix, caplog):
+    for k, value in enumerate((1000, 3500)):
+        data = cv2.imencode(f".{suffix}", np.full((4, 6), value, np.uint16))[1].tobytes()
+        write(tmp_path / f"{k}.{suffix}", data)
+    frames = image_frames(tmp_path)
+    assert [frames.read(k)[0, 0, 0] for k in (0, 1)] == [3, 13]
+    assert "more than 8 bits" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_what_a_folder_without_images_holds_is_said(tmp_path):
+    write(tmp_path / "a.heic", b"")
+    with pytest.raises(DataError, match=r"found 'a\.heic'"):
+        image_frames(tmp_path)
 
 
 def test_grey_and_transparent_images_have_three_channels(tmp_path):

@@ -18,6 +18,8 @@ from relo_env.errors import DataError
 from tests.relo_env.datasets import layouts
 from tests.relo_env.datasets.layouts import BOXES, palette_png, picture, write
 
+GOT = "GOT-10k_Train_000001"
+
 
 def build(tmp_path: Path, layout: str) -> Path:
     getattr(layouts, f"make_{layout}")(tmp_path)
@@ -209,6 +211,77 @@ def test_vot(tmp_path, workspace):
     assert dataset["bag"].boxes.tolist() == [[1, 2, 3, 4], [2, 3, 4, 5], [3, 4, 5, 6]]
 
 
+def test_vot_with_several_objects(tmp_path):
+    dataset = make_dataset("VOT", root=build(tmp_path, "vots"))
+    assert dataset.names == ("cups_1", "cups_2")
+    first = dataset["cups_1"]
+    assert first.boxes.tolist() == [[1, 2, 3, 4], [0] * 4, [3, 4, 5, 6], [0] * 4, [0] * 4]
+    assert first.visible.tolist() == [True, False, True, False, False]
+    assert first.labelled.tolist() == [True, True, True, False, False]
+    assert dataset["cups_2"].labelled.all()
+
+
+def test_otb_as_pysot_has_it(tmp_path):
+    dataset = make_dataset("OTB2013", root=build(tmp_path, "otb_pysot"))
+    assert len(dataset) == 51
+    assert dataset["Jogging_2"].boxes[0].tolist() == [8, 8, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "sequence", "count"),
+    [
+        ("dtb70", "DTB70", "BMX2", 70),
+        ("uavdt", "UAVDT", "S0101", 50),
+        ("otb", "OTB50", "Biker", 50),
+    ],
+)
+def test_further_sets_of_test_sequences(tmp_path, layout, name, sequence, count):
+    dataset = make_dataset(name, root=build(tmp_path, layout))
+    assert len(dataset) == len(set(dataset.names)) == count
+    assert levels(dataset, sequence) == [1, 2, 3]
+
+
+def test_attributes_that_toolkits_ship(tmp_path):
+    root = build(tmp_path, "tnl2k")
+    write(root / "att" / "second_attribute.txt", "1,1" + ",0" * 15 + ",1\n")
+    assert make_dataset("TNL2K", root=root, split="test")["second"].attributes == ("CM", "MS")
+    images = root / "data_seq" / "UAV123" / "person7"
+    layouts.write_images(images, range(1, 2066), digits=6)
+    write(root / "anno" / "UAV20L" / "person7.txt", "1,2,3,4\n" * 2065)
+    write(root / "anno" / "UAV20L" / "att" / "person7.txt", "1,0,0,0,0,0,0,0,0,0,0,1")
+    assert make_dataset("UAV20L", root=root)["person7"].attributes == ("SV", "SOB")
+
+
+def test_frames_that_nobody_labelled(tmp_path):
+    root = build(tmp_path, "folder")
+    write(root / "a" / "groundtruth.txt", "1,2,3,4\nnan\n0,0,0,0\n")
+    assert make_dataset("Folder", root=root)["a"].labelled.all()
+    sequence = make_dataset("Folder", root=root, nan="unlabelled")["a"]
+    assert sequence.labelled.tolist() == [True, False, True]
+    assert sequence.visible.tolist() == [True, False, False]
+    write(root / "b" / "labelled.txt", "1 1 0")
+    assert make_dataset("Folder", root=root)["b"].labelled.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "split", "sequence", "file"),
+    [
+        ("lasot", "LaSOT", "train", "airplane-2", "airplane/airplane-2/groundtruth.txt"),
+        ("got10k", "GOT10k", "train", GOT, f"train/{GOT}/groundtruth.txt"),
+        ("dtb70", "DTB70", "test", "BMX2", "BMX2/groundtruth_rect.txt"),
+        ("uavdt", "UAVDT", "test", "S0101", "anno/S0101_gt.txt"),
+    ],
+)
+def test_counts_that_differ_are_cut_on_request(tmp_path, layout, name, split, sequence, file):
+    root = build(tmp_path, layout)
+    write(root / file, "1,2,3,4\n1,2,3,4\n")
+    with pytest.raises(DataError, match="lengths='cut'"):
+        make_dataset(name, root=root, split=split)[sequence]
+    assert len(make_dataset(name, root=root, split=split, lengths="cut")[sequence]) == 2
+    write(root / file, "1,2,3,4\n" * 6)
+    assert len(make_dataset(name, root=root, split=split, lengths="cut")[sequence]) == 3
+
+
 def test_coco(tmp_path):
     root = build(tmp_path, "coco")
     dataset = make_dataset("COCO", root=root, length=12)
@@ -259,7 +332,6 @@ def remove(path: str) -> Callable[[Path], None]:
 
 
 LASOT = "airplane/airplane-2"
-GOT = "GOT-10k_Train_000001"
 FAULTS = [
     ("folder", "Folder", "a", remove("a/groundtruth.txt"), r"Cannot read .*groundtruth\.txt"),
     ("folder", "Folder", "a", replace("a/groundtruth.txt", ""), r"0 boxes .* 3 frames"),

@@ -114,7 +114,7 @@ def test_instances_and_other_splits():
         ("lasot,got10k", (1,), "expected 2 numbers"),
         ("lasot,got10k", (1, -1), "none negative"),
         ("lasot,got10k", (0, 0), "above 0"),
-        ("lasot,got10k", (1, float("nan")), "expected 2 numbers"),
+        ("lasot,got10k", (1, float("nan")), "expected a list of numbers"),
         ((), None, "no data set"),
     ],
 )

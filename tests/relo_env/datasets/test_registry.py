@@ -39,6 +39,10 @@ def table(monkeypatch):
         ("got10k_vot_overlap.txt", 1000),
         ("nfs.txt", 100),
         ("otb100.txt", 100),
+        ("otb50.txt", 50),
+        ("otb2013.txt", 51),
+        ("dtb70.txt", 70),
+        ("uavdt.txt", 50),
         ("uav123.txt", 123),
         ("uav20l.txt", 20),
     ],
@@ -47,6 +51,20 @@ def test_split_lists(file, count):
     names = read_list(file)
     assert len(names) == count
     assert len(set(names)) == count
+
+
+def test_otb_subsets_are_subsets():
+    whole = set(read_list("otb100.txt"))
+    assert set(read_list("otb50.txt")) < whole
+    assert set(read_list("otb2013.txt")) < whole
+
+
+def test_uav123_at_10fps_is_found_beside_the_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("RELO_DATA", str(tmp_path))
+    layouts.make_uav123(tmp_path / "UAV123")
+    assert make_dataset("UAV123_10fps").root == tmp_path / "UAV123"
+    layouts.make_uav123(tmp_path / "UAV123_10fps")
+    assert make_dataset("UAV123_10fps").root == tmp_path / "UAV123_10fps"
 
 
 def test_lasot_splits_are_sixteen_and_four_of_twenty_sequences_of_seventy_classes():

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
+import cv2
+import numpy as np
 import pytest
 
+from relo_env.datasets import make_dataset
 from relo_env.datasets.verify import verify
 from relo_env.errors import ConfigError, DataError
 from tests.relo_env.datasets import layouts
@@ -55,7 +61,73 @@ def test_faults_that_reading_passes_over(tmp_path):
     assert len(faults) == 2
     assert "there is no" in faults[0]
     assert "out_of_view.txt" in faults[0]
-    assert "line 3: found '10,10,-4,5'; expected no negative size" in faults[1]
+    assert "line 3: found [10.0, 10.0, -4.0, 5.0]; expected no negative size" in faults[1]
+
+
+def test_boxes_of_absent_frames_may_be_anything(tmp_path):
+    """As in LaSOT's annotation: tiger-6, line 118, and lion-5, line 553."""
+    layouts.make_lasot(tmp_path)
+    folder = tmp_path / "zebra" / "zebra-10"
+    write(folder / "groundtruth.txt", BOXES.replace("2,3,4,5", "-5,-9,-3,-4"))
+    report = verify("lasot", root=tmp_path, split="test", decode=True)
+    assert not report.malformed
+    assert "zebra-10" in report.found
+
+
+def test_what_can_be_read_but_not_used_is_reported(tmp_path):
+    layouts.make_folder(tmp_path)
+    write(tmp_path / "a" / "absent.txt", "1\n0\n0\n")
+    write(tmp_path / "b" / "groundtruth.txt", BOXES.replace("3,4,5,6", "3,4,0.3,6"))
+    faults = dict(verify("folder", root=tmp_path).malformed)
+    assert "first frame is marked absent" in faults["a"]
+    assert "box [3.0, 4.0, 0.3, 6.0] of frame 2 is smaller than a pixel" in faults["b"]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_images_that_lost_their_end_are_reported(tmp_path, suffix):
+    layouts.make_folder(tmp_path)
+    for image in (tmp_path / "a" / "img").iterdir():
+        image.unlink()
+    noise = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
+    for k, picture in enumerate(noise):
+        data = cv2.imencode(f".{suffix}", picture)[1].tobytes()
+        if k == 1:
+            data = data[: len(data) * 6 // 10] + bytes(len(data) * 4 // 10)
+        if k == 2:
+            data += b"\0\0 what a camera adds"
+        write(tmp_path / "a" / "img" / f"{k}.{suffix}", data)
+    faults = verify("folder", root=tmp_path, decode=True).malformed
+    assert [name for name, _ in faults] == ["a"]
+    assert f"1.{suffix}" in faults[0][1]
+
+
+def test_a_picture_of_an_impossible_size_is_reported(tmp_path):
+    layouts.make_folder(tmp_path)
+    path = tmp_path / "a" / "img" / "00000002.jpg"
+    data = bytearray(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    data[16:24] = struct.pack(">II", 60_000, 60_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+    faults = verify("folder", root=tmp_path, decode=True).malformed
+    assert [name for name, _ in faults] == ["a"]
+    assert "Cannot decode image" in faults[0][1]
+
+
+def test_what_a_system_leaves_behind_is_no_frame(tmp_path):
+    layouts.make_folder(tmp_path)
+    for junk in ("a/img/._00000001.jpg", "a/img/.DS_Store", "__MACOSX/a/img/1.jpg", "a/._v.mp4"):
+        write(tmp_path / junk, b"junk")
+    (tmp_path / "a" / "img" / "0.jpg").mkdir()
+    report = verify("folder", root=tmp_path, decode=True)
+    assert report.ok
+    assert report.found == ("a", "b")
+
+
+def test_a_part_of_got10k_is_trained_on_and_the_rest_reported(tmp_path):
+    layouts.make_got10k(tmp_path)
+    write(tmp_path / "train" / "list.txt", "GOT-10k_Train_000001\nGOT-10k_Train_000009\n")
+    assert make_dataset("GOT10k", root=tmp_path).names == ("GOT-10k_Train_000001",)
+    assert verify("GOT10k", root=tmp_path).missing == ("GOT-10k_Train_000009",)
 
 
 def test_a_training_split_reports_what_it_trains_without(tmp_path):

@@ -1,0 +1,41 @@
+"""DTB70 (Li and Yeung, AAAI 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from relo_env.datasets.annotations import annotate, read_boxes
+from relo_env.datasets.base import Sequence
+from relo_env.datasets.disk import DiskDataset, read_list
+from relo_env.datasets.frames import image_frames
+
+
+class DTB70(DiskDataset):
+    """DTB70: 70 sequences filmed by drones; test only."""
+
+    name = "DTB70"
+    folders = ("DTB70", "DTB")
+    splits = ("test",)
+    layout = (
+        "  <root>/<Sequence>/img/00001.jpg ...\n"
+        "  <root>/<Sequence>/groundtruth_rect.txt   x,y,width,height a line"
+    )
+
+    @property
+    def official_names(self) -> tuple[str, ...]:
+        """Names of the 70 sequences."""
+        return read_list("dtb70.txt")
+
+    def find(self) -> Iterable[tuple[str, Path]]:
+        """Folders of the sequences."""
+        for name in self.official_names:
+            if (self.root / name).is_dir():
+                yield name, self.root / name
+
+    def load(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see ``Dataset.load``."""
+        folder = self.locate(name)
+        frames = image_frames(folder / "img")
+        boxes = read_boxes(folder / "groundtruth_rect.txt", self.count(frames))
+        return annotate(name, frames, boxes, cut=self.cut)

@@ -1,0 +1,47 @@
+"""UAVDT's single-object part (Du et al., ECCV 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from relo_env.datasets.annotations import annotate, read_boxes
+from relo_env.datasets.base import Sequence
+from relo_env.datasets.disk import DiskDataset, read_list
+from relo_env.datasets.frames import image_frames
+
+IMAGES = ("UAV-benchmark-S", "sequences", "data_seq", "seq", ".")
+BOXES = ("anno", "UAV-benchmark-SOT_v1.0/anno", "annotations")
+
+
+class UAVDT(DiskDataset):
+    """UAVDT-S: 50 sequences of vehicles seen from drones; test only."""
+
+    name = "UAVDT"
+    folders = ("UAVDT", "UAVDT-S", "UAV-benchmark-S")
+    splits = ("test",)
+    layout = (
+        "  <root>/{UAV-benchmark-S,sequences,data_seq}/<sequence>/img000001.jpg ...\n"
+        "  <root>/{anno,UAV-benchmark-SOT_v1.0/anno}/<sequence>_gt.txt   x,y,width,height a line"
+    )
+
+    @property
+    def official_names(self) -> tuple[str, ...]:
+        """Names of the 50 sequences."""
+        return read_list("uavdt.txt")
+
+    def find(self) -> Iterable[tuple[str, Path]]:
+        """Annotation files of the sequences."""
+        for name in self.official_names:
+            for folder in BOXES:
+                path = self.root / folder / f"{name}_gt.txt"
+                if path.is_file():
+                    yield name, path
+                    break
+
+    def load(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see ``Dataset.load``."""
+        path = self.locate(name)
+        folders = [self.root / folder / name for folder in IMAGES]
+        frames = image_frames(next((f for f in folders if f.is_dir()), folders[0]))
+        return annotate(name, frames, read_boxes(path, self.count(frames)), cut=self.cut)
