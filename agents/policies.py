@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import nn
 from agents.network import HeadOutputs, RELONetwork, normalize_crops
 from agents.proposer import NetworkSource, checkpoint_of, find_network
 from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.spaces import observation_space as crop_spaces
 
 HEADS_ONLY: Mapping[str, float] = {"heads.policy": 1.0, "heads.value": 1.0}
 CROP_KEYS = ("template", "template_box", "search", "tokens", "tokens_valid")
@@ -216,17 +218,32 @@ class RELOPolicy(ActorCriticPolicy):
                 f"{crop.num_positions}. Give the same network to the environment, "
                 'proposer=NetworkProposer(network), and here, policy_kwargs={"network": network}.'
             )
-        if "features" in self.observation_space.spaces:  # type: ignore[attr-defined]
-            shape = self.observation_space["features"].shape  # type: ignore[index]
-            if shape[0] != self.network.width:
+        self._check_observation()
+        encoded = "features" in self.observation_space.spaces  # type: ignore[attr-defined]
+        if encoded and any(not name.startswith("heads") for name in self.lr_scales):
+            raise ConfigError(
+                f"lr_scales={self.lr_scales} trains the encoder, which does not run on an "
+                "observation with features. Use NetworkProposer(..., train_encoder=True)."
+            )
+
+    def _check_observation(self) -> None:
+        """Refuse features of another network, and crops or features that a wrapper has changed."""
+        found = self.observation_space.spaces  # type: ignore[attr-defined]
+        if "features" in found:
+            shape = (self.network.width, *self.network.crop.grid)
+            box = spaces.Box(-np.inf, np.inf, shape, found["features"].dtype)
+            expected: dict[str, spaces.Space] = {"features": box}
+        else:
+            templates = found["template"].shape[0] // 3
+            crop = replace(self.network.crop, num_templates=max(templates, 1))
+            expected = {**crop_spaces(crop, {})}
+        for name, space in expected.items():
+            if found.get(name) != space:
                 raise ConfigError(
-                    f"The observation's features have {shape[0]} channels, the network's heads "
-                    f"read {self.network.width}. Give both the same network."
-                )
-            if any(not name.startswith("heads") for name in self.lr_scales):
-                raise ConfigError(
-                    f"lr_scales={self.lr_scales} trains the encoder, which does not run on an "
-                    "observation with features. Use NetworkProposer(..., train_encoder=True)."
+                    f"The observation's {name!r} is {_words(found.get(name))}, the network reads "
+                    f"{_words(space)}. Give environment and policy the same network, and leave out "
+                    "wrappers that change observations, such as VecNormalize(norm_obs=True) and "
+                    "VecFrameStack."
                 )
 
     def _check_parts(self) -> None:
@@ -279,6 +296,13 @@ def observed_features(network: RELONetwork, observation: Mapping[str, th.Tensor]
     templates = normalize_crops(observation["template"].unflatten(1, (-1, 3)))
     boxes = observation["template_box"].unflatten(1, (-1, 4))
     return network.encode(templates, boxes, normalize_crops(observation["search"]), tokens)[0]
+
+
+def _words(space: spaces.Space | None) -> str:
+    if not isinstance(space, spaces.Box):
+        return str(space)
+    low, high = space.low.min(), space.high.max()
+    return f"{space.dtype} of shape {space.shape} in [{low:g}, {high:g}]"
 
 
 def _scale_learning_rates(optimizer: th.optim.Optimizer, *_: Any) -> None:

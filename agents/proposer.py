@@ -104,6 +104,13 @@ class NetworkProposer:
             bound.features = torch.zeros(shape, dtype=torch.float16, device=_device(self.network))
         return bound
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> NetworkProposer:
+        """A copy with state of its own and the same network."""
+        twin = copy.copy(self)
+        for name in ("features", "_templates", "_tokens", "_valid"):
+            setattr(twin, name, getattr(self, name).clone())
+        return twin
+
     @torch.no_grad()
     def reset(self, rows: np.ndarray, templates: np.ndarray, template_boxes: np.ndarray) -> None:
         """Start episodes: encode the templates and forget the tokens.

@@ -360,8 +360,10 @@ def _read_records(rows: SequenceOf[Any], num_rows: int) -> dict[int, Record]:
     for row, record in enumerate(rows):
         if record is not None:
             options = record["pins"] if "pins" in record else record["reset_options"]
-            checked = check_reset_options(options)
-            records[row] = Record(int(record["seed"]), checked, list(record["actions"]))
+            seed, actions = int(record["seed"]), list(record["actions"])
+            if seed < 0:
+                raise ValueError(f"seed {seed} of row {row}")
+            records[row] = Record(seed, check_reset_options(options), actions)
     return records
 
 

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 from relo_env import rendering
+from relo_env.checks import check
 from relo_env.config import CropConfig, EnvConfig, RewardFunction
 from relo_env.crops import SearchWindow
 from relo_env.datasets.base import Dataset
@@ -291,7 +292,8 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         with reading_state():
             generator, _ = gym.utils.seeding.np_random(0)
             generator.bit_generator.state = state["np_random"]
-            playing = bool(state["playing"])
+            check("playing", playing := state["playing"], bool)
+        self._playing = False  # until all of it is restored
         self.engine.restore(state)
         self.np_random, self._playing = generator, playing
         return self._observation()

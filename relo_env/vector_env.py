@@ -263,6 +263,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
             done = np.array(state["done"], dtype=bool)
             if not len(rngs) == len(done) == self.num_envs:
                 raise ValueError(f"{len(rngs)} rngs and {len(done)} done for {self.num_envs} rows")
+        self._done = np.ones_like(done)  # until all of it is restored
         self.engine.restore(state)
         self._rngs, self._done = rngs, done
         return self.engine.observation(self.copy)

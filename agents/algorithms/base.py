@@ -15,7 +15,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import explained_variance
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import nn
 
 from agents.algorithms.buffer import CreditCallback, RELORolloutBuffer, RolloutSamples
@@ -159,6 +159,12 @@ class RELOAlgorithm(OnPolicyAlgorithm):
             env.has_attr("proposer"),
             "an environment of relo_env",
             'such as RELOVecEnv("RELO-Synthetic-v0", num_envs=8)',
+        )
+        normalize = unwrap_vec_normalize(env)
+        self._require(
+            normalize is None or not normalize.norm_obs,
+            "observations as the network takes them",
+            "use VecNormalize with norm_obs=False",
         )
         proposer = env.get_attr("proposer", 0)[0]
         if isinstance(proposer, NetworkProposer):

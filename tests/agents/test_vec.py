@@ -1,14 +1,29 @@
+import copy
+import pickle
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import TransformReward
+from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    SubprocVecEnv,
+    VecFrameStack,
+    VecMonitor,
+    VecNormalize,
+)
 
 from agents.algorithms import ActorCritic
+from agents.algorithms.buffer import RELORolloutBuffer
+from agents.callbacks import CreditCallback, ImageCallback
+from agents.policies import RELOPolicy
 from agents.proposer import NetworkProposer
 from agents.vec import RELOVecEnv
+from relo_env.env import TrackingEnv
 from relo_env.errors import ConfigError
 from relo_env.vector_env import TrackingVectorEnv
 from tests.agents.worlds import CLIP_LENGTH, micro_network, square_world
@@ -144,6 +159,130 @@ def test_wrappers_of_the_vector_environment_are_looked_through(venv):
     wrapped.reset()
     assert wrapped.get_attr("proposer")[0] is venv.proposer
     assert wrapped.env_method("state_dict")[0].keys() == venv.vector_env.state_dict().keys()
+
+
+def test_a_wrapper_sees_rewards_and_infos_as_the_environment_gives_them(venv):
+    wrapped = RELOVecEnv(
+        TransformReward(square_world(num_envs=3, **SMALL_CROPS).vector_env, lambda r: 2 * r)
+    )
+    for each in (venv, wrapped):
+        each.seed(5)
+    first, second = venv.reset(), wrapped.reset()
+    np.testing.assert_array_equal(first["search"], second["search"])
+    assert [info.keys() for info in venv.reset_infos] == [i.keys() for i in wrapped.reset_infos]
+    for one, other in zip(play(venv, 9), play(wrapped, 9), strict=True):
+        np.testing.assert_array_equal(one[0]["search"], other[0]["search"])
+        np.testing.assert_allclose(2 * one[1], other[1], rtol=1e-6)
+        np.testing.assert_array_equal(one[2], other[2])
+        for info, told in zip(one[3], other[3], strict=True):
+            assert info.keys() == told.keys()
+            assert info["iou"] == told["iou"]
+            assert info["sequence"] == told["sequence"]
+    wrapped.close()
+
+
+def test_public_names_are_the_environments(venv):
+    env = venv.vector_env
+    wrapped = RELOVecEnv(TransformReward(env, lambda reward: reward))
+    for each in (venv, wrapped):
+        assert each.config is env.config
+        assert each.crop is env.crop
+        assert each.dataset is env.dataset
+        assert each.proposer is env.proposer
+        assert each.fingerprint == env.dataset.fingerprint
+        for name in ("config", "crop", "dataset", "proposer", "fingerprint"):
+            assert each.has_attr(name)
+            assert each.get_attr(name, 0) == [getattr(env, name)]
+        each.reset()
+        assert each.has_attr("window")
+        assert each.get_attr("window", [2]) == [env.get_attr("window")[2]]
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda venv: pickle.loads(pickle.dumps(venv))]
+)
+def test_a_copy_goes_on_with_its_episodes(venv, duplicate):
+    venv.seed(2)
+    venv.reset()
+    play(venv, 2)
+    twin = duplicate(venv)
+    for one, other in zip(play(venv, 6), play(twin, 6), strict=True):
+        np.testing.assert_array_equal(one[0]["search"], other[0]["search"])
+        np.testing.assert_array_equal(one[1], other[1])
+        for info, told in zip(one[3], other[3], strict=True):
+            assert info.get("episode", {}).get("r") == told.get("episode", {}).get("r")
+    twin.close()
+
+
+def test_a_copy_of_a_networks_proposer_shares_the_network_and_not_the_state():
+    network = micro_network()
+    venv = square_world(network, num_envs=2)
+    venv.seed(0)
+    venv.reset()
+    play(venv, 1)
+    twin = copy.deepcopy(venv)
+    assert twin.proposer.trainable is network
+    wanted = play(venv, 2)
+    for one, other in zip(wanted, play(twin, 2), strict=True):
+        np.testing.assert_array_equal(one[0]["features"], other[0]["features"])
+    venv.close()
+    twin.close()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda v: VecNormalize(v, norm_obs_keys=["search"]), lambda v: VecFrameStack(v, 2)],
+    ids=["VecNormalize", "VecFrameStack"],
+)
+def test_wrappers_that_change_crops_leave_the_environment_alone_and_are_refused(wrap):
+    network = micro_network()
+    venv = square_world(network, train_encoder=True)
+    before = copy.deepcopy(venv.vector_env.single_observation_space)
+    wrapped = wrap(venv)
+    assert venv.vector_env.single_observation_space == before
+    with pytest.raises(ConfigError, match=r"'search' is .* the network reads uint8.*leave out"):
+        PPO(RELOPolicy, wrapped, policy_kwargs={"network": network}, n_steps=8, batch_size=8)
+    venv.close()
+
+
+def test_normalised_features_are_refused():
+    network = micro_network()
+    venv = square_world(network)
+    normalised = VecNormalize(venv, norm_obs_keys=["features"])
+    with pytest.raises(ConfigError, match="norm_obs=False"):
+        ActorCritic("RELOPolicy", normalised, policy_kwargs={"network": network})
+    rewards = VecNormalize(venv, norm_obs=False)
+    ActorCritic("RELOPolicy", rewards, policy_kwargs={"network": network}, credit="gae")
+    venv.close()
+
+
+@pytest.mark.parametrize(
+    "workers", [DummyVecEnv, pytest.param("spawn", marks=pytest.mark.slow)], ids=str
+)
+def test_algorithms_and_callbacks_run_on_sb3s_own_environments(workers):
+    maker = partial(
+        TrackingEnv,
+        "tests.toys:Squares",
+        clip_length=4,
+        proposer="agents.proposer:make_network_proposer",
+        proposer_kwargs={"network": "micro"},
+    )
+    make = partial(SubprocVecEnv, start_method="spawn") if workers == "spawn" else DummyVecEnv
+    venv = make([maker] * 2)
+    policy = {"network": micro_network()}
+    ours = ActorCritic("RELOPolicy", venv, policy_kwargs=policy, seed=1)
+    ours.learn(16, callback=ImageCallback(1))
+    theirs = PPO(
+        RELOPolicy,
+        venv,
+        policy_kwargs=policy,
+        n_steps=8,
+        batch_size=8,
+        rollout_buffer_class=RELORolloutBuffer,
+    )
+    theirs.learn(16, callback=[CreditCallback(), ImageCallback(1)])
+    assert ours.rollout_buffer.recorded == 4
+    venv.close()
 
 
 def test_an_id_makes_the_environment():

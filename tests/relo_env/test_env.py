@@ -1,13 +1,11 @@
 """The environment through its public door."""
 
 import json
-import pickle
 import warnings
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
@@ -15,7 +13,6 @@ import relo_env
 from relo_env import boxes as bx
 from relo_env.episode import STOP
 from relo_env.errors import ConfigError, DataError, FrameError
-from relo_env.proposers import PreviousSizeProposer
 from relo_env.registration import env_id
 from relo_env.rewards import clip_auc
 from tests.toys import SMALL_CROPS, Squares
@@ -243,13 +240,6 @@ def test_random_play_breaks_nothing(sampling, window, action_mode):
             assert np.isfinite(numbers).all()
 
 
-def test_the_target_size_oracle_proposes_true_sizes():
-    env = make(proposer="target-size")
-    env.reset(seed=0)
-    target = env.engine.episodes[0].target_box
-    np.testing.assert_allclose(env.candidates[:, 2:], np.broadcast_to(target[2:], (16, 2)))
-
-
 def test_a_mirrored_clip_is_the_mirrored_video():
     plain, mirrored = make(), make(augment=True)
     for seed in range(20):
@@ -308,57 +298,11 @@ def test_state_dict_brings_an_environment_back_in_the_middle_of_an_episode():
     assert data_equivalence(env.reset(), other.reset())
 
 
-def test_pickles_and_specs_round_trip():
-    env = gym.make("RELO-Synthetic-v0", clip_length=2)
-    copies = [
-        pickle.loads(pickle.dumps(env)),
-        gym.make(EnvSpec.from_json(env.spec.to_json())),
-    ]
-    for copy in copies:
-        assert data_equivalence(env.reset(seed=4), copy.reset(seed=4))
-        assert data_equivalence(env.step(100), copy.step(100))
-
-
-def test_pictures_are_drawn_on_demand():
-    env = make(render_mode="rgb_array")
-    env.reset(seed=0)
-    first = env.render()
-    env.step(5)
-    second = env.render()
-    assert first.dtype == np.uint8
-    assert first.shape == second.shape == (288, 384, 3)  # small frames are enlarged
-    assert (first != second).any()
-    assert make().render() is None
-
-
-def test_the_caption_counts_the_frames_that_are_settled():
-    env = make(clip_length=2)
-    env.reset(seed=0)
-    captions = [env.engine.episodes[0].shown().caption]
-    for _ in range(2):
-        env.step(5)
-        captions.append(env.engine.episodes[0].shown().caption)
-    assert [caption.split()[1] for caption in captions] == ["0/2", "1/2", "2/2"]
-
-
 @pytest.mark.parametrize("name", ["frame", "window", "candidates", "render"])
 def test_there_is_nothing_to_see_before_the_first_reset(name):
     env = make(render_mode="rgb_array")
     with pytest.raises(gym.error.ResetNeeded):
         getattr(env, name)()
-
-
-def test_video_is_recorded(tmp_path):
-    pytest.importorskip("moviepy")
-    env = gym.wrappers.RecordVideo(
-        gym.make("RELO-Synthetic-v0", render_mode="rgb_array", clip_length=3),
-        str(tmp_path / "videos"),
-    )
-    env.reset(seed=0)
-    for _ in range(3):
-        env.step(env.action_space.sample())
-    env.close()
-    assert list((tmp_path / "videos").glob("*.mp4"))
 
 
 def test_stepping_without_an_episode_is_refused():
@@ -369,62 +313,6 @@ def test_stepping_without_an_episode_is_refused():
     env.step(0)
     with pytest.raises(gym.error.ResetNeeded):
         env.step(0)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"mode": "video"}, "mode is 'video'; expected one of"),
-        ({"action_mode": "boxes"}, "action_mode is 'boxes'"),
-        ({"clip_length": 0}, "clip_length is 0; expected an int > 0"),
-        ({"search_size": 100}, "search_size 100 is not a multiple of stride 16"),
-        ({"proposer": "previous"}, "Did you mean 'previous-size'"),
-        ({"proposer": "no.such:thing"}, "Proposer 'no.such:thing': no module 'no'"),
-        ({"proposer": object()}, "The proposer is a object; expected an object with extra_spaces"),
-        ({"proposer": PreviousSizeProposer}, "is a class PreviousSizeProposer; expected an object"),
-        ({"proposer_kwargs": 3}, "proposer_kwargs is 3; expected a dict"),
-        ({"proposer_kwargs": {"a": 1}}, "'previous-size', proposer_kwargs=.* argument 'a'"),
-        ({"reward": "auc"}, "a callable"),
-        ({"reward": "no.such:thing"}, "Reward 'no.such:thing': no module 'no'"),
-        ({"reward": "relo_env:clip"}, "'relo_env:clip'.*Did you mean 'clips' or 'clip_auc'"),
-        ({"reward": "relo_env.rewards:THRESHOLDS"}, "expected 'iou.auc', a callable"),
-        ({"reward": "relo_env.rewards:clip_auc"}, r"takes \(ious"),
-        (
-            {"reward": lambda iou: iou},
-            r"takes \(iou\); expected .* callable \(ious, visible, last\)",
-        ),
-        ({"auc_weight": float("nan")}, "auc_weight is nan; expected a finite number"),
-        ({"iou_weight": "a"}, "iou_weight is 'a'"),
-        ({"search_factor": "a"}, "search_factor is 'a'; expected a number > 0"),
-        ({"candidate_info": "yes"}, "candidate_info is 'yes'; expected True or False"),
-        ({"augment": "yes"}, "augment is 'yes'"),
-        (
-            {"num_threads": 2},
-            r"\['num_threads'\]: arguments of the vector environment, gym.make_vec",
-        ),
-        ({"proposer_kwargs": {"crop": 3}, "proposer": relo_env}, "not to an instance"),
-        ({"action_mode": "move", "candidate_info": True}, "Drop one of the two"),
-        ({"mode": "sequence", "search_window": "jittered"}, "needs search_window"),
-        ({"render_mode": "ansi"}, "Unknown render_mode 'ansi'"),
-        ({"split": "test"}, "cannot change a data set that is given as an instance"),
-        ({"colour": "red"}, r"\['colour'\] cannot change a data set"),
-    ],
-)
-def test_wrong_arguments_are_explained(options, message):
-    with pytest.raises(ConfigError, match=message):
-        make(**options)
-
-
-def test_a_mistyped_argument_is_not_only_taken_for_the_data_sets():
-    with pytest.raises(ConfigError, match="Did you mean the environment's 'clip_length'"):
-        gym.make("RELO-Synthetic-v0", clip_lenght=4)
-
-
-@pytest.mark.parametrize("options", [{"length": 1}, {"frame_size": (10, 10)}])
-def test_a_wrong_value_of_a_right_argument_is_not_taken_for_another_one(options):
-    with pytest.raises(ConfigError) as error:
-        gym.make("RELO-Synthetic-v0", **options)
-    assert "Did you mean" not in str(error.value)
 
 
 def test_wrong_actions_and_reset_options_are_explained():
@@ -447,61 +335,3 @@ def test_a_reward_that_is_no_finite_number_is_explained(value):
     env.reset(seed=0)
     with pytest.raises(ConfigError, match=r"function returned .*; expected a finite number"):
         env.step(0)
-
-
-class Odd(PreviousSizeProposer):
-    """Promises one thing and gives another."""
-
-    def __init__(self, spaces=(), gives=None, bound=True, **changes):
-        super().__init__(relo_env.CropConfig(**SMALL_CROPS))
-        self.extra_spaces = {name: gym.spaces.Box(0, 1, (2,), np.float32) for name in spaces}
-        self.gives, self.bound = gives, bound
-        vars(self).update(changes)
-
-    def bind(self, num_rows):
-        return self if self.bound else None
-
-    def propose(self, rows, *boxes):
-        return self.gives
-
-
-def proposals(positions=16, **extras):
-    return relo_env.Proposals(np.full((1, positions, 4), 0.5), extras)
-
-
-@pytest.mark.parametrize(
-    ("proposer", "message"),
-    [
-        (Odd(["search"]), r"Odd\.extra_spaces holds \['search'\]"),
-        (Odd(extra_spaces={"a": 3}), r"Odd\.extra_spaces is {'a': 3}; expected a dict"),
-        (Odd(crop={"stride": 16}), r"Odd\.crop is .*; expected a relo_env\.CropConfig"),
-        (Odd(bound=False), r"Odd\.bind gives a NoneType; expected an object"),
-    ],
-)
-def test_a_proposer_that_cannot_be_is_refused(proposer, message):
-    with pytest.raises(ConfigError, match=message):
-        make(proposer=proposer)
-
-
-@pytest.mark.parametrize(
-    ("proposer", "message"),
-    [
-        (Odd(["a"], proposals()), r"extras of shapes {}; expected .*{'a': \(1, 2\)}"),
-        (Odd([], proposals(b=np.ones((1, 2)))), r"{'b': \(1, 2\)}; expected .* says, {}"),
-        (Odd(["a"], proposals(a=np.ones((1, 3)))), r"{'a': \(1, 3\)}; expected .*{'a': \(1, 2\)}"),
-        (Odd([], proposals(10)), r"boxes of shape \(1, 10, 4\) .* expected \(1, 16, 4\)"),
-        (Odd([], np.ones((1, 16, 4))), r"ndarray; expected Proposals\(boxes, extras\)"),
-    ],
-)
-def test_a_proposer_that_does_not_keep_its_promise_is_explained(proposer, message):
-    env = make(proposer=proposer)
-    with pytest.raises(ConfigError, match=rf"Odd\.propose gave .*{message}"):
-        env.reset(seed=0)
-
-
-def test_a_proposer_made_for_other_crops_is_refused():
-    proposer = PreviousSizeProposer(relo_env.CropConfig(stride=32))
-    options = {"dataset": Squares(), "proposer": proposer}
-    assert relo_env.TrackingEnv(**options).action_space.n == 64
-    with pytest.raises(ConfigError, match=r"stride=16 but the proposer .* made for stride=32"):
-        relo_env.TrackingEnv(**options, stride=16)
