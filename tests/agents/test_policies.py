@@ -368,5 +368,5 @@ def test_features_cannot_train_the_encoder(venv, network):
 
 def test_features_of_another_width_are_refused(venv):
     other = RELONetwork.from_preset("timm:vit_tiny_patch16_224", search_size=64, template_size=48)
-    with pytest.raises(ConfigError, match="channels"):
+    with pytest.raises(ConfigError, match=r"shape \(64, 4, 4\).* reads .*\(192, 4, 4\)"):
         make_policy(venv, other)
