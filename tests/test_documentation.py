@@ -1,7 +1,8 @@
 """README and docs do what they say: code blocks run, commands parse, links lead somewhere.
 
 A page's Python blocks run in order, in one namespace and one empty folder. ``<!-- needs data -->``
-before a block marks what needs files that are not here; ``<!-- minutes -->`` what takes too long.
+before a block marks what needs files that are not here; ``<!-- minutes -->`` what takes too long;
+``<!-- needs MODULE -->`` what runs by itself, where that library is installed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +27,10 @@ from relo_env.datasets import registry
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS_DATA, MINUTES = "needs data", "minutes"
+LIBRARY = re.compile(r"needs (?!data$)(\w+)")
 BLOCK = re.compile(
-    r"^(?:<!-- (?P<mark>.+?) -->\n)?```(?P<language>python|bash)\n(?P<code>.*?)^```$", re.M | re.S
+    r"^(?:<!-- (?P<mark>.+?) -->\n)?```(?P<language>python|bash|yaml)\n(?P<code>.*?)^```$",
+    re.M | re.S,
 )
 PROGRAMS = {"export", "pip", "pre-commit", "pytest", "python", "ruff", "sphinx-build"}
 PROGRAMS |= {"tensorboard", "torchrun", "mypy", "."}
@@ -94,11 +98,40 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
             exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), namespace)
 
 
+@pytest.mark.parametrize(
+    "block", [b for b in blocks("python") if LIBRARY.fullmatch(b.mark)], ids=lambda b: b.mark[6:]
+)
+@pytest.mark.usefixtures("_unregistered")
+def test_blocks_of_libraries_run(block, tmp_path, monkeypatch):
+    warnings.simplefilter("ignore")  # the libraries' own; pytest restores the filters
+    pytest.importorskip(block.mark[6:])
+    monkeypatch.chdir(tmp_path)
+    code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec")
+    exec(code, {"__name__": "page"})
+
+
+@pytest.mark.slow
+def test_rl_zoo3_trains(tmp_path):
+    pytest.importorskip("rl_zoo3")
+    (settings,) = blocks("yaml")
+    (tmp_path / "ppo.yml").write_text(settings.code)
+    (words,) = (words for _, words in commands() if words[1:3] == ["-m", "rl_zoo3.train"])
+    trained = subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert [*(tmp_path / "logs" / "ppo").glob("RELO-Synthetic-v0_1/*.zip")]
+
+
 def test_most_python_blocks_run():
     marks = [block.mark for block in blocks("python")]
-    assert set(marks) <= {"", NEEDS_DATA, MINUTES}
+    assert {mark for mark in marks if not LIBRARY.fullmatch(mark)} <= {"", NEEDS_DATA, MINUTES}
     assert marks.count("") >= 30
-    assert len(marks) - marks.count("") <= 8
+    assert marks.count(NEEDS_DATA) + marks.count(MINUTES) <= 8
     for block in blocks("python"):
         compile(block.code, str(block.page), "exec")
 
@@ -155,6 +188,7 @@ RUN_ELSEWHERE = {
     "relo demo": ("tests/test_documentation.py", "main([*DEMO"),
     "relo ablate": ("tests/agents/ablations/test_ablations.py", '"ablate algorithms'),
     "relo record": ("tests/agents/test_recording.py", '"record --policy'),
+    "python -m rl_zoo3.train": ("tests/test_documentation.py", '"-m", "rl_zoo3.train"'),
     "relo weights convert": ("tests/agents/network/test_checkpoints.py", '"convert"'),
     "relo weights export": ("tests/agents/test_export.py", '"export"'),
     "python docs/_scripts/make_pictures.py": ("tests/test_documentation.py", "make_pictures.main("),
