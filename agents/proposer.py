@@ -160,7 +160,7 @@ class NetworkProposer:
             name: known[name].float().cpu().numpy().astype(space.dtype)
             for name, space in self.extra_spaces.items()
         }
-        return Proposals(candidates.double().cpu().numpy(), extras)
+        return Proposals(candidates.cpu().double().numpy(), extras)
 
     def _running(self) -> RELONetwork:
         """The network; where the encoder is not trained its faster copy, as the tracker runs it.

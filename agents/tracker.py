@@ -267,7 +267,7 @@ class RELOTracker:
         boxes = self.network.heads(features, only=("boxes",)).candidates
         outputs = self._decide(features)
         scores = self._scores(outputs)
-        candidates = boxes.double().cpu().numpy()
+        candidates = boxes.cpu().double().numpy()
         self.model_seconds = perf_counter() - begin
         results = []
         for i, (track, frame) in enumerate(zip(tracks, frames, strict=True)):
@@ -335,8 +335,11 @@ class RELOTracker:
             track.zoom = min(track.zoom * recovery.growth, recovery.reach)
 
     def _update_templates(self, track: Track, frame: np.ndarray, score: float) -> None:
-        """Take a new template where it is time; the first one stays for ever."""
-        if self.update_interval is None or self.num_templates == 1:
+        """Take a new template where it is time; the first one stays for ever.
+
+        While the target is lost the track's box is an old one: no template is taken from it.
+        """
+        if self.update_interval is None or self.num_templates == 1 or track.lost:
             return
         if track.frames % self.update_interval or score <= self.update_threshold:
             return

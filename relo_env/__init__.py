@@ -3,6 +3,9 @@
 Importing this package registers the ids ``RELO-<Dataset>-v0``, nothing else.
 """
 
+import relo_env.opencv  # noqa: F401  (first: it explains an OpenCV that cannot be imported)
+
+# isort: split
 from relo_env.config import ClipConfig, CropConfig, EnvConfig, RewardConfig
 from relo_env.crops import SearchWindow
 from relo_env.datasets.base import Dataset, Sequence

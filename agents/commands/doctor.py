@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 import relo_env
+from relo_env import opencv
 
 EXAMPLES = """\
 example:
@@ -103,6 +104,13 @@ def _version(module: str, remedy: str = "install relo again with pip") -> str:
 
 
 def _opencv() -> str:
+    found = opencv.distributions()
+    opencv.check()
+    if len(found) > 1:
+        raise ImportError(
+            f"{', '.join(found)} share one folder, and removing one spoils the other. Repair: "
+            f"{opencv.repair()}"
+        )
     import cv2
 
     from relo_env.rendering import has_screen

@@ -66,10 +66,14 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train a stage to its end."""
-    load = RELONetwork.from_preset if options.random_weights else RELONetwork.from_pretrained
+    config = arguments.config_from(options, options.config_class)
+    if options.random_weights:
+        network = RELONetwork.from_preset(options.network, seed=config.seed)
+    else:
+        network = RELONetwork.from_pretrained(options.network)
     checkpoint = options.train(
-        arguments.config_from(options, options.config_class),
-        network=load(options.network),
+        config,
+        network=network,
         dataset=arguments.dataset_from(options),
         out=options.out,
         resume=options.resume,

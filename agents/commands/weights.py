@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
+
 from agents.network import RELONetwork, presets
 from agents.network.checkpoints import find_checkpoint, read_header
 from agents.network.weights import STAGES, convert, fetch, released_file
@@ -59,7 +61,8 @@ def run_list(options: argparse.Namespace) -> int:
         return 0
     print(f"{'preset':8}{'parameters':>12}{'crop':>7}  weights")
     for name in presets():
-        network = RELONetwork.from_preset(name)
+        with torch.device("meta"):
+            network = RELONetwork.from_preset(name)
         millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
         print(f"{name:8}{millions:10.1f} M{network.crop.search_size:7}  {_weights(name)}")
     print("Any plain ViT of timm is a preset too: timm:<model name>.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata, resources
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,17 +20,27 @@ from safetensors.torch import save
 from agents.confidence import Confidence
 from relo_env.errors import CheckpointError, ConfigError, unknown
 
-if TYPE_CHECKING:
-    from agents.network.network import RELONetwork
-
 HEADER = "relo"
 """Key of the header in the file's metadata."""
 
 SUFFIX = ".safetensors"
 
 
+class Network(Protocol):
+    """Part of a `RELONetwork` that a checkpoint holds."""
+
+    preset_name: str | None
+    changes: dict[str, Any]
+    confidence: Confidence | None
+    width: int
+
+    def state_dict(self) -> Any: ...  # noqa: D102
+
+    def load_state_dict(self, state_dict: Any) -> Any: ...  # noqa: D102
+
+
 def save_checkpoint(
-    network: RELONetwork,
+    network: Network,
     path: str | PathLike[str],
     *,
     stage: str,
@@ -80,27 +93,33 @@ def save_checkpoint(
 
 
 def read_header(path: str | PathLike[str]) -> dict[str, Any]:
-    """Preset, changes, stage, metrics, versions and, where it was measured, confidence.
+    """Preset, changes, stage, metrics, versions and, where one was measured, confidence.
+
+    The weights are not read.
 
     Raises:
-        CheckpointError: no such file, truncated, or none of ours.
+        CheckpointError: no such file, truncated, or not a RELO checkpoint.
     """
-    return _read(path)[0]
+    with _opened(path) as file:
+        return _header(path, file)
 
 
-def load_checkpoint(network: RELONetwork, path: str | PathLike[str]) -> dict[str, Any]:
+def load_checkpoint(network: Network, path: str | PathLike[str]) -> dict[str, Any]:
     """Load a checkpoint into a network that fits it; returns its header.
 
     Raises:
-        CheckpointError: truncated, none of ours, or made for another preset.
+        CheckpointError: truncated, not a RELO checkpoint, or made for another preset.
     """
-    header, tensors = _read(path)
+    with _opened(path) as file:
+        header = _header(path, file)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if (header["preset"], header["changes"]) != (network.preset_name, network.changes):
         raise CheckpointError(
             f"{path} holds preset {header['preset']!r} with changes {header['changes']}, but this "
             f"network is {network.preset_name!r} with changes {network.changes}. Use "
             "RELONetwork.from_checkpoint(path) to get the network that fits."
         )
+    confidence = _confidence(path, header, network.width)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -108,9 +127,7 @@ def load_checkpoint(network: RELONetwork, path: str | PathLike[str]) -> dict[str
             f"{path} says it is preset {header['preset']!r} but its entries do not fit: {error} "
             f"It was written by relo {header['versions'].get('relo')}."
         ) from error
-    if "confidence" in header:
-        found = header["confidence"]
-        network.confidence = Confidence(**{**found, "features": tuple(found.get("features", ()))})
+    network.confidence = confidence or network.confidence
     return header
 
 
@@ -141,22 +158,72 @@ def find_checkpoint(name_or_path: str | PathLike[str]) -> Path:
     )
 
 
-def _read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+@contextmanager
+def _opened(path: str | PathLike[str]) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(HEADER)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {error}. Expected a complete .safetensors "
             "file written by relo; official .pth.tar files go through `relo weights convert`."
         ) from error
-    if header is None:
+
+
+_HEADER_TYPES = {"preset": str, "changes": dict, "stage": str, "metrics": dict, "versions": dict}
+
+
+def _header(path: str | PathLike[str], file: Any) -> dict[str, Any]:
+    """Header of an open file, its entries checked.
+
+    Raises:
+        CheckpointError: there is none, it is not JSON, or an entry is missing or of another type.
+    """
+    text = (file.metadata() or {}).get(HEADER)
+    if text is None:
         raise CheckpointError(
             f"{path} is a safetensors file without relo's header, so its preset is unknown; "
             "expected a checkpoint written by RELONetwork.save_checkpoint."
         )
-    return json.loads(header), tensors
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(
+            f"The header of {path} is damaged: {error}. Get another copy of the file."
+        ) from error
+    entries = header if isinstance(header, dict) else {}
+    wrong = [name for name, kind in _HEADER_TYPES.items() if type(entries.get(name)) is not kind]
+    if wrong:
+        raise CheckpointError(
+            f"The header of {path} is damaged: {', '.join(wrong)} missing or of another type. "
+            "Get another copy of the file."
+        )
+    return header
+
+
+def _confidence(path: str | PathLike[str], header: dict[str, Any], width: int) -> Confidence | None:
+    """Confidence of a header; None where none was measured.
+
+    Raises:
+        CheckpointError: it is not three finite numbers and none or ``width`` weights of features.
+    """
+    if "confidence" not in header:
+        return None
+    found = header["confidence"]
+    try:
+        confidence = Confidence(**{**found, "features": tuple(found.get("features", ()))})
+        numbers = confidence.bias, confidence.agreement, confidence.heat, *confidence.features
+        fits = all(math.isfinite(number) for number in numbers)
+        fits = fits and len(confidence.features) in (0, width)
+    except (AttributeError, TypeError):
+        fits = False
+    if not fits:
+        raise CheckpointError(
+            f"The confidence in {path} does not fit its network; expected numbers bias, agreement "
+            f"and heat, and {width} features or none. Get another copy of the file, or measure it "
+            "anew."
+        )
+    return confidence
 
 
 def _version(distribution: str) -> str | None:

@@ -17,7 +17,7 @@ from agents.network.inference import COMPILE_OPTIONS, can_pack, check_device, fo
 from agents.network.presets import Preset, preset
 from agents.network.temporal import TokenState
 from relo_env.config import CropConfig
-from relo_env.errors import ConfigError
+from relo_env.errors import CheckpointError, ConfigError
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -62,17 +62,22 @@ class RELONetwork(nn.Module):
         self.heads = Heads(self.width, architecture.heads)
 
     @classmethod
-    def from_preset(cls, name: str, **changes: Any) -> RELONetwork:
+    def from_preset(cls, name: str, *, seed: int | None = None, **changes: Any) -> RELONetwork:
         """A network with random weights, in evaluation mode.
 
         Args:
             name: see `agents.network.presets`.
+            seed: of the weights; None draws them from torch's global generator.
             changes: see `agents.network.preset`, e.g. ``search_size=384, temporal="none"``.
 
         Raises:
             ConfigError: an unknown preset or change, or sizes that do not fit together.
         """
-        network = cls(preset(name, **changes))
+        architecture = preset(name, **changes)
+        with torch.random.fork_rng(devices=(), enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            network = cls(architecture)
         network.preset_name, network.changes = name, changes
         return network.eval()
 
@@ -81,10 +86,13 @@ class RELONetwork(nn.Module):
         """The network of one of our checkpoints, in evaluation mode and float32.
 
         Raises:
-            CheckpointError: truncated, or none of ours.
+            CheckpointError: truncated, not a RELO checkpoint, or of a preset unknown here.
         """
         header = checkpoints.read_header(path)
-        network = cls.from_preset(header["preset"], **header["changes"])
+        try:
+            network = cls.from_preset(header["preset"], **header["changes"])
+        except ConfigError as error:
+            raise CheckpointError(f"{path} cannot be built by this version: {error}") from error
         checkpoints.load_checkpoint(network, path)
         return network
 

@@ -10,19 +10,31 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.network.fast_itpn import FastITPN, adapt_position
+from relo_env.config import CropConfig
 from relo_env.errors import CheckpointError, ConfigError
 
-if TYPE_CHECKING:
-    from agents.network.network import RELONetwork
-
 Source = str | PathLike[str] | Mapping[str, Any]
-"""A file, or what was in it."""
+"""A file, or its contents."""
+
+
+class Network(Protocol):
+    """Part of a `RELONetwork` that weights are loaded into."""
+
+    preset_name: str | None
+    crop: CropConfig
+    width: int
+
+    @property
+    def encoder(self) -> nn.Module: ...  # noqa: D102
+
+    def state_dict(self) -> Any: ...  # noqa: D102
+
 
 _WIDTHS = {384: "t256", 512: "b256", 768: "l256"}
 """Official presets by the channels of their encoders."""
@@ -98,7 +110,7 @@ def _body_names(name: str, stem_blocks: tuple[int, int]) -> tuple[str, ...]:
     return (name,)
 
 
-def export_official(network: RELONetwork) -> dict[str, Tensor]:
+def export_official(network: Network) -> dict[str, Tensor]:
     """State dict under official names and shapes.
 
     Raises:
@@ -114,7 +126,7 @@ def export_official(network: RELONetwork) -> dict[str, Tensor]:
     return official
 
 
-def load_official(network: RELONetwork, source: Source) -> list[str]:
+def load_official(network: Network, source: Source) -> list[str]:
     """Load a released RELO or RELO_WARMUP checkpoint, or a state dict under its names.
 
     Returns:
@@ -136,7 +148,7 @@ def load_official(network: RELONetwork, source: Source) -> list[str]:
     return _assign(network, state, _stem_blocks(network), prefix="")
 
 
-def load_fast_itpn(network: RELONetwork, source: Source, method: str = "index") -> list[str]:
+def load_fast_itpn(network: Network, source: Source, method: str = "index") -> list[str]:
     """Start the encoder from a pretrained Fast-iTPN.
 
     Args:
@@ -190,6 +202,8 @@ def read_torch_file(path: str | PathLike[str]) -> Any:
         # torch's message goes on to recommend unsafe ways; its last part names the reason.
         said = str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
         reason = said.splitlines()[0]
+        if "weights_only" in reason:
+            reason = f"{type(error).__name__}."
         raise CheckpointError(
             f"{path} cannot be read as weights: {reason} Expected an undamaged file of torch.save; "
             "download it again (`relo weights fetch`)."
@@ -214,7 +228,7 @@ def _contents(source: Source) -> Mapping[str, Any]:
     return contents
 
 
-def _stem_blocks(network: RELONetwork) -> tuple[int, int]:
+def _stem_blocks(network: Network) -> tuple[int, int]:
     if not isinstance(network.encoder, FastITPN):
         raise ConfigError(
             f"Network {network.preset_name!r} has no official counterpart; expected one of the "
@@ -238,7 +252,7 @@ def _compare(state: Mapping[str, Any], expected: Mapping[str, Tensor], what: str
         )
 
 
-def _hint(state: Mapping[str, Any], network: RELONetwork) -> str:
+def _hint(state: Mapping[str, Any], network: Network) -> str:
     """Which preset a state seems to be made for, where it is not the network's."""
     norm = state.get("encoder.body.fc_norm.weight")
     if not isinstance(norm, Tensor) or norm.shape == (network.width,):
@@ -248,7 +262,7 @@ def _hint(state: Mapping[str, Any], network: RELONetwork) -> str:
 
 
 def _assign(
-    network: RELONetwork, state: Mapping[str, Tensor], stem_blocks: tuple[int, int], prefix: str
+    network: Network, state: Mapping[str, Tensor], stem_blocks: tuple[int, int], prefix: str
 ) -> list[str]:
     """Copy what the state has; returns our entries that it lacks."""
     lacking = []

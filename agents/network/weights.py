@@ -69,7 +69,8 @@ def fetch(preset: str, stage: str = "policy", folder: str | Path | None = None) 
         ) from error
     expected, found = _published_hash(name), _sha256(path)
     if expected is not None and found != expected:
-        path.unlink()
+        path.resolve().unlink()  # in the hub's cache the path is a link to the file
+        path.unlink(missing_ok=True)
         raise CheckpointError(
             f"{path} was damaged on its way: its SHA-256 is {found}, expected {expected}. It was "
             "removed; fetch it again."

@@ -119,6 +119,10 @@ def _opencv_constructor(algorithm: str) -> Any:
     )
 
 
+SMALLEST_SIDE, SMALLEST_AREA = 3, 36
+"""[px] Least box of `OpenCVTracker`; MIL never comes back from a smaller one."""
+
+
 class OpenCVTracker:
     """One of OpenCV's own trackers; a lost target gives what OpenCV says, mostly an empty box."""
 
@@ -126,14 +130,44 @@ class OpenCVTracker:
         self._create = _opencv_constructor(algorithm)
 
     def init(self, frame: np.ndarray, box: tuple[float, float, float, float]) -> None:
-        """Start a new OpenCV tracker; it takes whole pixels only."""
+        """Start a new OpenCV tracker on the whole pixels of the box that lie in the frame.
+
+        Raises:
+            ConfigError: there are none or too few, or OpenCV refuses the box.
+        """
         self._tracker = self._create()
-        self._tracker.init(_bgr(frame), tuple(round(value) for value in box))
+        pixels = _pixels(box, frame)
+        if min(pixels[2:]) < SMALLEST_SIDE or pixels[2] * pixels[3] < SMALLEST_AREA:
+            raise ConfigError(
+                f"Box {tuple(box)} covers {pixels[2]}x{pixels[3]} px of the frame; OpenCV's "
+                f"trackers need sides of {SMALLEST_SIDE} px and an area of {SMALLEST_AREA} px."
+            )
+        try:
+            self._tracker.init(_bgr(frame), pixels)
+        except cv2.error as error:
+            raise ConfigError(
+                f"OpenCV cannot start on box {pixels} (left, top, width, height): {error.err}. "
+                "Give a larger box."
+            ) from error
 
     def update(self, frame: np.ndarray) -> tuple[tuple[float, float, float, float], float]:
         """Where OpenCV finds the target, and 1 where it says that it did."""
         found, (left, top, width, height) = self._tracker.update(_bgr(frame))
         return (float(left), float(top), float(width), float(height)), float(found)
+
+
+def _pixels(box: tuple[float, float, float, float], frame: np.ndarray) -> tuple[int, ...]:
+    """Whole pixels of a box inside the frame, xywh."""
+    height, width = frame.shape[:2]
+    left, top, w, h = box
+    right, bottom = min(round(left + w), width), min(round(top + h), height)
+    left, top = max(round(left), 0), max(round(top), 0)
+    if right <= left or bottom <= top:
+        raise ConfigError(
+            f"Box {tuple(box)} covers no whole pixel of the frame of {width}x{height} px; expected "
+            "(left, top, width, height) in pixels of this frame."
+        )
+    return left, top, right - left, bottom - top
 
 
 def _bgr(frame: np.ndarray) -> np.ndarray:

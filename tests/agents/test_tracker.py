@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from agents.network import RELONetwork
+from agents.confidence import Recovery
+from agents.network import HeadOutputs, RELONetwork
+from agents.network.heads import Heads
 from agents.network.presets import official_settings
+from agents.proposer import NetworkProposer
 from agents.tracker import RELOTracker, hann_window
 from relo_env.benchmark.interface import Tracker
 from relo_env.errors import CheckpointError, ConfigError
@@ -198,6 +201,49 @@ def test_first_template_stays_and_the_oldest_other_goes(micro, frames):
     never = RELOTracker(micro, update_interval=1, update_threshold=1.0)
     follow(never, frames)
     assert all(np.array_equal(crop, first) for crop in never._track.templates)
+
+
+def test_a_lost_targets_box_gives_no_template(micro, frames):
+    recovery = Recovery(lost_below=2.0, patience=1)  # no score is high enough
+    tracker = RELOTracker(micro, update_interval=1, recovery=recovery)
+    tracker.init(frames[0], (40.0, 30.0, 30.0, 24.0))
+    track = tracker._track
+    first = track.templates[0]
+    tracker.update(frames[1])
+    followed = track.templates[1]
+    assert followed is not first
+    for frame in frames[2:5]:
+        tracker.update(frame)
+        assert tracker.lost
+        assert track.templates[1] is followed
+
+
+class WithoutDoubles(torch.Tensor):
+    """A tensor of a device without float64, as Apple's GPUs are."""
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_nothing_is_doubled_on_the_device(micro, frames, monkeypatch):
+    heads = Heads.forward
+
+    def on_a_device(self, features, only):
+        outputs = heads(self, features, only)
+        found = {name: value for name, value in vars(outputs).items() if value is not None}
+        return HeadOutputs(**{k: v.as_subclass(WithoutDoubles) for k, v in found.items()})
+
+    expected = follow(RELOTracker(micro), frames)
+    monkeypatch.setattr(Heads, "forward", on_a_device)
+    assert follow(RELOTracker(micro), frames) == expected
+    proposer = NetworkProposer(micro).bind(1)
+    templates = np.zeros((1, 2, 3, 48, 48), np.uint8)
+    proposer.reset(np.array([0]), templates, np.full((1, 2, 4), 0.25))
+    searches = np.zeros((1, 3, 64, 64), np.uint8)
+    assert proposer.propose(np.array([0]), searches, np.zeros((1, 4))).boxes.dtype == np.float64
 
 
 def test_the_tracker_keeps_its_weights(micro, frames):

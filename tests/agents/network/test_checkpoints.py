@@ -3,6 +3,7 @@
 import argparse
 import collections
 import hashlib
+import json
 import os
 import sys
 from types import ModuleType, SimpleNamespace
@@ -275,3 +276,90 @@ def test_fetch_says_what_to_do_offline(hub, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match=r"pip install '.\[hub\]'"):
         weights.fetch("b256")
+
+
+def with_header(micro, path, change):
+    """A checkpoint whose header was changed as a parsed object, or replaced by a text."""
+    micro.save_checkpoint(path, stage="policy")
+    header = change if isinstance(change, str) else change(checkpoints.read_header(path))
+    text = header if isinstance(header, str) else json.dumps(header)
+    path.write_bytes(checkpoints.save(micro.state_dict(), metadata={checkpoints.HEADER: text}))
+    return path
+
+
+def confidence(**entries):
+    return lambda header: {**header, "confidence": entries}
+
+
+NUMBERS = {"bias": 0.0, "agreement": 1.0, "heat": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("{not json", "header of .*n.safetensors is damaged"),
+        ("[]", "preset, changes, stage, metrics, versions missing"),
+        (lambda header: {**header, "changes": None}, "changes missing or of another type"),
+        (lambda header: {k: v for k, v in header.items() if k != "stage"}, "stage missing"),
+        (lambda header: {**header, "preset": "pico"}, "cannot be built by this version"),
+        (lambda header: {**header, "changes": {"sise": 2}}, "cannot be built by this version"),
+        (confidence(x=1), "confidence in .* does not fit its network"),
+        (lambda header: {**header, "confidence": [1]}, "does not fit"),
+        (confidence(**NUMBERS, features=[0.5] * 3), "64 features or none"),
+        (confidence(**{**NUMBERS, "heat": float("nan")}), "does not fit"),
+        (confidence(**{**NUMBERS, "bias": "0"}), "does not fit"),
+    ],
+)
+def test_damaged_headers(micro, tmp_path, change, message):
+    path = with_header(micro, tmp_path / "n.safetensors", change)
+    with pytest.raises(CheckpointError, match=message):
+        RELONetwork.from_checkpoint(path)
+
+
+def test_a_header_is_read_without_the_weights(micro, tmp_path, monkeypatch):
+    path = micro.save_checkpoint(tmp_path / "n.safetensors", stage="policy")
+    opened = checkpoints.safe_open
+
+    class HeaderOnly:
+        def __init__(self, *args, **kwargs):
+            self.file = opened(*args, **kwargs)
+
+        def __enter__(self):
+            return SimpleNamespace(metadata=self.file.__enter__().metadata)
+
+        def __exit__(self, *error):
+            return self.file.__exit__(*error)
+
+    monkeypatch.setattr(checkpoints, "safe_open", HeaderOnly)
+    assert checkpoints.read_header(path)["preset"] == "micro"
+
+
+def test_random_weights_of_a_seed():
+    state = torch.get_rng_state()
+    one, same, other = (RELONetwork.from_preset("micro", seed=seed) for seed in (0, 0, 1))
+    assert equal(one.state_dict(), same.state_dict())
+    assert not equal(one.state_dict(), other.state_dict())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_damaged_file_leaves_the_hubs_cache(hub, monkeypatch):
+    link = hub.file.with_name("snapshot")
+    link.symlink_to(hub.file)
+    monkeypatch.setattr(hub.module, "hf_hub_download", lambda *_, **__: str(link))
+    hub.published.etag = "0" * 64
+    with pytest.raises(CheckpointError, match="damaged on its way"):
+        weights.fetch("b256")
+    assert not hub.file.exists()
+    assert not link.is_symlink()
+
+
+def test_torchs_advice_to_load_unsafely_is_not_repeated(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("Weights only load failed: weights_only=False will likely succeed")
+
+    path = tmp_path / "RELO_ep0090.pth.tar"
+    torch.save({}, path)
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(CheckpointError, match="RuntimeError") as caught:
+        official.read_torch_file(path)
+    assert "weights_only" not in str(caught.value)

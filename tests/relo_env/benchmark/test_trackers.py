@@ -83,3 +83,14 @@ def test_what_is_no_tracker_is_said_so():
     factory = make_tracker_factory("tests.relo_env.benchmark.toy_trackers:no_tracker")
     with pytest.raises(ConfigError, match="returned object, which has no init"):
         factory()
+
+
+def test_opencv_starts_on_the_part_of_a_box_that_lies_in_the_frame():
+    frame = np.random.default_rng(0).integers(0, 256, (100, 120, 3), np.uint8)
+    tracker = make_tracker_factory("opencv:MIL")()
+    tracker.init(frame, (-15.0, 10.0, 30.0, 20.0))
+    (_, _, width, height), _ = tracker.update(frame)
+    assert (width, height) == (15, 20)
+    for box in ((10.1, 10.0, 0.2, 10.0), (200.0, 10.0, 5.0, 5.0), (20.0, 20.0, 1.0, 90.0)):
+        with pytest.raises(ConfigError, match=f"Box .*{box[0]}"):
+            tracker.init(frame, box)
