@@ -23,7 +23,7 @@ ENTRY = "relo_env.__main__"
 
 # Layers of relo_env from the bottom up: a module imports modules of its own layer or below.
 LAYERS = [
-    {"errors"},
+    {"errors", "opencv"},
     {"checks", "named", "files", "interrupts"},
     {"processes"},
     {"video"},
