@@ -185,18 +185,20 @@ class Warmup:
     def _frames(self) -> int:
         return self.config.clips * self.config.clip_length
 
-    def _progress(self) -> Iterator[ClipBatch]:
-        """The batches that are left, with a bar that shows rate and remaining time."""
+    def loader(self) -> ClipLoader:
+        """The batches that are left, on the device."""
         config = self.config
         last = config.steps if config.minutes is None else ENDLESS
         steps = range(self.step, max(last, self.step))
-        loader = ClipLoader(
-            self.batches, steps, self.device, config.num_workers, config.start_method
-        )
+        return ClipLoader(self.batches, steps, self.device, config.num_workers, config.start_method)
+
+    def _progress(self) -> Iterator[ClipBatch]:
+        """The batches that are left, with a bar that shows rate and remaining time."""
+        known = self.clock.fitted or self.config.minutes is None
         self._bar = tqdm(
-            loader,
+            self.loader(),
             "warm-up",
-            self.clock.steps if self.clock.fitted or config.minutes is None else None,
+            self.clock.steps if known else None,
             initial=self.step,
             unit="step",
             disable=distributed.rank() > 0,
