@@ -154,6 +154,7 @@ class ClipSource:
     def _make_readable(self, draw: Draw) -> None:
         """Replace a clip, in clip mode, as long as one of its frames cannot be read."""
         if self._plays_whole:
+            draw.frames.frame(0)
             return
         for attempt in range(MAX_REDRAWS + 1):
             try:

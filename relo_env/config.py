@@ -150,6 +150,10 @@ def _takes_three(function: Callable[..., object]) -> bool:
     return True
 
 
+CONTROLS = ("zoom", "renew")
+"""Decisions beside the position, in the order of the action's entries."""
+
+
 @dataclass(frozen=True)
 class EnvConfig:
     """Everything about an environment but its data and its proposer.
@@ -163,6 +167,8 @@ class EnvConfig:
         candidate_info: put the IoU that every position would have had, and the true box as
             fractions of the search window, into the info.
         official: official crop geometry, and IoU inside the crop with the target clamped to it.
+        controls: decisions beside the position: ``"zoom"``, the side of the next search window;
+            ``"renew"``, whether the box just chosen becomes the last template.
     """
 
     clip: ClipConfig = ClipConfig()
@@ -172,9 +178,21 @@ class EnvConfig:
     augment: bool | None = None
     candidate_info: bool = False
     official: bool = False
+    controls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "controls", _sorted_controls(self.controls))
         check_fields(self)
+        if self.controls and self.action_mode != "grid":
+            raise ConfigError(
+                f"controls={list(self.controls)} are entries beside a position; "
+                f'action_mode="{self.action_mode}" has none. Use action_mode="grid".'
+            )
+        if self.controls and self.clip.search_window == "jittered":
+            raise ConfigError(
+                f"controls={list(self.controls)} change later crops, which "
+                'search_window="jittered" draws around the truth. Use search_window="tracked".'
+            )
         if self.action_mode == "move" and self.candidate_info:
             raise ConfigError(
                 'candidate_info tells the IoU of every position; action_mode="move" '
@@ -195,6 +213,17 @@ class EnvConfig:
         """
         parts = {"clip": _pick(ClipConfig, arguments), "reward": _pick(RewardConfig, arguments)}
         return _pick(cls, {**arguments, **parts})
+
+
+def _sorted_controls(controls: Any) -> tuple[str, ...]:
+    names = (controls,) if isinstance(controls, str) else controls
+    if not isinstance(names, Iterable):
+        raise ConfigError(f"controls is {controls!r}; expected some of {list(CONTROLS)}.")
+    names = tuple(names)
+    for name in names:
+        if name not in CONTROLS:
+            raise ConfigError(unknown("control", name, CONTROLS))
+    return tuple(name for name in CONTROLS if name in names)
 
 
 ENVIRONMENT_ARGUMENTS = tuple(

@@ -26,7 +26,15 @@ from relo_env.episode import Episode, Outcome
 from relo_env.errors import ConfigError
 from relo_env.prefetch import FrameLoader
 from relo_env.proposers import BoxProposer, check_proposals, check_proposer, make_proposer
-from relo_env.spaces import action_space, check_action, check_box, observation_space
+from relo_env.spaces import (
+    MAX_RENEWAL_AGE,
+    Choice,
+    action_space,
+    check_action,
+    check_box,
+    check_choice,
+    observation_space,
+)
 
 
 @dataclass
@@ -89,14 +97,18 @@ class Engine:
         self.proposer = check_proposer(bound, f"{type(proposer).__name__}.bind gives")
         self.crop = self.proposer.crop
         _check_moves(self.config, self.proposer)
+        _check_renewal(self.config, self.proposer)
         self.num_rows, self.group_size = num_rows, group_size
         self.loader = loader or FrameLoader()
         sampler = ClipSampler(dataset, config.clip, self.crop.num_templates, bool(augment))
         self.clips = ClipSource(sampler, self.loader, self.crop, config.official, num_rows)
-        self.observation_space = observation_space(self.crop, self.proposer.extra_spaces)
+        self.observation_space = observation_space(
+            self.crop, self.proposer.extra_spaces, config.controls
+        )
         self.action_space = action_space(self.config, self.crop)
         self.episodes: list[Episode] = [None] * num_rows  # type: ignore[list-item]
         self._records: list[Record | None] = [None] * num_rows
+        self._renewed: list[int] = []  # rows whose new template the proposer has not seen
         shares = config.clip.open_loop and getattr(self.proposer, "crops_only", False)
         group = group_size if shares else 1
         self.proposing_rows = np.arange(num_rows) // group * group
@@ -119,11 +131,9 @@ class Engine:
     def begin(self, rows: SequenceOf[int], draws: SequenceOf[Draw]) -> list[dict[str, Any]]:
         """Begin an episode on each row with a clip of its own; returns their infos."""
         for row, draw in zip(rows, draws, strict=True):
-            episode = Episode(draw.frames, self.config, self.crop)
-            shape = self._observed["template"].shape[1:]
-            self._observed["template"][row] = episode.templates.reshape(shape)
-            self._observed["template_box"][row] = episode.template_boxes.reshape(-1)
-            self.episodes[row] = episode
+            self.episodes[row] = Episode(draw.frames, self.config, self.crop)
+            self._show_templates(row)
+            self._show_controls(row)
             self._records[row] = Record(draw.seed, dict(draw.reset_options))
         if len(rows):
             proposing, _ = self._proposing(rows)
@@ -153,8 +163,13 @@ class Engine:
             assert record is not None
             record.actions.append(np.asarray(action).tolist())
             self.episodes[row].apply(outcome)
-            if not outcome.done:
-                self.clips.fetch_next(row, self.episodes[row].settled)
+            if outcome.done:
+                continue
+            self.clips.fetch_next(row, self.episodes[row].settled)
+            self._show_controls(row)
+            if outcome.choice is not None and outcome.choice.renew:
+                self._show_templates(row)
+                self._renewed.append(row)
 
     def observe(self, rows: SequenceOf[int]) -> None:
         """Cut the search crops of ``rows`` and run the proposer on them, once for all of them."""
@@ -162,6 +177,7 @@ class Engine:
             return
         searches = self._observed["search"]
         self.loader.spread(lambda row: self.episodes[row].cut_search(searches[row]), list(rows))
+        self._pass_on_renewals()
         if self.config.action_mode != "move":
             self._update_candidates(rows)
 
@@ -251,13 +267,38 @@ class Engine:
         if self.config.action_mode == "move":
             return episode.move(action)
         candidates = self.candidates01[row]
-        chosen = candidates[action] if self.config.action_mode == "grid" else action
-        return episode.choose(chosen, candidates)
+        if self.config.action_mode == "box":
+            return episode.choose(action, candidates)
+        return episode.choose(candidates[action.position], candidates, action)
 
     def _check_action(self, action: Any) -> Any:
         if self.config.action_mode == "box":
             return check_box(action)
-        return check_action(action, int(self.action_space.n))  # type: ignore[attr-defined]
+        if self.config.controls:
+            return check_choice(action, self.config.controls, self.crop.num_positions)
+        number = check_action(action, int(self.action_space.n))  # type: ignore[attr-defined]
+        return number if self.config.action_mode == "move" else Choice(number)
+
+    def _show_templates(self, row: int) -> None:
+        seen, episode = self._observed, self.episodes[row]
+        seen["template"][row] = episode.templates.reshape(seen["template"].shape[1:])
+        seen["template_box"][row] = episode.template_boxes.reshape(-1)
+
+    def _show_controls(self, row: int) -> None:
+        if "zoom" in self.config.controls:
+            self._observed["zoom"][row] = self.episodes[row].zoom
+        if "renew" in self.config.controls:
+            age = min(self.episodes[row].renewal_age, MAX_RENEWAL_AGE)
+            self._observed["renewal_age"][row] = age
+
+    def _pass_on_renewals(self) -> None:
+        rows, self._renewed = self._renewed, []
+        if rows:
+            self.proposer.renew(  # type: ignore[attr-defined]
+                np.asarray(rows),
+                np.stack([self.episodes[row].templates[-1] for row in rows]),
+                np.stack([self.episodes[row].template_boxes[-1] for row in rows]),
+            )
 
     def _update_candidates(self, rows: SequenceOf[int]) -> None:
         proposing, source = self._proposing(rows)
@@ -365,6 +406,21 @@ def _read_records(rows: SequenceOf[Any], num_rows: int) -> dict[int, Record]:
                 raise ValueError(f"seed {seed} of row {row}")
             records[row] = Record(seed, check_reset_options(options), actions)
     return records
+
+
+def _check_renewal(config: EnvConfig, proposer: BoxProposer) -> None:
+    if "renew" not in config.controls:
+        return
+    if not callable(getattr(proposer, "renew", None)):
+        raise ConfigError(
+            f'controls=("renew",) needs a proposer with renew(rows, templates, boxes), which '
+            f"{type(proposer).__name__} has not (relo_env.proposers.BoxProposer)."
+        )
+    if proposer.crop.num_templates < 2:
+        raise ConfigError(
+            'controls=("renew",) replaces the last template and keeps the first; num_templates is '
+            f"{proposer.crop.num_templates}. Make the proposer with 2 or more."
+        )
 
 
 def _check_moves(config: EnvConfig, proposer: BoxProposer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,6 +103,12 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
     twice as far, larger, smaller, stop (Yun et al. 2017); the frame is settled by stop, or after
     `max_moves`.
 
+    With `controls` the grid's action is `MultiDiscrete([H * W, 3?, 2?])`. `"zoom"` chooses the side
+    of the next search window: 1, 1.5 or 2.25 times `search_factor`. `"renew"` makes the crop around
+    the box just chosen the last of the K templates (K >= 2, the first stays). The observation then
+    holds `zoom`, the factor of the current window, and `renewal_age`, the frames since the last
+    renewal or the start (at most 1000), both float32 `(1,)`.
+
     ## Observation Space
 
     | key | space | what |
@@ -136,7 +142,8 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
     absent), `iou` (0.0 when absent), `visible`; at the end `auc` and `ious`; with
     `candidate_info=True` also `candidate_ious`, the IoU that every position would have had (plain
     IoU, whatever the reward), and `target_box01`, the true box as fractions of the search window
-    (cxcywh, zeros when absent). An info of `reset` describes the last template's frame and has no
+    (cxcywh, zeros when absent). With `controls` also `zoom`, the factor chosen for the next window,
+    and `renewed`. An info of `reset` describes the last template's frame and has no
     `iou`.
 
     ## Arguments
@@ -163,6 +170,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
     | `augment` | in training clips | grey, mirror, brightness, once a clip |
     | `candidate_info` | False | tell `candidate_ious` |
     | `official` | False | official crop geometry and crop-clamped IoU |
+    | `controls` | `()` | `"zoom"`, `"renew"`: decisions beside the position |
     | `jitter` | 1.0 | distance of jittered windows from the truth; 1 is the paper's |
     | `render_mode` | None | `"rgb_array"`, `"human"` |
 
@@ -212,6 +220,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         augment: bool | None = None,
         candidate_info: bool = False,
         official: bool = False,
+        controls: Sequence[str] = (),
         **dataset_options: Any,
     ) -> None:
         arguments = dict(locals())  # those of the signature, by name

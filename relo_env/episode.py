@@ -17,7 +17,10 @@ from relo_env.crops import SearchWindow
 from relo_env.prefetch import ClipPrefetch
 from relo_env.rendering import Shown
 from relo_env.rewards import check_reward, clip_auc, make_reward
-from relo_env.spaces import MOVES, STOP
+from relo_env.spaces import MOVES, STOP, Choice
+
+TOLD = {"zoom": "zoom", "renew": "renewed"}
+"""Entry of the info that each control has."""
 
 
 class Outcome(NamedTuple):
@@ -29,6 +32,7 @@ class Outcome(NamedTuple):
         moved_on: the frame is settled; the next one is entered, unless the episode ends.
         box: the box chosen, xywh pixels.
         info: description of the frame acted on (see `TrackingEnv`).
+        choice: the position with its controls; None in other action modes.
     """
 
     reward: float
@@ -36,6 +40,7 @@ class Outcome(NamedTuple):
     moved_on: bool
     box: np.ndarray
     info: dict[str, Any]
+    choice: Choice | None = None
 
 
 class Episode:
@@ -55,6 +60,8 @@ class Episode:
         target_box: the true box of the current frame; zeros where the target is absent.
         visible: the current frame shows the target.
         t: index of the current search frame.
+        zoom: factor on the side of the current search window.
+        renewal_age: search frames settled since the last renewal of a template, or the start.
     """
 
     def __init__(self, frames: ClipPrefetch, config: EnvConfig, crop: CropConfig) -> None:
@@ -62,6 +69,7 @@ class Episode:
         self._frames = frames
         self._reward = make_reward(config.reward)
         self.t = 0
+        self.zoom, self.renewal_age = 1.0, 0
         self._moves = 0
         self._ious: list[float] = []
         self._visible: list[bool] = []
@@ -108,24 +116,33 @@ class Episode:
             "visible": True,
         }
 
-    def choose(self, box01: np.ndarray, candidates01: np.ndarray | None = None) -> Outcome:
+    def choose(
+        self,
+        box01: np.ndarray,
+        candidates01: np.ndarray | None = None,
+        choice: Choice | None = None,
+    ) -> Outcome:
         """Outcome of settling the current frame with a box; nothing changes before `apply`.
 
         Args:
             box01: the chosen box, cxcywh01 of the search window.
             candidates01: ``(A, 4)`` boxes of all positions, for ``candidate_info``.
+            choice: the action with its controls, where there are some.
 
         Raises:
             ConfigError: the reward function fails to give a finite number.
             FrameError: the next frame cannot be decoded.
         """
-        extra = {}
+        extra: dict[str, Any] = {}
         if self.config.candidate_info and candidates01 is not None:
             extra["candidate_ious"] = self._overlaps(candidates01)
             extra["target_box01"] = self.target_box01
         box = self._to_frame(box01)
         overlap = float(self._overlaps(box01)) if self.config.official else self._overlap(box)
-        return self._settled(box, overlap, extra)
+        if choice is not None:
+            told: dict[str, Any] = {"zoom": np.float64(choice.zoom), "renewed": choice.renew}
+            extra |= {TOLD[name]: told[TOLD[name]] for name in self.config.controls}
+        return self._settled(box, overlap, extra)._replace(choice=choice)
 
     def move(self, action: int) -> Outcome:
         """Outcome of shifting or scaling the box; stopping, or the last move, settles the frame."""
@@ -147,6 +164,7 @@ class Episode:
         self._visible.append(self.visible)
         self._remember_shown(self.t, f"IoU {overlap:.2f}" if self.visible else "absent")
         if not outcome.done:
+            self._apply_controls(outcome.choice or Choice(0))
             self.t += 1
             self._enter_frame()
 
@@ -176,9 +194,19 @@ class Episode:
         self._place_window()
 
     def _place_window(self) -> None:
+        factor = self.crop.search_factor * self.zoom
         self.window = self._planned_window or SearchWindow.around(
-            self.box, self.crop.search_factor, self.crop.search_size, self.config.official
+            self.box, factor, self.crop.search_size, self.config.official
         )
+
+    def _apply_controls(self, choice: Choice) -> None:
+        self.zoom = choice.zoom
+        self.renewal_age += 1
+        if choice.renew:
+            template, box = self._frames.cut_template(self.t, self.box)
+            self.templates = np.concatenate([self.templates[:-1], template[None]])
+            self.template_boxes = np.concatenate([self.template_boxes[:-1], box[None]])
+            self.renewal_age = 0
 
     def _to_frame(self, boxes01: np.ndarray) -> np.ndarray:
         return bx.clip(self.window.to_image(boxes01), self._frame_size)

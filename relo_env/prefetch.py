@@ -226,9 +226,8 @@ class ClipPrefetch:
             assert frame.window is not None
             assert frame.crop is not None
             crops.append(frame.crop)
-            boxes.append(frame.window.to_crop(self.true_box(t, frame.size)))
-        boxes01 = bx.clip_to_unit(bx.cxcywh_to_xywh(np.stack(boxes)))
-        return np.stack(crops), boxes01.astype(np.float32)
+            boxes.append(_box_in_crop(frame.window, self.true_box(t, frame.size)))
+        return np.stack(crops), np.stack(boxes)
 
     def frame(self, t: int) -> PrefetchedFrame:
         """Frame ``t``, as soon as it is decoded.
@@ -267,6 +266,15 @@ class ClipPrefetch:
         else:
             assert frame.frame is not None
             self._cut(frame.frame, window, out)
+
+    def cut_template(self, t: int, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Template around a box of frame ``t``: uint8 ``(3, Hz, Wz)``, float32 ``(4,)`` xywh01."""
+        crop, frame = self._crop, self.frame(t).frame
+        assert frame is not None
+        window = SearchWindow.around(box, crop.template_factor, crop.template_size, self._official)
+        template = np.empty((3, window.size, window.size), np.uint8)
+        self._cut(frame, window, template)
+        return template, _box_in_crop(window, box)
 
     def image(self, t: int) -> np.ndarray:
         """Frame ``t`` with its augmentation, uint8 RGB ``(H, W, 3)``, read-only.
@@ -343,6 +351,11 @@ class ClipPrefetch:
         augmentation = self.clip.augmentation
         crop = augmentation.colour(window.extract(frame.image, augmentation.mirror))
         cv2.split(crop, list(out))
+
+
+def _box_in_crop(window: SearchWindow, box: np.ndarray) -> np.ndarray:
+    """An xywh box as float32 xywh01 of a window's crop, clipped to it."""
+    return bx.clip_to_unit(bx.cxcywh_to_xywh(window.to_crop(box))).astype(np.float32)
 
 
 def _call_each(function: Callable[[Any], None], items: SequenceOf[Any]) -> None:

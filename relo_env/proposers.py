@@ -14,8 +14,8 @@ from relo_env.config import CropConfig
 from relo_env.errors import ConfigError, unknown
 from relo_env.named import import_named
 
-OBSERVED = ("template", "template_box", "search")
-"""What an environment's observation holds whatever the proposer."""
+OBSERVED = ("template", "template_box", "search", "zoom", "renewal_age")
+"""Entries of an environment's observation that no proposer may add."""
 
 
 class Proposals(NamedTuple):
@@ -38,6 +38,10 @@ class BoxProposer(Protocol):
     attribute ``crops_only = True``. In an open loop (``search_window="jittered"``), where the rows
     of a group see the same crops, `reset` and `propose` are then called for the first row of each
     group only, and the others share what comes back.
+
+    ``controls=("renew",)`` needs a further method ``renew(rows, templates, boxes)``: from the next
+    `propose` on, uint8 ``(n, 3, Hz, Wz)`` crops with float32 ``(n, 4)`` xywh01 boxes are the last
+    templates of ``rows``. It comes once a step for all rows that renew.
 
     Attributes:
         extra_spaces: what it adds to an environment's observation, unbatched; each `propose` gives
@@ -99,6 +103,9 @@ class PreviousSizeProposer:
 
     def reset(self, rows: np.ndarray, templates: np.ndarray, template_boxes: np.ndarray) -> None:
         """Nothing to start."""
+
+    def renew(self, rows: np.ndarray, templates: np.ndarray, boxes: np.ndarray) -> None:
+        """Nothing to renew: candidates do not depend on templates."""
 
     def propose(
         self,

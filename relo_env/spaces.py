@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -29,24 +29,58 @@ MOVES = np.array(
 )
 STOP = len(MOVES) - 1
 
+ZOOMS = (1.0, 1.5, 2.25)
+"""Factors on the side of the next search window, by the action's zoom entry."""
+MAX_RENEWAL_AGE = 1000
+"""[frames] upper bound of the observed ``renewal_age``."""
 
-def observation_space(crop: CropConfig, extra: Mapping[str, gym.Space]) -> gym.spaces.Dict:
-    """Observation of one row: crops, template boxes, and what the proposer adds."""
+
+class Choice(NamedTuple):
+    """A grid action with its controls.
+
+    Attributes:
+        position: chosen cell, row-major.
+        zoom: factor on the side of the next search window.
+        renew: the crop around the chosen box becomes the last template.
+    """
+
+    position: int
+    zoom: float = 1.0
+    renew: bool = False
+
+
+def observation_space(
+    crop: CropConfig, extra: Mapping[str, gym.Space], controls: Sequence[str] = ()
+) -> gym.spaces.Dict:
+    """Observation of one row: crops, template boxes, what the proposer adds, state of controls."""
     num_templates, template, search = crop.num_templates, crop.template_size, crop.search_size
+    states: dict[str, gym.Space] = {
+        "zoom": gym.spaces.Box(ZOOMS[0], ZOOMS[-1], (1,), np.float32),
+        "renewal_age": gym.spaces.Box(0, MAX_RENEWAL_AGE, (1,), np.float32),
+    }
     return gym.spaces.Dict(
         {
             "template": gym.spaces.Box(0, 255, (3 * num_templates, template, template), np.uint8),
             "template_box": gym.spaces.Box(0.0, 1.0, (4 * num_templates,), np.float32),
             "search": gym.spaces.Box(0, 255, (3, search, search), np.uint8),
             **extra,
+            **{name: states[name] for name in control_states(controls)},
         }
     )
+
+
+def control_states(controls: Sequence[str]) -> list[str]:
+    """Entries that the observation holds for controls: ``zoom``, ``renewal_age``."""
+    names = {"zoom": "zoom", "renew": "renewal_age"}
+    return [names[control] for control in controls]
 
 
 def action_space(config: EnvConfig, crop: CropConfig) -> gym.Space:
     """Actions of one row in an action mode."""
     if config.action_mode == "box":
         return gym.spaces.Box(-1.0, 2.0, (4,), np.float32)
+    if config.controls:
+        return gym.spaces.MultiDiscrete(_sizes(config.controls, crop.num_positions))
     moves = config.action_mode == "move"
     return gym.spaces.Discrete(len(MOVES) if moves else crop.num_positions)
 
@@ -63,6 +97,30 @@ def check_action(action: Any, num_actions: int) -> int:
     return int(value.item())
 
 
+def check_choice(action: Any, controls: Sequence[str], num_positions: int) -> Choice:
+    """A grid action with its controls.
+
+    Args:
+        action: integers, the position and an entry for each control.
+        controls: names of the controls, in the order of `CONTROLS`.
+        num_positions: positions A.
+
+    Raises:
+        ConfigError: it is not as many integers, each in its range.
+    """
+    nvec = np.array(_sizes(controls, num_positions))
+    value = np.asarray(action)
+    fits = value.shape == nvec.shape and value.dtype.kind in "iu"
+    if not fits or (value < 0).any() or (value >= nvec).any():
+        raise ConfigError(
+            f"Action {action!r}; expected {len(nvec)} integers from 0, below {nvec.tolist()}: the "
+            f"position and {' and '.join(controls)}."
+        )
+    entries = dict(zip(controls, value[1:].tolist(), strict=True))
+    zoom, renew = ZOOMS[entries.get("zoom", 0)], bool(entries.get("renew", 0))
+    return Choice(int(value[0]), zoom, renew)
+
+
 def check_box(action: Any) -> np.ndarray:
     """A box action as float64 ``(4,)``.
 
@@ -75,3 +133,8 @@ def check_box(action: Any) -> np.ndarray:
             f"Action {action!r}; expected four finite numbers, cxcywh as fractions of the window."
         )
     return value
+
+
+def _sizes(controls: Sequence[str], num_positions: int) -> list[int]:
+    sizes = {"zoom": len(ZOOMS), "renew": 2}
+    return [num_positions, *(sizes[control] for control in controls)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -125,6 +125,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         augment: bool | None = None,
         candidate_info: bool = False,
         official: bool = False,
+        controls: Sequence[str] = (),
         **dataset_options: Any,
     ) -> None:
         arguments = dict(locals())  # those of the signature, by name

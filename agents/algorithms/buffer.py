@@ -29,7 +29,7 @@ from relo_env.errors import ConfigError, TrainingError, unknown
 logger = logging.getLogger(__name__)
 
 EPISODE_CONSTANTS = ("template", "template_box")
-"""Observations that do not change within an episode; kept once for each."""
+"""Observations that do not change within an episode, unless templates are renewed; kept once."""
 
 GIB = 2**30
 
@@ -114,7 +114,8 @@ class RELORolloutBuffer(DictRolloutBuffer):
         self.weights = RewardConfig()
         self.extra_auc_weight = 0.0
         kept = {key: observation_space[key] for key in keys or observation_space}
-        self.constant_keys = [key for key in EPISODE_CONSTANTS if key in kept]
+        constants = () if "renewal_age" in observation_space.spaces else EPISODE_CONSTANTS
+        self.constant_keys = [key for key in constants if key in kept]
         per_step = {key: space for key, space in kept.items() if key not in self.constant_keys}
 
         frames, episodes = buffer_size * n_envs, n_envs * -(-buffer_size // clip_length)
