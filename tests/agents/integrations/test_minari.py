@@ -63,3 +63,4 @@ def test_minari_collects_them(tmp_path, monkeypatch):
         algorithm_name="random",
     )
     np.testing.assert_array_equal(data[1].infos["iou"][1:], info["ious"])
+    collector.close()
