@@ -1,5 +1,7 @@
 """Minari's own collector stores infos of tracking episodes."""
 
+import gc
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -38,6 +40,7 @@ def test_infos_keep_their_names_shapes_and_types(candidate_info):
     assert told[-1]["iou"] == info["iou"]
 
 
+@pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
 def test_minari_collects_them(tmp_path, monkeypatch):
     import minari
 
@@ -64,3 +67,5 @@ def test_minari_collects_them(tmp_path, monkeypatch):
     )
     np.testing.assert_array_equal(data[1].infos["iou"][1:], info["ious"])
     collector.close()
+    del collector
+    gc.collect()  # Minari leaves its temporary folders to the garbage collector, which warns
