@@ -1,4 +1,4 @@
-"""Figures to look at: success and precision plots, attribute radar, learning curves.
+"""Plots: success and precision curves, attribute radar, learning curves.
 
 Every function returns a :class:`matplotlib.figure.Figure` of its own and touches no global state.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,10 +17,13 @@ from matplotlib.figure import Figure
 
 from relo_env.benchmark.evaluation import Evaluation
 from relo_env.benchmark.metrics import NORMALISED_THRESHOLDS, OVERLAP_THRESHOLDS, PIXEL_THRESHOLDS
+from relo_env.files import replacing, write_text
 
 COLOURS = ("#0072b2", "#d55e00", "#cc79a7", "#e69f00", "#56b4e9", "#8172b2", "#a0522d", "#7f7f7f")
 """Of trackers, told apart by colour-blind readers and on light and dark ground; no green."""
 
+LINE_STYLES = ("-", "--", ":", "-.")
+_SVG: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "relo"}
 _INK = "#010203"  # stands for the page's text colour in SVG
 _CURVES = {
     "success": (
@@ -48,18 +52,40 @@ def colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
+def line_style(index: int) -> str:
+    """Dashes of the tracker at a place in a list: another for each round of the colours."""
+    return LINE_STYLES[index // len(COLOURS) % len(LINE_STYLES)]
+
+
 def curve_plot(evaluations: Sequence[Evaluation], curve: str) -> Figure:
-    """The mean "success", "precision" or "normalised precision" curve of each tracker."""
+    """Mean "success", "precision" or "normalised precision" curve of each tracker.
+
+    The legend has the best tracker first, by the figure of the curve that the protocol has.
+    """
     thresholds, x_label, y_label, names = _CURVES[curve]
     figure, axes = _new_plot(x_label, y_label)
-    for index, evaluation in enumerate(evaluations):
-        label = evaluation.tracker
-        for name in [name for name in names if name in evaluation.figures][:1]:
-            label += f" [{100 * evaluation.mean(name):.1f}]"
-        axes.plot(thresholds, evaluation.mean_curve(curve), color=colour(index), label=label)
+    named = [name for name in names if name in evaluations[0].figures][:1]
+    scores = [each.mean(*named) if named else -float(k) for k, each in enumerate(evaluations)]
+    for index in sorted(range(len(evaluations)), key=lambda k: -scores[k]):
+        evaluation = evaluations[index]
+        score = f" [{100 * scores[index]:.1f}]" if named else ""
+        axes.plot(
+            thresholds,
+            evaluation.mean_curve(curve),
+            color=colour(index),
+            linestyle=line_style(index),
+            label=f"{evaluation.tracker}{score}",
+        )
     axes.set(xlim=(thresholds[0], thresholds[-1]), ylim=(0, 1))
     figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=_INK)
     return figure
+
+
+def report_plots(evaluations: Sequence[Evaluation]) -> dict[str, Figure]:
+    """Plots of one data set by their name: a curve each, and attributes where there are some."""
+    plots = {curve: curve_plot(evaluations, curve) for curve in _CURVES}
+    radar = attribute_radar(evaluations, evaluations[0].protocol.headline)
+    return plots if radar is None else {**plots, "attributes": radar}
 
 
 def attribute_radar(evaluations: Sequence[Evaluation], figure_name: str) -> Figure | None:
@@ -77,10 +103,13 @@ def attribute_radar(evaluations: Sequence[Evaluation], figure_name: str) -> Figu
     for index, (evaluation, values) in enumerate(zip(evaluations, means, strict=True)):
         radii = [values[attribute] for attribute in attributes]
         closed = np.append(angles, angles[0]), np.append(radii, radii[0])
-        axes.plot(*closed, color=colour(index), label=evaluation.tracker)
+        axes.plot(
+            *closed, color=colour(index), linestyle=line_style(index), label=evaluation.tracker
+        )
         axes.fill(*closed, color=colour(index), alpha=0.08)
     axes.set_xticks(angles, [attribute.replace("_", " ") for attribute in attributes])
     axes.set_ylim(0, 1)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=_INK)
     _ink(axes)
     return figure
 
@@ -109,17 +138,37 @@ def learning_curves(
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as its file's ending says (.svg, .png, .pdf)."""
-    figure.savefig(path, facecolor="white", dpi=150)
+    """Write a figure as its file's ending says (.svg, .png, .pdf), black on white."""
+    with mpl.rc_context({"pdf.fonttype": 42, **_SVG}):
+        metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+        figure.savefig(
+            path, facecolor="white", dpi=150, metadata=metadata.get(Path(path).suffix.lower())
+        )
 
 
 def to_svg(figure: Figure) -> str:
     """A figure as an ``<svg>`` element that takes the text colour of the page around it."""
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "relo"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
+    text = _svg(figure)
     return text[text.index("<svg") :].replace(_INK, "currentColor")
+
+
+def write_plots(plots: Mapping[str, Figure], out: str | Path) -> list[Path]:
+    """Write each plot as PDF and SVG, named after it; returns the files."""
+    files = []
+    for name, figure in plots.items():
+        stem = Path(out) / name.replace(" ", "-")
+        write_text(stem.with_suffix(".svg"), _svg(figure).replace(_INK, "#000000"))
+        with replacing(stem.with_suffix(".pdf")) as temporary:
+            save(figure, temporary)
+        files += [stem.with_suffix(".svg"), stem.with_suffix(".pdf")]
+    return files
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    with mpl.rc_context(_SVG):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def _new_plot(x_label: str, y_label: str) -> tuple[Figure, Axes]:

@@ -1,4 +1,4 @@
-"""Short clips of tracked sequences, as one JPEG sheet each that a few lines of script play."""
+"""Tracked frames for a web page: a JPEG sheet each, which a few lines of script play."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ TRUE_COLOUR = "#3cdc5a"
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
-    """Boxes of one tracker on one sequence of n frames.
+class Overlay:
+    """Boxes of one tracker, to be drawn on a sequence of n frames.
 
     Attributes:
         tracker: its name.
         colour: ``"#rrggbb"`` of its boxes.
-        boxes: ``(n, 4)`` xywh pixels.
+        boxes: ``(n, 4)`` xywh pixels; NaN where there is none.
         score_maps: uint8 ``(n, H, W)`` for the inset, or None.
     """
 
@@ -40,8 +40,8 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A clip for a web page.
+class Filmstrip:
+    """Frames with boxes, side by side in one picture.
 
     Attributes:
         title: what it shows.
@@ -60,14 +60,14 @@ class Clip:
     captions: tuple[str, ...]
 
 
-def make_clip(
+def make_filmstrip(
     title: str,
     sequence: Sequence,
-    tracks: SequenceOf[Track],
+    overlays: SequenceOf[Overlay],
     start: int = 0,
     end: int | None = None,
-) -> Clip:
-    """A clip of the frames ``start .. end - 1``, thinned out evenly where they are many.
+) -> Filmstrip:
+    """A filmstrip of the frames ``start .. end - 1``, thinned out evenly where they are many.
 
     The true box is green, the trackers' in their colours, the first one's as thick as the true
     one; its score map is inset.
@@ -77,29 +77,31 @@ def make_clip(
     """
     end = len(sequence) if end is None else end
     indices = np.linspace(start, end - 1, min(MAX_FRAMES, end - start)).round().astype(int)
-    pictures = [_picture(sequence, tracks, index) for index in indices]
+    pictures = [_picture(sequence, overlays, index) for index in indices]
     height, width = pictures[0].shape[:2]
-    return Clip(
+    return Filmstrip(
         title=title,
         sheet=_sheet(pictures),
         width=width,
         height=height,
         columns=COLUMNS,
-        captions=tuple(_caption(sequence, tracks, index) for index in indices),
+        captions=tuple(_caption(sequence, overlays, index) for index in indices),
     )
 
 
-def _picture(sequence: Sequence, tracks: SequenceOf[Track], index: int) -> np.ndarray:
+def _picture(sequence: Sequence, overlays: SequenceOf[Overlay], index: int) -> np.ndarray:
     frame = sequence.frames.read(index)
     scale = FRAME_WIDTH / frame.shape[1]
     size = (FRAME_WIDTH, max(1, round(scale * frame.shape[0])))
     picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     if sequence.visible[index]:
         _draw(picture, scale * sequence.boxes[index], TRUE_COLOUR)
-    first, *others = tracks
-    for track in reversed(others):
-        draw_box(picture, scale * track.boxes[index], _rgb(track.colour), thickness=1)
-    _draw(picture, scale * first.boxes[index], first.colour)
+    first, *others = overlays
+    for overlay in reversed(others):
+        if np.isfinite(overlay.boxes[index]).all():
+            draw_box(picture, scale * overlay.boxes[index], _rgb(overlay.colour), thickness=1)
+    if np.isfinite(first.boxes[index]).all():
+        _draw(picture, scale * first.boxes[index], first.colour)
     if first.score_maps is not None and index > 0:
         draw_score_map(picture, first.score_maps[index], side=80)
     return picture
@@ -111,13 +113,13 @@ def _draw(picture: np.ndarray, box: np.ndarray, colour: str) -> None:
     draw_box(picture, box, _rgb(colour), thickness=2)
 
 
-def _caption(sequence: Sequence, tracks: SequenceOf[Track], index: int) -> str:
+def _caption(sequence: Sequence, overlays: SequenceOf[Overlay], index: int) -> str:
     if not sequence.visible[index]:
         return f"frame {index}: target absent"
-    truth = sequence.boxes[index : index + 1]
+    boxes = np.nan_to_num([overlay.boxes[index] for overlay in overlays])
     shares = [
-        f"{track.tracker} {overlaps(track.boxes[index : index + 1], truth)[0]:.2f}"
-        for track in tracks
+        f"{overlay.tracker} {share:.2f}"
+        for overlay, share in zip(overlays, overlaps(boxes, sequence.boxes[index]), strict=True)
     ]
     return f"frame {index}: {', '.join(shares)}"
 
