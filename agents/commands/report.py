@@ -1,28 +1,44 @@
-"""Compare results on disk: a table, and one HTML page with plots, failures and clips.
+"""Compare results that are on disk: tables, plots, and one HTML page with failures and clips.
 
-RESULTS are folders of box files, one for each tracker, from `relo evaluate` or published by others.
-The page, index.html, is one file and needs no network. table.csv has a line for each tracker,
-sequences.csv one for each tracker and sequence, table.tex is the table in LaTeX.
+RESULTS are folders or zips of box files, one for each tracker and data set, as `relo evaluate`
+writes them or as others publish them. The page, index.html, needs no other file and no network.
+Beside it are table.csv and table.tex (a line for each tracker), table-intervals.tex, sequences.csv,
+differences.csv (paired bootstrap of every two trackers), attributes.csv and attributes.tex, and
+plots/ as PDF and SVG. Results on several data sets have a folder each, and one table for all.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from agents.commands import arguments
-from relo_env.benchmark.evaluation import evaluate, summary_table
+from relo_env.benchmark.alignment import LENGTHS
+from relo_env.benchmark.comparison import distinct_names, merge_by_name
+from relo_env.benchmark.evaluation import Evaluation, evaluate, rank, summary_table
+from relo_env.benchmark.metrics import FIGURES
+from relo_env.benchmark.plots import report_plots, write_plots
+from relo_env.benchmark.protocols import Protocol, get_protocol
+from relo_env.benchmark.published import find_results
 from relo_env.benchmark.report import write_report
-from relo_env.benchmark.tables import write_tables
+from relo_env.benchmark.tables import write_overview, write_tables
+from relo_env.benchmark.truths import Truths
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import find_dataset
+from relo_env.errors import ConfigError, nearest
 
 EXAMPLES = """\
 examples:
   relo report results/*/LaSOT --split test --out report
-  relo report results/*/LaSOT published/raw_results --dataset LaSOT --split test --out report
-  relo report results/*/Synthetic --split test --allow-missing --out report"""
-FOLDER = "the name of the first folder"
+  relo report results/*/LaSOT published/ECO.zip --dataset LaSOT --split test --out report
+  relo report results/nano/* results/ECO/* --figures success_auc P --name nano=RELO --out report
+  relo report run-1 run-2 --name run-1=Mine --name run-2=Mine --dataset OTB100 --out report
+the same NAME for several folders makes them runs of one tracker: mean and deviation"""
+MAIN = ("table.csv", "sequences.csv", "table.tex")
+"""Tables that are told last, beside the page."""
+FOLDER = "the names of the folders, else that of the first"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,42 +46,185 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="see above")
     arguments.add_dataset(parser, required=False, default=FOLDER, evaluated=True)
     arguments.add_protocol(parser)
+    parser.add_argument(
+        "--figures",
+        nargs="+",
+        choices=FIGURES,
+        metavar="F",
+        help=f"columns, the first ranks: {', '.join(FIGURES)} (default: the protocol's)",
+    )
+    parser.add_argument(
+        "--origin",
+        type=int,
+        choices=(0, 1),
+        help="coordinates of the top-left pixel in RESULTS (default: as their first lines tell)",
+    )
+    parser.add_argument(
+        "--lengths",
+        choices=LENGTHS,
+        default="strict",
+        help="of results with a line too few or too many: refuse, cut results and truth, or hold "
+        "the last box (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--name",
+        type=_display_name,
+        action="append",
+        default=[],
+        metavar="FOLDER=NAME",
+        help="name of a folder's tracker in tables; may be repeated",
+    )
+    parser.add_argument(
+        "--order",
+        choices=("score", "given"),
+        default="score",
+        help="of trackers: best first, or that of RESULTS (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--clips",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show clips in the page; only they need the pictures of the data set",
+    )
     arguments.add_subset(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the files")
     parser.add_argument(
-        "--allow-missing", action="store_true", help="accept missing sequences and frames"
+        "--allow-missing", action="store_true", help="compare what is there, however little"
     )
     parser.set_defaults(run=run)
 
 
+def _display_name(text: str) -> tuple[str, str]:
+    folder, _, name = text.rpartition("=")
+    if not folder or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FOLDER=NAME")
+    return folder, name
+
+
 def run(options: argparse.Namespace) -> int:
-    """Evaluate each folder; write the page and the tables."""
-    if options.dataset == FOLDER:
-        options.dataset = arguments.dataset_of(options.results[0])
-    dataset = arguments.dataset_from(options)
-    # Videos that are made and not stored have no end: nobody has results for all of them.
-    if find_dataset(options.dataset).needs_root or options.sequences or options.max_sequences:
-        sequences = arguments.subset_from(options, dataset)
-    else:
-        sequences = _names_in(options.results, dataset) or [dataset.names[0]]
-    evaluations = [
-        evaluate(
-            folder,
-            dataset,
-            protocol=options.protocol,
-            sequences=sequences,
-            allow_missing=options.allow_missing,
-        )
-        for folder in options.results
-    ]
-    print(summary_table(evaluations))
-    page = write_report(evaluations, dataset, options.out)
-    for path in (page, *write_tables(evaluations, options.out)):
-        print(f"wrote {path}")
+    """Evaluate each folder; write the page, the tables and the plots."""
+    groups = _by_dataset(options)
+    _check_names(options)
+    evaluations = {}
+    for name, folders in groups.items():
+        dataset = _dataset(options, name, several=len(groups) > 1)
+        evaluations[dataset.name] = _evaluate(options, dataset, folders)
+        print(summary_table(evaluations[dataset.name]))
+        out = options.out / dataset.name if len(groups) > 1 else options.out
+        for path in _write(options, evaluations[dataset.name], dataset, out):
+            print(f"wrote {path}")
+    if len(groups) > 1:
+        for path in write_overview(evaluations, options.out):
+            print(f"wrote {path}")
     return 0
 
 
-def _names_in(folders: list[Path], dataset: Dataset) -> list[str]:
-    """Sequences that some folder has boxes of, in the data set's order."""
-    stems = {file.stem for folder in folders for file in folder.glob("*.txt")}
-    return sorted((stem for stem in stems if stem in dataset.names), key=dataset.names.index)
+def _by_dataset(options: argparse.Namespace) -> Mapping[str, list[Path]]:
+    """Folders of results by the data set that they are of, each once.
+
+    A folder that is called as no data set is of that of the first one.
+    """
+    folders = list({folder.resolve(): folder for folder in options.results}.values())
+    if options.dataset != FOLDER:
+        return {options.dataset: folders}
+    if folders[0].is_file():
+        raise ConfigError(f"{folders[0]} is a file; give its data set by --dataset.")
+    first = find_dataset(arguments.dataset_of(folders[0])).name
+    groups: dict[str, list[Path]] = {}
+    for folder in folders:
+        groups.setdefault(_called_as(folder) or first, []).append(folder)
+    return groups
+
+
+def _called_as(folder: Path) -> str | None:
+    """Name of the data set that a folder is called after; None if there is none."""
+    try:
+        return find_dataset(folder.resolve().name).name
+    except ConfigError:
+        return None
+
+
+def _dataset(options: argparse.Namespace, name: str, *, several: bool) -> Dataset:
+    if several and options.root is not None:
+        raise ConfigError(
+            "--root is the folder of one data set, and RESULTS are on several; put their folders "
+            "side by side and set RELO_DATA to the folder around them."
+        )
+    return arguments.dataset_from(argparse.Namespace(**{**vars(options), "dataset": name}))
+
+
+def _evaluate(
+    options: argparse.Namespace, dataset: Dataset, folders: list[Path]
+) -> list[Evaluation]:
+    """One evaluation for each tracker, in the order of the tables."""
+    truths = Truths(dataset)
+    sequences = _sequences(options, dataset, folders)
+    names = distinct_names(folders, dataset.name)
+    evaluations = merge_by_name(
+        evaluate(
+            folder,
+            truths,
+            protocol=_protocol(options),
+            tracker=_name_of(folder, name, options.name),
+            sequences=sequences,
+            allow_missing=options.allow_missing,
+            origin=options.origin,
+            lengths=options.lengths,
+        )
+        for folder, name in zip(folders, names, strict=True)
+    )
+    return rank(evaluations) if options.order == "score" else evaluations
+
+
+def _protocol(options: argparse.Namespace) -> Protocol:
+    protocol = get_protocol(options.protocol)
+    return replace(protocol, figures=tuple(options.figures)) if options.figures else protocol
+
+
+def _write(
+    options: argparse.Namespace, evaluations: list[Evaluation], dataset: Dataset, out: Path
+) -> list[Path]:
+    plots = report_plots(evaluations)
+    page = write_report(evaluations, dataset, out, clips=options.clips, plots=plots)
+    tables = write_tables(evaluations, out, ranked=options.order == "score")
+    write_plots(plots, out / "plots")
+    main: list[Path] = []
+    others = [out / "plots"]
+    for path in tables:
+        (main if path.name in MAIN else others).append(path)
+    return [*others, page, *main]
+
+
+def _name_of(folder: Path, name: str, given: list[tuple[str, str]]) -> str:
+    """Display name of a folder's tracker."""
+    return next((shown for key, shown in given if _means(key, folder, name)), name)
+
+
+def _means(key: str, folder: Path, name: str) -> bool:
+    """Whether a FOLDER of ``--name`` is this one: its path, its end, or the tracker's own name."""
+    parts, ending = folder.resolve().parts, Path(key).parts
+    return key == name or Path(key).resolve().parts == parts or parts[-len(ending) :] == ending
+
+
+def _check_names(options: argparse.Namespace) -> None:
+    names = distinct_names(options.results)
+    for key, _ in options.name:
+        if not any(
+            _means(key, folder, name) or key in folder.resolve().parts
+            for folder, name in zip(options.results, names, strict=True)
+        ):
+            raise ConfigError(
+                f"--name {key}=...: no RESULTS is called so. {nearest(key, map(str, names))}"
+            )
+
+
+def _sequences(options: argparse.Namespace, dataset: Dataset, folders: list[Path]) -> list[str]:
+    """Names of the sequences to evaluate.
+
+    Videos that are made and not stored have no end: of these, those with results.
+    """
+    if find_dataset(dataset.name).needs_root or options.sequences or options.max_sequences:
+        return arguments.subset_from(options, dataset)
+    stems = {Path(path).stem for folder in folders for path in find_results(folder, ()).unmatched}
+    found = sorted((stem for stem in stems if stem in dataset.names), key=dataset.names.index)
+    return found or [dataset.names[0]]

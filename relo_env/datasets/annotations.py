@@ -266,6 +266,8 @@ def annotate(
     labelled: np.ndarray | None = None,
     *,
     cut: bool = False,
+    origin: int = 0,
+    file_origin: int = 0,
 ) -> Sequence:
     """Make a sequence of boxes as read by `read_boxes` and of labels.
 
@@ -277,6 +279,8 @@ def annotate(
         attributes: names of the challenges that the benchmark marks this sequence with.
         labelled: bool ``(n,)``, frames that somebody annotated; by default all.
         cut: where frames, boxes and labels differ in number, keep what all have.
+        origin: see `Sequence`.
+        file_origin: see `Sequence`.
 
     Raises:
         DataError: the first box has no area, or no frame shows the target.
@@ -297,4 +301,13 @@ def annotate(
         if hidden is not None:
             visible = visible & ~hidden
     boxes = np.where(visible[:, None], boxes, 0.0)
-    return Sequence(name, frames, boxes, visible, attributes, labelled)  # type: ignore[arg-type]
+    return Sequence(
+        name,
+        frames,
+        boxes,
+        visible,
+        attributes,
+        labelled,  # type: ignore[arg-type]
+        origin=origin,
+        file_origin=file_origin,
+    )

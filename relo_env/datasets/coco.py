@@ -69,6 +69,10 @@ class COCO(DiskDataset):
                 f"{path} is not a COCO annotation ({type(error).__name__}: {error}). Copy it anew."
             ) from error
 
+    def annotation(self, name: str) -> Sequence:
+        """The sequence itself: its annotation is no text; see ``Dataset.annotation``."""
+        return self[name]
+
     def load(self, name: str) -> Sequence:
         """The image as a sequence; see ``Dataset.load``."""
         frames = StillFrames(self.locate(name), self._length)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from relo_env.checks import check
 from relo_env.datasets.annotations import read_text
 from relo_env.datasets.base import Dataset, FrameSource, Sequence
-from relo_env.datasets.frames import ImageFrames, is_clutter
+from relo_env.datasets.frames import ImageFrames, NoFrames, is_clutter
 from relo_env.errors import DataError
 
 ROOT_VARIABLE = "RELO_DATA"
 """Environment variable that names the folder in which the data sets' folders lie."""
 Lengths = Literal["strict", "cut"]
 """Treatment of sequences whose frames, boxes and labels differ in number, see `DiskDataset`."""
+ONE_BASED: Mapping[str, Any] = MappingProxyType({"origin": 1, "file_origin": 1})
+"""Arguments of `annotate` where a benchmark counts pixels from 1 and its boxes are kept so."""
+BOX_FILES = ("groundtruth.txt", "Groundtruth.txt", "groundtruth_rect.txt")
+"""Annotation of a sequence in its folder."""
 RECENT = 256
 """Sequences whose annotations stay in memory: some 100 MB where they have 2500 frames each."""
 
@@ -63,6 +70,7 @@ class DiskDataset(Dataset):
         super().__init__(split)
         check("lengths", lengths, Lengths)
         self.cut = lengths == "cut"
+        self._annotated: int | None = None
         self.root = self._find_root(root)
         self._recent: dict[str, Sequence] = {}
         self._paths = dict(self.find())
@@ -122,6 +130,52 @@ class DiskDataset(Dataset):
                 f"reset(options={{'sequence': NAME}}). Expected layout:\n{self.layout}"
             )
         return path
+
+    def annotation(self, name: str) -> Sequence:
+        """Boxes and labels of a sequence; its frames are not looked for and need not exist.
+
+        Raises:
+            DataError: its annotation is missing or malformed.
+        """
+        path = self.annotation_file(name)
+        if not path.is_file():
+            return self[name]
+        text = read_text(path)
+        lines = len(text.rstrip().splitlines())
+        if len(text.splitlines()) > lines:  # blank lines at the end: frames, if there are as many
+            with suppress(DataError):
+                return self[name]
+        view = copy.copy(self)
+        view._annotated = lines
+        return view.load(name)
+
+    def annotation_file(self, name: str) -> Path:
+        """Path of the file with a sequence's boxes, which may be missing.
+
+        Raises:
+            MissingSequenceError: the sequence is not on disk.
+        """
+        place = self.locate(name)
+        if place.is_file():
+            return place
+        return next(
+            (p for p in map(place.joinpath, BOX_FILES) if p.is_file()), place / BOX_FILES[0]
+        )
+
+    def open(self, find: Callable[..., FrameSource], *where: Any, skip: int = 0) -> FrameSource:
+        """Frames of a video, or a stand-in for them where only its annotation is read.
+
+        Args:
+            find: gives the frames.
+            where: its arguments, the folder first.
+            skip: lines of the annotation that belong to frames left out.
+
+        Raises:
+            DataError: there are no frames.
+        """
+        if self._annotated is None:
+            return find(*where)
+        return NoFrames(self._annotated - skip, where[0])
 
     def count(self, frames: FrameSource) -> int | None:
         """Number of boxes and labels that a video must have; None: any, to be cut."""

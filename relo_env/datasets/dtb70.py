@@ -7,7 +7,7 @@ from pathlib import Path
 
 from relo_env.datasets.annotations import annotate, read_boxes
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, read_list
+from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_list
 from relo_env.datasets.frames import image_frames
 
 
@@ -36,6 +36,6 @@ class DTB70(DiskDataset):
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
         folder = self.locate(name)
-        frames = image_frames(folder / "img")
-        boxes = read_boxes(folder / "groundtruth_rect.txt", self.count(frames))
-        return annotate(name, frames, boxes, cut=self.cut)
+        frames = self.open(image_frames, folder / "img")
+        boxes = read_boxes(self.annotation_file(name), self.count(frames))
+        return annotate(name, frames, boxes, cut=self.cut, **ONE_BASED)

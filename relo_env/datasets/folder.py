@@ -18,7 +18,7 @@ from relo_env.datasets.annotations import (
     require_count,
     without_empty,
 )
-from relo_env.datasets.base import Sequence
+from relo_env.datasets.base import FrameSource, Sequence
 from relo_env.datasets.disk import DiskDataset, Lengths, subfolders
 from relo_env.datasets.frames import find_frames, list_videos
 
@@ -31,17 +31,19 @@ LABELLED_FILE = "labelled.txt"
 def load_folder(
     name: str,
     folder: Path,
+    frames: FrameSource,
     *,
     boxes_file: str = "groundtruth.txt",
     attributes: tuple[str, ...] = (),
     cut: bool = False,
     unlabelled_nan: bool = False,
 ) -> Sequence:
-    """Read a LaSOT-like sequence: frames, boxes and optional files of labels.
+    """Read a LaSOT-like sequence: boxes and optional files of labels.
 
     Args:
         name: the sequence's name.
         folder: its folder.
+        frames: the video.
         boxes_file: name of the annotation.
         attributes: names of the challenges that the benchmark marks it with.
         cut: keep what frames, boxes and labels have in common; by default counts must agree.
@@ -50,7 +52,6 @@ def load_folder(
     Raises:
         DataError: a file is missing or malformed, or counts differ.
     """
-    frames = find_frames(folder)
     count = None if cut else len(frames)
     path = folder / boxes_file
     boxes = parse_boxes(read_bytes(path), path, count)
@@ -122,8 +123,13 @@ class Folder(DiskDataset):
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
+        folder = self.locate(name)
         return load_folder(
-            name, self.locate(name), cut=self.cut, unlabelled_nan=self._unlabelled_nan
+            name,
+            folder,
+            self.open(find_frames, folder),
+            cut=self.cut,
+            unlabelled_nan=self._unlabelled_nan,
         )
 
 

@@ -289,6 +289,29 @@ def cut_frames(frames: FrameSource, length: int) -> FrameSource:
     return FirstFrames(frames, length)
 
 
+class NoFrames:
+    """Stand-in for the frames of a video of which only the annotation is read.
+
+    Args:
+        length: number of frames that are annotated.
+        place: where the frames would be, for the message.
+    """
+
+    def __init__(self, length: int, place: Path | str) -> None:
+        self.place = place
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, index: int) -> np.ndarray:
+        """Raise FrameError: there is no frame."""
+        raise FrameError(
+            f"Frame {index} of {self.place} was asked for, but only the annotation was read; take "
+            "the sequence from the data set itself."
+        )
+
+
 class StillFrames:
     """One image shown for ``length`` frames; it is decoded once."""
 

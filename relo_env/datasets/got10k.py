@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from relo_env.datasets.annotations import annotate, annotate_first, read_boxes, read_marks
+from relo_env.datasets.annotations import (
+    annotate,
+    annotate_first,
+    read_boxes,
+    read_marks,
+    read_text,
+)
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, read_names, read_table, subfolders
 from relo_env.datasets.frames import image_frames
@@ -50,10 +57,19 @@ class GOT10k(DiskDataset):
         overlap = read_table("got10k_vot_overlap.txt") if self.split == "vot-train" else {}
         return [name for name in names if name not in overlap]
 
+    def frame_size(self, name: str) -> tuple[int, int]:
+        """Width and height [px] as ``meta_info.ini`` says, else of the first frame."""
+        path = self.locate(name) / "meta_info.ini"
+        if path.is_file():
+            found = re.search(r"resolution: *\((\d+), *(\d+)\)", read_text(path))
+            if found:
+                return int(found[1]), int(found[2])
+        return super().frame_size(name)
+
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
         folder = self.locate(name)
-        frames = image_frames(folder)
+        frames = self.open(image_frames, folder)
         if self.split == "test":
             return annotate_first(name, frames, folder / "groundtruth.txt")
         count = self.count(frames)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, read_list, read_table, subfolders
 from relo_env.datasets.folder import load_folder
+from relo_env.datasets.frames import find_frames
 
 
 class LaSOT(DiskDataset):
@@ -44,7 +45,9 @@ class LaSOT(DiskDataset):
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
         attributes = read_table("lasot_attributes.txt").get(name, ())
-        return load_folder(name, self.locate(name), attributes=attributes, cut=self.cut)
+        folder = self.locate(name)
+        frames = self.open(find_frames, folder)
+        return load_folder(name, folder, frames, attributes=attributes, cut=self.cut)
 
 
 class LaSOText(LaSOT):

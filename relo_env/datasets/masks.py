@@ -66,6 +66,10 @@ class MaskDataset(DiskDataset):
     def frames(self, video: str) -> ImageFrames:
         """Frames of a video."""
 
+    def annotation(self, name: str) -> Sequence:
+        """The sequence itself: its annotation is no text; see ``Dataset.annotation``."""
+        return self[name]
+
     def load(self, name: str) -> Sequence:
         """Read the masks of one object; see ``Dataset.load``."""
         folder = self.locate(name)

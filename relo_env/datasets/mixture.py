@@ -68,6 +68,16 @@ class Mixture(Dataset):
         part, _, own = name.partition("/")
         return replace(self._parts[part].load(own), name=name)
 
+    def annotation(self, name: str) -> Sequence:
+        """Boxes and labels of one sequence; see ``Dataset.annotation``."""
+        part, _, own = name.partition("/")
+        return replace(self._parts[part].annotation(own), name=name)
+
+    def frame_size(self, name: str) -> tuple[int, int]:
+        """Width and height [px] of one sequence's frames; see ``Dataset.frame_size``."""
+        part, _, own = name.partition("/")
+        return self._parts[part].frame_size(own)
+
     def draw(self, rng: np.random.Generator) -> Sequence:
         """A sequence at random: a part by its weight, then a sequence of it."""
         part = list(self._parts)[rng.choice(len(self.weights), p=self.weights)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from relo_env.datasets.annotations import annotate, read_boxes, read_text, require_count
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, read_list
+from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_list
 from relo_env.datasets.frames import image_frames
 from relo_env.errors import DataError
 
@@ -48,19 +48,29 @@ class NfS(DiskDataset):
                     yield name, path
                     break
 
+    def annotation(self, name: str) -> Sequence:
+        """Boxes and labels of a sequence; see ``Dataset.annotation``.
+
+        In the benchmark's own layout the number of pictures, where there are some, tells of how
+        many frames a second the annotation is.
+        """
+        path = self.locate(name)
+        return self[name] if (path.parent / name).is_dir() else super().annotation(name)
+
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
         path = self.locate(name)
         if path.parent.name == "anno":
-            frames = image_frames(self.root / "sequences" / name)
-            return annotate(name, frames, read_boxes(path, self.count(frames)), cut=self.cut)
-        frames = image_frames(path.parent / name)
+            frames = self.open(image_frames, self.root / "sequences" / name)
+            boxes = read_boxes(path, self.count(frames))
+            return annotate(name, frames, boxes, cut=self.cut, **ONE_BASED)
+        frames = self.open(image_frames, path.parent / name)
         boxes = _read_corners(path)
         if abs(len(boxes) / len(frames) - 8) < 1:
             boxes = boxes[::8]
         cut = self.cut or abs(len(boxes) - len(frames)) == 1
         require_count(path, len(boxes), None if cut else len(frames), "boxes")
-        return annotate(name, frames, boxes, cut=cut)
+        return annotate(name, frames, boxes, cut=cut, **ONE_BASED)
 
 
 class NfS240(NfS):

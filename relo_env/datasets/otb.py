@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -45,24 +44,27 @@ class OTB100(DiskDataset):
                     yield name, self.root / folder
                     break
 
+    def annotation_file(self, name: str) -> Path:
+        """The file of the sequence's target; see ``DiskDataset.annotation_file``."""
+        folder, target = self.locate(name), name.partition("_")[2]
+        numbered = folder / f"groundtruth_rect.{target}.txt"
+        own = folder.name != name.partition("_")[0] and not numbered.is_file()
+        return numbered if target and not own else folder / "groundtruth_rect.txt"
+
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
         folder = self.locate(name)
-        target = name.partition("_")[2]
-        file = f"groundtruth_rect.{target}.txt" if target else "groundtruth_rect.txt"
         ranges = read_table("otb100_ranges.txt")
         if name in ranges:
             first, last, left_out = map(int, ranges[name])
-            frames = numbered_frames(folder / "img", first + left_out, last)
+            images = (folder / "img", first + left_out, last)
+            frames = self.open(numbered_frames, *images, skip=left_out)
         else:
-            frames, left_out = image_frames(folder / "img"), 0
-        if target and folder.name != name.partition("_")[0] and not (folder / file).is_file():
-            file = "groundtruth_rect.txt"
+            frames, left_out = self.open(image_frames, folder / "img"), 0
         count = None if self.cut else len(frames) + left_out
-        boxes = read_boxes(folder / file, count, one_based=True)[left_out:]
+        boxes = read_boxes(self.annotation_file(name), count, one_based=True)[left_out:]
         attributes = read_table("otb100_attributes.txt")[name]
-        sequence = annotate(name, frames, boxes, attributes=attributes, cut=self.cut)
-        return replace(sequence, file_origin=1)
+        return annotate(name, frames, boxes, attributes=attributes, cut=self.cut, file_origin=1)
 
 
 class OTB50(OTB100):

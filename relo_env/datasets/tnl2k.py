@@ -9,6 +9,7 @@ from relo_env.datasets.annotations import read_attributes
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, subfolders
 from relo_env.datasets.folder import load_folder
+from relo_env.datasets.frames import find_frames
 
 ATTRIBUTES = (
     *("CM", "ROT", "DEF", "FOC", "IV", "OV", "POC", "VC", "SV"),
@@ -42,7 +43,8 @@ class TNL2K(DiskDataset):
         for folder in subfolders(self.root):
             if self.split in folder.name.lower():
                 for part in subfolders(folder):
-                    for sequence in [part] if (part / "imgs").is_dir() else subfolders(part):
+                    own = (part / "imgs").is_dir() or (part / "groundtruth.txt").is_file()
+                    for sequence in [part] if own else subfolders(part):
                         yield sequence.name, sequence
 
     def load(self, name: str) -> Sequence:
@@ -55,4 +57,5 @@ class TNL2K(DiskDataset):
         ]
         path = next((place for place in places if place.is_file()), places[0])
         attributes = read_attributes(path, ATTRIBUTES)
-        return load_folder(name, folder, attributes=attributes, cut=self.cut)
+        frames = self.open(find_frames, folder)
+        return load_folder(name, folder, frames, attributes=attributes, cut=self.cut)

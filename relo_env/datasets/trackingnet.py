@@ -37,7 +37,7 @@ class TrackingNet(DiskDataset):
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
         path = self.locate(name)
-        frames = image_frames(path.parent.parent / "frames" / name)
+        frames = self.open(image_frames, path.parent.parent / "frames" / name)
         if self.split == "test":
             return annotate_first(name, frames, path)
         return annotate(name, frames, read_boxes(path, self.count(frames)), cut=self.cut)

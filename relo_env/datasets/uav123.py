@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from relo_env.datasets.annotations import annotate, read_attributes, read_boxes
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, read_list, read_table
+from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_list, read_table
 from relo_env.datasets.frames import numbered_frames
 
 ATTRIBUTES = ("SV", "ARC", "LR", "FM", "FOC", "POC", "OV", "BC", "IV", "VC", "CM", "SOB")
@@ -49,11 +48,11 @@ class UAV123(DiskDataset):
         path = self.locate(name)
         folder, *ends = read_table(self._table)[name]
         first, last = ((int(end) - 1) // self._frame_step + 1 for end in ends)
-        frames = numbered_frames(self.root / "data_seq" / self._images / folder, first, last)
+        images = self.root / "data_seq" / self._images / folder
+        frames = self.open(numbered_frames, images, first, last)
         boxes = read_boxes(path, self.count(frames))
         attributes = self._attributes(name, path.parent / "att" / path.name)
-        sequence = annotate(name, frames, boxes, attributes=attributes, cut=self.cut)
-        return replace(sequence, origin=1, file_origin=1)
+        return annotate(name, frames, boxes, attributes=attributes, cut=self.cut, **ONE_BASED)
 
     def _attributes(self, name: str, path: Path) -> tuple[str, ...]:
         return read_table("uav123_attributes.txt")[name]

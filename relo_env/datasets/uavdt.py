@@ -7,7 +7,7 @@ from pathlib import Path
 
 from relo_env.datasets.annotations import annotate, read_boxes
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, read_list
+from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_list
 from relo_env.datasets.frames import image_frames
 
 IMAGES = ("UAV-benchmark-S", "sequences", "data_seq", "seq", ".")
@@ -43,5 +43,7 @@ class UAVDT(DiskDataset):
         """Read the annotation of one sequence; see ``Dataset.load``."""
         path = self.locate(name)
         folders = [self.root / folder / name for folder in IMAGES]
-        frames = image_frames(next((f for f in folders if f.is_dir()), folders[0]))
-        return annotate(name, frames, read_boxes(path, self.count(frames)), cut=self.cut)
+        images = next((folder for folder in folders if folder.is_dir()), folders[0])
+        frames = self.open(image_frames, images)
+        boxes = read_boxes(path, self.count(frames))
+        return annotate(name, frames, boxes, cut=self.cut, **ONE_BASED)

@@ -8,6 +8,7 @@ from pathlib import Path
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, subfolders
 from relo_env.datasets.folder import load_folder
+from relo_env.datasets.frames import find_frames
 
 
 class VastTrack(DiskDataset):
@@ -33,4 +34,6 @@ class VastTrack(DiskDataset):
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
-        return load_folder(name, self.locate(name), boxes_file="Groundtruth.txt", cut=self.cut)
+        folder = self.locate(name)
+        frames = self.open(find_frames, folder)
+        return load_folder(name, folder, frames, boxes_file="Groundtruth.txt", cut=self.cut)

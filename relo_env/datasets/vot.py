@@ -9,7 +9,7 @@ import numpy as np
 
 from relo_env.datasets.annotations import annotate, read_boxes, read_labels, require_count
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, read_names
+from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_names
 from relo_env.datasets.frames import image_frames, natural_order
 
 
@@ -54,17 +54,25 @@ class VOT(DiskDataset):
         path = self.locate(name)
         folder = path if path.is_dir() else path.parent
         color = folder / "color"
-        frames = image_frames(color if color.is_dir() else folder)
+        frames = self.open(image_frames, color if color.is_dir() else folder)
         marks = sorted((*folder.glob("*.tag"), *folder.glob("*.label")))
         attributes = tuple(mark.stem for mark in marks if read_labels(mark).any())
         if path == folder:
             boxes = read_boxes(folder / "groundtruth.txt", self.count(frames), polygons=True)
-            return annotate(name, frames, boxes, attributes=attributes, cut=self.cut)
+            return annotate(name, frames, boxes, attributes=attributes, cut=self.cut, **ONE_BASED)
         boxes = read_boxes(path, polygons=True)
         labelled = np.arange(len(frames)) < len(boxes)
         require_count(path, max(len(boxes), len(frames)), self.count(frames), "boxes")
         boxes = np.concatenate([boxes, np.zeros((max(0, len(frames) - len(boxes)), 4))])
-        return annotate(name, frames, boxes, attributes=attributes, labelled=labelled, cut=self.cut)
+        return annotate(
+            name,
+            frames,
+            boxes,
+            attributes=attributes,
+            labelled=labelled,
+            cut=self.cut,
+            **ONE_BASED,
+        )
 
     @property
     def _folder(self) -> Path:
