@@ -1,4 +1,7 @@
-"""Arguments that several subcommands share, and the objects made from them."""
+"""Arguments that several subcommands share, and the objects made from them.
+
+torch, which takes seconds to import, is imported only by functions about trackers.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,10 @@ from dataclasses import MISSING, Field, fields
 from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import docstring_parser
-import torch
 
-from agents.confidence import Recovery
-from agents.network.checkpoints import find_checkpoint
-from agents.network.inference import check_device
-from agents.tracker import RELOTracker
 from relo_env.benchmark.protocols import PROTOCOLS, get_protocol
 from relo_env.benchmark.results import check_folder
 from relo_env.benchmark.trackers import OPENCV_TRACKERS, TrackerFactory, make_tracker_factory
@@ -27,6 +25,9 @@ from relo_env.checks import check_arguments
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import find_dataset, list_datasets, make_dataset
 from relo_env.errors import CheckpointError, ConfigError, unknown
+
+if TYPE_CHECKING:
+    from agents.tracker import RELOTracker
 
 Config = TypeVar("Config")
 EVALUATED = ("test", "val")
@@ -74,6 +75,8 @@ def names_after(label: str, names: Iterable[str]) -> str:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``, the device of the network."""
+    import torch
+
     parser.add_argument(
         "--device",
         metavar="D",
@@ -84,6 +87,8 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def _device(text: str) -> str:
+    from agents.network.inference import check_device
+
     try:
         check_device(text)
     except ConfigError as error:
@@ -263,6 +268,8 @@ def tracker_factory(
         ConfigError: the tracker does not exist, or does not take these options.
         CheckpointError: the checkpoint or preset does not exist.
     """
+    from agents.tracker import RELOTracker
+
     options = dict(options or {})
     if spec == "static" or (":" in spec and not Path(spec).is_file()):
         return make_tracker_factory(spec, name=name, **options)
@@ -279,6 +286,8 @@ def tracker_factory(
 
 def _checkpoint(spec: str) -> Path:
     """Path of a checkpoint or of the weights of a preset; errors name the other trackers."""
+    from agents.network.checkpoints import find_checkpoint
+
     try:
         return find_checkpoint(spec)
     except CheckpointError as error:
@@ -294,6 +303,10 @@ def _checkpoint(spec: str) -> Path:
 
 def _from_text(options: dict[str, Any]) -> dict[str, Any]:
     """Convert options of a `RELOTracker` from the command line: the dtype is given by name."""
+    import torch
+
+    from agents.confidence import Recovery
+
     dtype, recovery = options.get("dtype"), options.get("recovery")
     if not isinstance(recovery, Recovery | None):
         raise ConfigError(
@@ -309,6 +322,8 @@ def _from_text(options: dict[str, Any]) -> dict[str, Any]:
 
 def load_tracker(name_or_path: str, **options: Any) -> RELOTracker:
     """Call `RELOTracker.from_pretrained`; worker processes import this function by name."""
+    from agents.tracker import RELOTracker
+
     return RELOTracker.from_pretrained(name_or_path, **options)
 
 

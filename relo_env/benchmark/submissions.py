@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from relo_env.benchmark.results import check_folder, format_boxes, read_boxes, read_seconds
-from relo_env.datasets.base import Dataset
+import numpy as np
+
+from relo_env.benchmark.published import Published, find_results
+from relo_env.benchmark.results import check_folder, format_boxes
+from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.verify import official_count
 from relo_env.errors import ConfigError, DataError, unknown
+from relo_env.files import replacing
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,8 @@ def pack(server: str, folder: str | Path, dataset: Dataset, zip_path: str | Path
 
     Args:
         server: "got10k" or "trackingnet".
-        folder: holds ``<sequence>.txt``, and the time files if the server wants them.
+        folder: holds a box file for each sequence, see :mod:`relo_env.benchmark.published`, and
+            the time files if the server wants them. Of several runs the first is packed.
         dataset: the server's test split.
         zip_path: the file to write; its folder is made if need be.
 
@@ -49,6 +56,7 @@ def pack(server: str, folder: str | Path, dataset: Dataset, zip_path: str | Path
             to write.
         DataError: there is no such folder, or a result is missing or malformed; the message lists
             the faults.
+        OutputError: the disk refuses.
     """
     layout, folder, zip_path = _server(server), Path(folder), Path(zip_path)
     if dataset.split != "test":
@@ -56,78 +64,101 @@ def pack(server: str, folder: str | Path, dataset: Dataset, zip_path: str | Path
             f"The server {server!r} takes results on the split 'test', not on {dataset.split!r}; "
             "pack those of the test split. `relo report` gives the figures of the others."
         )
-    check_folder(folder, [dataset.name])
+    if not folder.is_file():
+        check_folder(folder, [dataset.name])
     if zip_path.is_dir():
         raise ConfigError(f"{zip_path} is a folder; give the name of the zip file to write in it.")
-    zip_path.parent.mkdir(parents=True, exist_ok=True)
-    partial = zip_path.with_name(zip_path.name + ".partial")
-    try:
-        faults = _write(layout, folder, dataset, partial) or validate(server, partial, dataset)
+    published = find_results(folder, dataset.names)
+    with replacing(zip_path) as temporary:
+        faults = _write(layout, published, dataset, temporary)
+        faults = faults or validate(server, temporary, dataset)
         if faults:
             raise DataError(
                 f"{folder} cannot be submitted to {server}, {len(faults)} faults:\n"
                 + _first(faults)
             )
-        return partial.replace(zip_path)
-    finally:
-        partial.unlink(missing_ok=True)
+    return zip_path
 
 
-def _write(layout: Server, folder: Path, dataset: Dataset, path: Path) -> list[str]:
+def _write(layout: Server, published: Published, dataset: Dataset, path: Path) -> list[str]:
     """Write a zip; returns what was wrong with the results, in words."""
     faults = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in dataset.names:
             try:
-                for entry, text in _entries(layout, folder, name):
+                for entry, text in _entries(layout, published, name):
                     archive.writestr(zipfile.ZipInfo(entry, _EPOCH), text, zipfile.ZIP_DEFLATED)
             except DataError as error:
                 faults.append(str(error))
     return faults
 
 
-def _entries(layout: Server, folder: str | Path, name: str) -> Iterator[tuple[str, str]]:
-    yield layout.boxes.format(name), format_boxes(read_boxes(folder, name))
+def _entries(layout: Server, published: Published, name: str) -> Iterator[tuple[str, str]]:
+    if name not in published.boxes:
+        raise DataError(
+            f"No result for sequence {name!r} in {published.files.place}; expected {name}.txt. "
+            "Run the tracker on it, or check the data set's name and split."
+        )
+    yield layout.boxes.format(name), format_boxes(published.read(name))
     if layout.times:
-        seconds = read_seconds(folder, name)
+        seconds = published.read_seconds(name)
         if seconds is None:
-            raise DataError(f"{folder}: no {name}_time.txt; this server wants the times too.")
+            path = published.files.label(f"{name}_time.txt")
+            raise DataError(f"{path}: missing; this server wants the times too.")
         yield layout.times.format(name), "".join(f"{value:.8f}\n" for value in seconds)
 
 
 def validate(server: str, zip_path: str | Path, dataset: Dataset) -> list[str]:
     """Faults of a zip, in words; an empty list if the server should take it.
 
-    Checked are that the data set is whole, the names of the files (none missing, none foreign, no
-    folder around them), the number of lines and of columns, and that every value is a finite
-    number.
+    Checked are that the zip is whole and not encrypted; that the data set is whole; the names of
+    the files (none missing, twice, foreign or in a folder, parts separated by ``/``); the number
+    of lines and columns; that values are finite numbers, sizes and times not negative; and that
+    the first box is the given one, within a pixel.
 
     Raises:
         ConfigError: an unknown server.
     """
     layout = _server(server)
-    with zipfile.ZipFile(zip_path) as archive:
-        found = {path for path in archive.namelist() if not path.endswith("/")}
-        expected: dict[str, tuple[str, int]] = {}
-        for name in dataset.names:
-            expected[layout.boxes.format(name)] = (name, 4)
-            if layout.times:
-                expected[layout.times.format(name)] = (name, 1)
-        faults = _count_faults(dataset)
-        faults += [f"{path}: missing" for path in expected if path not in found]
-        for path in sorted(found - set(expected)):
-            inner = any(path.endswith("/" + wanted) for wanted in expected)
-            faults.append(
-                f"{path}: {'inside another folder' if inner else 'not expected'}; files start "
-                f"at {next(iter(expected))!r}"
-            )
-        for path, (name, columns) in expected.items():
-            if path in found:
-                text = archive.read(path).decode(errors="replace")
-                fault = _table_fault(text, len(dataset[name]), columns)
-                if fault:
-                    faults.append(f"{path}: {fault}")
-    return faults
+    try:
+        with zipfile.ZipFile(zip_path) as archive:
+            return list(_faults(layout, archive, dataset))
+    except (OSError, zipfile.BadZipFile) as error:
+        return [f"{zip_path}: not a whole zip file ({error}); pack it anew"]
+
+
+def _faults(layout: Server, archive: zipfile.ZipFile, dataset: Dataset) -> Iterator[str]:
+    expected: dict[str, tuple[str, int]] = {}
+    for name in dataset.names:
+        expected[layout.boxes.format(name)] = (name, 4)
+        if layout.times:
+            expected[layout.times.format(name)] = (name, 1)
+    found = Counter(entry.orig_filename for entry in archive.infolist() if not entry.is_dir())
+    yield from _count_faults(dataset)
+    yield from _name_faults(found, expected)
+    for path, (name, columns) in expected.items():
+        if path in found:
+            fault = _file_fault(archive, path, dataset[name], columns)
+            if fault:
+                yield f"{path}: {fault}"
+
+
+def _name_faults(found: Counter[str], expected: dict[str, tuple[str, int]]) -> Iterator[str]:
+    for path in expected:
+        if path not in found:
+            yield f"{path}: missing"
+    for path, count in sorted(found.items()):
+        if count > 1:
+            yield f"{path}: {count} entries of this name, expected one"
+        if path in expected:
+            continue
+        if path.replace("\\", "/") in expected:
+            fault = "has a backslash, expected / between folder and file"
+        elif any(path.replace("\\", "/").endswith("/" + wanted) for wanted in expected):
+            fault = "inside another folder"
+        else:
+            fault = "not expected"
+        yield f"{path}: {fault}; files start at {next(iter(expected))!r}"
 
 
 def _count_faults(dataset: Dataset) -> list[str]:
@@ -138,6 +169,19 @@ def _count_faults(dataset: Dataset) -> list[str]:
         f"{dataset.name}, split {dataset.split!r}, has {found} sequences on disk, but the server "
         f"expects all {expected}; download the others and track them"
     ]
+
+
+def _file_fault(
+    archive: zipfile.ZipFile, path: str, sequence: Sequence, columns: int
+) -> str | None:
+    """What is wrong with a file of boxes or times."""
+    if archive.getinfo(path).flag_bits & 1:
+        return "encrypted; pack it without a password"
+    try:
+        text = archive.read(path).decode(errors="replace")
+    except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        return f"damaged ({error}); pack it anew"
+    return _table_fault(text, len(sequence), columns) or _value_fault(text, sequence, columns)
 
 
 def _table_fault(text: str, rows: int, columns: int) -> str | None:
@@ -154,6 +198,21 @@ def _table_fault(text: str, rows: int, columns: int) -> str | None:
             finite = False
         if not finite:
             return f"line {number} is {line!r}, expected finite numbers"
+    return None
+
+
+def _value_fault(text: str, sequence: Sequence, columns: int) -> str | None:
+    """A negative size or time, or another first box, in a table of numbers."""
+    lines = text.splitlines()
+    values = np.array([[float(cell) for cell in line.split(",")] for line in lines])
+    negative = np.flatnonzero((values[:, 2:] if columns == 4 else values).min(axis=1) < 0)
+    if negative.size:
+        kind = "width and height" if columns == 4 else "seconds"
+        return f"line {negative[0] + 1} is {lines[negative[0]]!r}, expected {kind} of at least 0"
+    given = sequence.boxes[0]
+    if columns == 4 and np.abs(values[0] - given).max() > 1:
+        box = ",".join(f"{value:g}" for value in given)
+        return f"line 1 is {lines[0]!r}, expected the given box {box}"
     return None
 
 

@@ -83,9 +83,25 @@ def with_nan(files):
     files["square-0.txt"] = "nan,0,1,1\n" + files["square-0.txt"].split("\n", 1)[1]
 
 
+def with_a_negative_size(files):
+    lines = files["square-0.txt"].splitlines()
+    files["square-0.txt"] = "\n".join([*lines[:3], "1,2,-3,4", *lines[4:]])
+
+
+def with_another_first_box(files):
+    files["square-0.txt"] = "1,2,3,4\n" + files["square-0.txt"].split("\n", 1)[1]
+
+
+def with_backslashes(files):
+    files["mine\\square-0.txt"] = files.pop("square-0.txt")
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
+        (with_a_negative_size, "line 4 is '1,2,-3,4', expected width and height of at least 0"),
+        (with_another_first_box, "square-0.txt: line 1 is '1,2,3,4', expected the given box "),
+        (with_backslashes, "square-0.txt: inside another folder"),
         (without_one, "square-1.txt: missing"),
         (with_a_stranger, "notes.md: not expected"),
         (inside_a_folder, "mine/square-0.txt: inside another folder"),
@@ -135,3 +151,59 @@ def test_nothing_is_left_where_the_data_set_cannot_be_read(results, tmp_path, mo
 def test_unknown_server(results, tmp_path):
     with pytest.raises(ConfigError, match="Did you mean 'got10k'"):
         pack("got-10k", results, DATASET, tmp_path / "g.zip")
+
+
+def test_times_are_checked(results, tmp_path):
+    good = pack("got10k", results, DATASET, tmp_path / "g.zip")
+
+    def negative(files):
+        files["square-0/square-0_time.txt"] = "-1\n" * 30
+
+    def of_three_runs(files):
+        files["square-0/square-0_time.txt"] = "0.1,0.2,0.3\n" * 30
+
+    def backslashes(files):
+        files["square-0\\square-0_time.txt"] = files.pop("square-0/square-0_time.txt")
+
+    for change, fault in (
+        (negative, "line 1 is '-1', expected seconds of at least 0"),
+        (of_three_runs, "line 1 has 3 comma-separated columns, expected 1"),
+        (backslashes, "has a backslash, expected / between folder and file"),
+    ):
+        bad = rewrite(good, tmp_path / "bad.zip", change)
+        assert any(fault in found for found in validate("got10k", bad, DATASET))
+
+
+def test_entries_that_are_there_twice(results, tmp_path):
+    path = pack("trackingnet", results, DATASET, tmp_path / "t.zip")
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("square-0.txt", "1,2,3,4\n" * 30)
+    assert any("2 entries of this name" in x for x in validate("trackingnet", path, DATASET))
+
+
+def test_damaged_zips_are_named(results, tmp_path):
+    path = pack("trackingnet", results, DATASET, tmp_path / "t.zip")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "not a whole zip file" in validate("trackingnet", path, DATASET)[0]
+    flipped = bytearray(whole)
+    flipped[60] ^= 255  # within the first entry
+    path.write_bytes(flipped)
+    assert any("square-0.txt: damaged" in x for x in validate("trackingnet", path, DATASET))
+    locked = bytearray(whole)
+    directory = locked.index(b"PK\x01\x02")
+    locked[directory + 8] |= 1  # the flag of encryption
+    path.write_bytes(locked)
+    assert any("square-0.txt: encrypted" in x for x in validate("trackingnet", path, DATASET))
+    assert "not a whole zip" in validate("trackingnet", tmp_path / "no.zip", DATASET)[0]
+
+
+def test_results_in_got10ks_own_layout_are_packed(results, tmp_path):
+    for name in DATASET.names:
+        folder = tmp_path / "theirs" / name
+        folder.mkdir(parents=True)
+        (folder / f"{name}_001.txt").write_bytes((results / f"{name}.txt").read_bytes())
+        (folder / f"{name}_time.txt").write_text("0.1,0.2,0.3\n" * 30)
+    path = pack("got10k", tmp_path / "theirs", DATASET, tmp_path / "g.zip")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("square-0/square-0_time.txt").splitlines()[0] == b"0.10000000"
