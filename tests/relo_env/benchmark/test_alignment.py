@@ -121,6 +121,9 @@ def test_ours_are_written_as_the_annotation_files_count(tmp_path):
     [
         ("OTB100", layouts.make_otb, (0, 1)),
         ("UAV123", layouts.make_uav123, (1, 1)),
+        ("NfS", layouts.make_nfs, (1, 1)),
+        ("VOT", layouts.make_vot, (1, 1)),
+        ("DTB70", layouts.make_dtb70, (1, 1)),
         ("LaSOT", layouts.make_lasot, (0, 0)),
     ],
 )

@@ -23,6 +23,8 @@ LAYOUTS = [
     ("VastTrack", "test", layouts.make_vasttrack),
     ("VOT", "test", layouts.make_vot),
     ("TrackingNet", "train", layouts.make_trackingnet),
+    ("DTB70", "test", layouts.make_dtb70),
+    ("UAVDT", "test", layouts.make_uavdt),
 ]
 
 
