@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -12,6 +13,7 @@ from importlib import import_module, metadata
 from typing import Any, NoReturn
 
 from relo_env.errors import ConfigError, ReloError, unknown
+from relo_env.interrupts import EXIT_CODE, Terminated, terminable
 
 COMMANDS = {
     "demo": "watch a tracker learn and be compared, in minutes",
@@ -30,7 +32,10 @@ COMMANDS = {
 }
 """Subcommands, each with a line of help."""
 
-EPILOG = "Exit status: 0 done, 1 some failed, 2 wrong arguments or data, 130 interrupted."
+EPILOG = (
+    "Exit status: 0 done, 1 some failed, 2 wrong arguments or data, 130 Ctrl-C, 143 SIGTERM; what "
+    "was done until then is kept."
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,21 +65,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments:
         make_parser([]).print_help(sys.stderr)
         return 2
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may hold what it cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
-        options = make_parser(arguments).parse_args(arguments)
-        return options.run(options)
+        with terminable():
+            options = make_parser(arguments).parse_args(arguments)
+            return options.run(options)
     except ReloError as error:
         print(f"relo: error: {error}", file=sys.stderr)
-        return 2
-    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        print(f"relo: error: {error.filename}: {error.strerror}.", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
+    except OSError as error:  # of the disk
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"relo: error: {place}{error.strerror or error}.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
         print("relo: interrupted", file=sys.stderr)
-        return 130
+        return EXIT_CODE if isinstance(error, Terminated) else 130
 
 
 def make_parser(arguments: Sequence[str]) -> Parser:

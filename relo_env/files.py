@@ -61,8 +61,11 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, content: str) -> None:
-    """Write a text file whole, as UTF-8; see `replacing`."""
-    write_atomically(path, content.encode("utf-8"))
+    """Write a text file whole, as UTF-8; see `replacing`.
+
+    Bytes of file names that are not UTF-8 are escaped.
+    """
+    write_atomically(path, content.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -183,10 +183,10 @@ class TestBatches:
 
 
 class TestTraining:
-    def test_loss_falls_on_a_batch_seen_often(self):
+    def test_loss_falls_on_a_batch_seen_often(self, tmp_path):
         network = small_network()
         config = replace(CONFIG, steps=60, clips=4, learning_rate=3e-3, encoder_learning_rate=1e-3)
-        run = Warmup(config, network, small_data(), Path("unused"), False, torch.device("cpu"))
+        run = Warmup(config, network, small_data(), tmp_path, False, torch.device("cpu"))
         network.train()
         batch = run.batches[0]
         losses = [run._update(batch).total.item() for run.step in range(60)]
@@ -217,10 +217,10 @@ class TestTraining:
                 assert torch.equal(value, after[name]), name
         assert not torch.equal(before["heads.size.out.weight"], after["heads.size.out.weight"])
 
-    def test_a_policy_that_is_trained_too_learns_to_choose_and_shapes_the_encoder(self):
+    def test_a_policy_that_is_trained_too_learns_to_choose_and_shapes_the_encoder(self, tmp_path):
         network = small_network()
         config = replace(CONFIG, steps=60, clips=4, learning_rate=3e-3, policy_weight=1.0)
-        run = Warmup(config, network, small_data(), Path("unused"), False, torch.device("cpu"))
+        run = Warmup(config, network, small_data(), tmp_path, False, torch.device("cpu"))
         batch = run.batches[0]
         targets = batch.targets.flatten(0, 1)
 
