@@ -66,8 +66,7 @@ class Stop:
 def held(message: str = "") -> Iterator[Stop]:
     """Hold SIGINT and SIGTERM until `Stop.check` or the end of the block; a second SIGINT raises.
 
-    In a thread other than the main one, which receives no signals, nothing is held. Signals that
-    the process ignores stay ignored.
+    In a thread other than the main one, which receives no signals, nothing is held.
 
     Args:
         message: printed to stderr when the first signal comes.
@@ -95,11 +94,7 @@ def _handled(signals: list[signal.Signals], handler: Callable[..., Any]) -> Iter
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {
-        number: signal.signal(number, handler)
-        for number in signals
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:

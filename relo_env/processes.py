@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_env.errors import ConfigError, ReloError
-from relo_env.interrupts import terminable
+from relo_env.interrupts import EXIT_CODE, Terminated, terminable
 
 Tell = Callable[[Any], None]
 Work = Callable[[str, Tell], None]
@@ -156,6 +156,8 @@ def _serve(connection: Connection, build: Callable[[], Work]) -> None:
                 connection.send(_DONE)
         except ReloError as error:
             connection.send(error)
+        except KeyboardInterrupt as error:  # held by the work until it was safe
+            sys.exit(EXIT_CODE if isinstance(error, Terminated) else 130)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return  # the parent is finished, or gone
 

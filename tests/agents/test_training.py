@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.confidence import Confidence
@@ -21,6 +23,7 @@ from agents.network.checkpoints import read_header
 from agents.training import ALGORITHMS, PolicyConfig, make_env, schedule, train_policy
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, DataError, ReloError, TrainingError
+from relo_env.interrupts import Terminated
 from tests.toys import Squares, hidden_squares
 
 TINY = {
@@ -49,6 +52,7 @@ def train(
     dataset: Dataset | None = None,
     resume: bool = False,
     seed: int = 0,
+    callbacks: Sequence[BaseCallback] = (),
     **changes: object,
 ) -> Path:
     """A run on toy videos with a network of random weights."""
@@ -57,7 +61,9 @@ def train(
     torch.manual_seed(0)
     network = RELONetwork.from_preset("micro")
     config = PolicyConfig(**{**TINY, "seed": seed, **changes})  # type: ignore[arg-type]
-    return train_policy(config, network=network, dataset=dataset, out=out, resume=resume)
+    return train_policy(
+        config, network=network, dataset=dataset, out=out, resume=resume, callbacks=callbacks
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,6 +155,34 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_numbers(number: int, tmp_path
     resumed = train(out, resume=True, steps=total)
     straight = train(tmp_path / "straight", steps=total)
     assert resumed.read_bytes() == straight.read_bytes()
+
+
+class Signal(BaseCallback):
+    """Sends a signal to this process in the middle of a rollout."""
+
+    def __init__(self, number: signal.Signals, step: int) -> None:
+        super().__init__()
+        self.number, self.step = number, step
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps == self.step:
+            signal.raise_signal(self.number)
+        return True
+
+
+@pytest.mark.parametrize(
+    ("number", "exception"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_a_signal_saves_the_rollout_at_hand_whatever_checkpoint_every_is(
+    number: signal.Signals, exception: type[BaseException], tmp_path: Path
+) -> None:
+    default = PolicyConfig().checkpoint_every
+    options = {"steps": 80, "checkpoint_every": default, "picture_every": default}
+    with pytest.raises(exception):
+        train(tmp_path / "run", callbacks=[Signal(number, 20)], **options)  # in the third of ten
+    assert _steps_done(tmp_path / "run") == 24
+    resumed = train(tmp_path / "run", resume=True, **options)
+    assert resumed.read_bytes() == train(tmp_path / "straight", **options).read_bytes()
 
 
 def _steps_done(out: Path) -> float:
