@@ -67,8 +67,8 @@ COMMANDS = {
         resume=True,
     ),
     "evaluate": Command(
-        "evaluate --dataset Synthetic --dataset-option length=40 --max-sequences 4 --tracker static "
-        "--workers 2 --out {out}",
+        "evaluate --dataset Synthetic --dataset-option length=40 --max-sequences 4 "
+        "--tracker static --workers 2 --out {out}",
         "static/Synthetic/_run.json",
         "static/Synthetic/test-??????.txt",
     ),
