@@ -32,7 +32,7 @@ COMMANDS = {
 }
 """Subcommands, each with a line of help."""
 
-EPILOG = "Exit status: 0 done, 1 some failed, 2 wrong arguments or data, 130 Ctrl-C, 143 SIGTERM."
+EPILOG = "Exit status: 0 done, 1 some failed, 2 wrong input, 130 Ctrl-C, 143 SIGTERM."
 
 
 class Parser(argparse.ArgumentParser):

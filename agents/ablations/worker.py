@@ -98,8 +98,7 @@ class Worker:
 
     def _raw(self, warm: WarmStart, seed: int) -> RELONetwork:
         """A network that was not warmed up."""
-        torch.manual_seed(seed)
-        network = RELONetwork.from_preset(self.study.preset, **warm.network)
+        network = RELONetwork.from_preset(self.study.preset, seed=seed, **warm.network)
         if self.study.backbone is not None:
             if not isinstance(network.encoder, ViTEncoder):
                 raise ConfigError(f"backbone is for plain ViTs, not preset {self.study.preset!r}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from safetensors.torch import save
 
 from agents.confidence import Confidence
 from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.files import write_atomically
 
 HEADER = "relo"
 """Key of the header in the file's metadata."""
@@ -80,16 +80,9 @@ def save_checkpoint(
         .contiguous()
         for name, value in network.state_dict().items()
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # Written by hand: safetensors' save_file makes files that only their owner can read.
-        temporary.write_bytes(save(tensors, metadata={HEADER: json.dumps(header)}))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    # safetensors' save_file makes files that only their owner can read.
+    write_atomically(Path(path), save(tensors, metadata={HEADER: json.dumps(header)}))
+    return Path(path)
 
 
 def read_header(path: str | PathLike[str]) -> dict[str, Any]:
