@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from relo_env import boxes as bx
+from relo_env.checks import NonNegativeInt, check
 from relo_env.clips import Clip, jittered_box
 from relo_env.config import CropConfig
 from relo_env.crops import SearchWindow
@@ -67,9 +68,8 @@ class FrameLoader:
     """
 
     def __init__(self, num_threads: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
-        for name, value in {"num_threads": num_threads, "cache_bytes": cache_bytes}.items():
-            if not isinstance(value, int | np.integer) or value < 0:
-                raise ConfigError(f"{name} is {value!r}; expected an int >= 0.")
+        check("num_threads", num_threads, NonNegativeInt)
+        check("cache_bytes", cache_bytes, NonNegativeInt)
         self._settings = int(num_threads), int(cache_bytes)
         self.decodes_ahead = num_threads > 0
         self._pool = ThreadPoolExecutor(num_threads, "relo-decode") if num_threads else None

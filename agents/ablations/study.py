@@ -12,6 +12,7 @@ import numpy as np
 from agents.ablations.playing import HeldBack
 from agents.ablations.tables import TABLES, Row, Table, WarmStart
 from agents.training import PolicyConfig
+from relo_env.checks import PositiveInt, check_fields
 from relo_env.errors import CheckpointError, ConfigError, nearest, unknown
 
 STUDY, RESULT = "study.json", "result.json"
@@ -42,17 +43,18 @@ class Study:
     table: str
     network: str | None = "nano"
     preset: str = "nano"
-    frames: int = 2048
-    seeds: int = 5
+    frames: PositiveInt = 2048
+    seeds: PositiveInt = 5
     rows: tuple[str, ...] = ()
     held_back: HeldBack = field(default_factory=HeldBack)
-    warmup_steps: int = 300
+    warmup_steps: PositiveInt = 300
     backbone: str | None = None
     half: bool = False
     cache_bytes: int = 2**30
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.table not in TABLES:
             raise ConfigError(unknown("table", self.table, TABLES))
         for name in self.rows:

@@ -25,6 +25,7 @@ from agents.network import HeadOutputs
 from agents.network.boxes import box_loss
 from agents.policies import RELOPolicy
 from agents.proposer import NetworkProposer
+from relo_env.checks import PositiveInt, check
 from relo_env.config import EnvConfig
 from relo_env.errors import ConfigError
 
@@ -130,8 +131,8 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         self.credit = credit
         self.candidates = candidates
         self.micro_batch_size = micro_batch_size
-        for name, value in (("n_steps", n_steps), ("micro_batch_size", micro_batch_size)):
-            self._require(value is None or value >= 1, f"a {name} above 0", f"{value} is none")
+        check("n_steps", n_steps, PositiveInt | None)
+        check("micro_batch_size", micro_batch_size, PositiveInt | None)
         self._require(
             n_steps is None or clip_length is None,
             "rollouts of one clip each, where its length changes",

@@ -213,12 +213,6 @@ class DiskDataset(Dataset):
         )
 
 
-def root_of(dataset: Dataset) -> str | None:
-    """Where a data set lies, as runs note it; None for one without a folder of its own."""
-    root = getattr(dataset, "root", None)
-    return None if root is None else str(Path(root).resolve())
-
-
 def find_folder(base: Path, names: SequenceOf[str]) -> Path:
     """The folder in ``base`` that has one of some names, in any case and with any punctuation.
 
