@@ -16,6 +16,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from agents.network import HeadOutputs, RELONetwork, normalize_crops
+from agents.network.inference import warn_of_slow_half
 from agents.proposer import NetworkSource, checkpoint_of, find_network
 from relo_env.errors import CheckpointError, ConfigError, unknown
 from relo_env.spaces import observation_space as crop_spaces
@@ -82,6 +83,7 @@ class RELOPolicy(ActorCriticPolicy):
         self._given = (network,)  # in a tuple, or a module would be registered twice
         self.lr_scales = dict(lr_scales)
         self.amp = amp
+        warn_of_slow_half(th.bfloat16 if amp else None, self.device)
         self.gradient_checkpointing = gradient_checkpointing
         self.network = find_network(network)
         self.network.encoder.gradient_checkpointing = gradient_checkpointing

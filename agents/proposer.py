@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.backends import NAMES, Backend, make_backend
 from agents.network import RELONetwork, TemplateCache, normalize_crops
 from agents.network.checkpoints import SUFFIX, find_checkpoint
-from relo_env.errors import CheckpointError, ConfigError
+from relo_env.errors import CheckpointError, ConfigError, unknown
 from relo_env.proposers import Proposals
 
 
@@ -32,9 +33,11 @@ class NetworkProposer:
 
     Args:
         network: where the boxes come from.
-        device: moved there; None leaves it where it is.
+        device: the network is moved there, in place; None leaves it where it is.
         dtype: run a copy of the network in this type; None keeps it.
         train_encoder: the policy encodes the crops itself.
+        backend: of the copy that runs, see `agents.backends`. Numbers of different backends differ
+            by rounding: name one where a run must repeat to the bit on another machine.
         features_on_device: leave the features where the network runs. Gymnasium's observation,
             which is numpy, then has none; `RELOVecEnv` adds them to its own as a tensor, and
             `RELORolloutBuffer` keeps them as one.
@@ -59,6 +62,7 @@ class NetworkProposer:
         dtype: torch.dtype | None = None,
         train_encoder: bool = False,
         features_on_device: bool = False,
+        backend: str = "auto",
     ) -> None:
         if isinstance(network, str | Path):
             raise ConfigError(
@@ -82,8 +86,11 @@ class NetworkProposer:
             network = network.for_inference(_device(network), dtype)
         self.network = network
         self.train_encoder = train_encoder
-        self._runs_as_it_is = train_encoder or dtype is not None
-        self._faster: dict[tuple[tuple[int, int], ...], RELONetwork] = {}  # bound ones share it
+        self.backend = backend
+        if backend not in NAMES:
+            raise ConfigError(unknown("backend", str(backend), NAMES))
+        self._as_it_is = Backend(network) if train_encoder or dtype is not None else None
+        self._faster: dict[tuple[tuple[int, int], ...], Backend] = {}  # bound ones share it
         self.crop = network.crop
         spaces = self._spaces()
         self.extra_spaces: Mapping[str, gym.Space] = {} if features_on_device else spaces
@@ -95,6 +102,7 @@ class NetworkProposer:
     def bind(self, num_rows: int) -> NetworkProposer:
         """A proposer with state of its own for ``num_rows`` rows, and the same network."""
         bound = copy.copy(self)
+        bound._faster = self._faster
         bound._num_rows = num_rows
         bound._templates = torch.empty(0)  # the first reset says how long a row is
         bound._tokens = torch.zeros(num_rows, self.network.token_size)
@@ -105,11 +113,15 @@ class NetworkProposer:
         return bound
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NetworkProposer:
-        """A copy with state of its own and the same network."""
-        twin = copy.copy(self)
+        """A proposer with a copy of the rows' state, and the same network."""
+        copied = copy.copy(self)
+        copied._faster = self._faster
         for name in ("features", "_templates", "_tokens", "_valid"):
-            setattr(twin, name, getattr(self, name).clone())
-        return twin
+            setattr(copied, name, getattr(self, name).clone())
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_faster": {}}  # made again where it is needed
 
     @torch.no_grad()
     def reset(self, rows: np.ndarray, templates: np.ndarray, template_boxes: np.ndarray) -> None:
@@ -121,10 +133,13 @@ class NetworkProposer:
             template_boxes: ``(n, K, 4)`` xywh as fractions of each crop.
         """
         self.network.eval()
-        network = self._running()
-        cache = network.encode_templates(
-            normalize_crops(self._tensor(templates)), self._tensor(template_boxes).float()
-        ).rows
+        cache = (
+            self._running()
+            .encode_templates(
+                normalize_crops(self._tensor(templates)), self._tensor(template_boxes).float()
+            )
+            .rows
+        )
         if not len(self._templates):
             self._templates = cache.new_zeros((self._num_rows, *cache.shape[1:]))
             self._tokens = self._tokens.to(cache.device)
@@ -142,17 +157,13 @@ class NetworkProposer:
     ) -> Proposals:
         """Candidates of the next frame of ``rows``, see `BoxProposer.propose`."""
         flat, valid = self._tokens[rows], self._valid[rows]
-        network = self._running()
-        features, tokens = network.encode(
+        features, candidates, tokens = self._running().encode(
             TemplateCache(self._templates[rows]),
-            None,
             normalize_crops(self._tensor(searches)),
-            network.unpack_tokens(flat, valid),
+            self.network.unpack_tokens(flat, valid),
         )
         if tokens is not None:
-            self._tokens[rows], self._valid[rows] = network.pack_tokens(tokens).float(), 1
-        candidates = network.heads(features, only=("boxes",)).candidates
-        assert candidates is not None
+            self._tokens[rows], self._valid[rows] = self.network.pack_tokens(tokens).float(), 1
         if self.device_spaces:
             self.features[rows] = features.half()
         known = {"features": features, "tokens": flat, "tokens_valid": valid[:, None]}
@@ -162,20 +173,22 @@ class NetworkProposer:
         }
         return Proposals(candidates.cpu().double().numpy(), extras)
 
-    def _running(self) -> RELONetwork:
-        """The network; where the encoder is not trained its faster copy, as the tracker runs it.
+    def _running(self) -> Backend:
+        """Backend of the network; of a faster copy, as the tracker's, where the encoder is frozen.
 
-        The same arithmetic gives the same boxes. The copy is made anew when weights have changed.
+        The same arithmetic gives the same boxes. The copy is made anew when weights have changed,
+        then in torch: other backends take a second to build.
         """
-        if self._runs_as_it_is:
-            return self.network
+        if self._as_it_is is not None:
+            return self._as_it_is
         heads = self.network.heads
         parts = (self.network.encoder, heads.size, heads.offset)
         weights = [weight for part in parts for weight in part.parameters()]
         state = tuple((weight.data_ptr(), weight._version) for weight in weights)
         if state not in self._faster:
+            name = "torch" if self._faster else self.backend
             self._faster.clear()
-            self._faster[state] = self.network.for_inference(_device(self.network))
+            self._faster[state] = make_backend(self.network, name, device=_device(self.network))
         return self._faster[state]
 
     def _spaces(self) -> dict[str, gym.Space]:
@@ -226,7 +239,11 @@ def find_network(network: NetworkSource) -> RELONetwork:
 
 
 def make_network_proposer(
-    network: str, device: str | None = None, dtype: str | None = None, train_encoder: bool = False
+    network: str,
+    device: str | None = None,
+    dtype: str | None = None,
+    train_encoder: bool = False,
+    backend: str = "auto",
 ) -> NetworkProposer:
     """A `NetworkProposer` from plain values.
 
@@ -237,12 +254,14 @@ def make_network_proposer(
         device: see `NetworkProposer`.
         dtype: name of a torch type, such as ``"bfloat16"``.
         train_encoder: see `NetworkProposer`.
+        backend: see `NetworkProposer`.
     """
     return NetworkProposer(
         find_network(network),
         device=device,
         dtype=None if dtype is None else getattr(torch, dtype),
         train_encoder=train_encoder,
+        backend=backend,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from agents.backends import make_backend
 from agents.confidence import Evidence, Recovery, agreement
 from agents.network import HeadOutputs, RELONetwork, TemplateCache, TokenState, normalize_crops
 from agents.network.presets import official_settings
@@ -107,6 +108,11 @@ class RELOTracker:
         device: where the network runs.
         dtype: of its weights, e.g. ``torch.bfloat16``; None keeps them.
         compiled: run it through ``torch.compile``; the first frames then take minutes.
+        backend: ``"torch"``, ``"onnxruntime"``, or ``"auto"`` for the faster of the two on this
+            machine; see `agents.backends`.
+
+    Attributes:
+        backend: the backend that runs; its ``name`` tells which.
 
     Raises:
         ConfigError: an option that cannot be.
@@ -126,6 +132,7 @@ class RELOTracker:
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
         compiled: bool = False,
+        backend: str = "auto",
     ) -> None:
         _check_options(
             network=network,
@@ -135,7 +142,8 @@ class RELOTracker:
             localise=localise,
             recovery=recovery,
         )
-        self.network = network.for_inference(device, dtype, compiled)
+        self.backend = make_backend(network, backend, device=device, dtype=dtype, compiled=compiled)
+        self.network = self.backend.network
         self.crop = network.crop
         self.official = official
         self.num_templates = num_templates or network.crop.num_templates
@@ -258,13 +266,11 @@ class RELOTracker:
             _check_frame(frame)
         crops = [window.extract(frame) for window, frame in zip(windows, frames, strict=True)]
         begin = perf_counter()
-        features, tokens = self.network.encode(
+        features, boxes, tokens = self.backend.encode(
             TemplateCache(torch.cat([track.cache.rows for track in tracks])),
-            None,
             self._normalized(np.stack(crops).transpose(0, 3, 1, 2)),
             TokenState.join([track.tokens for track in tracks]),
         )
-        boxes = self.network.heads(features, only=("boxes",)).candidates
         outputs = self._decide(features)
         scores = self._scores(outputs)
         candidates = boxes.cpu().double().numpy()
@@ -358,7 +364,7 @@ class RELOTracker:
     @torch.inference_mode()
     def _encode(self, crops: list[np.ndarray], boxes: list[np.ndarray]) -> TemplateCache:
         corners = torch.from_numpy(np.stack(boxes)[None]).to(self.device)
-        return self.network.encode_templates(self._normalized(np.stack(crops)[None]), corners)
+        return self.backend.encode_templates(self._normalized(np.stack(crops)[None]), corners)
 
     def _normalized(self, crops: np.ndarray) -> torch.Tensor:
         return normalize_crops(torch.from_numpy(crops).to(self.device))

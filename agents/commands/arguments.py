@@ -253,7 +253,12 @@ def _option_of(hint: Any) -> dict[str, Any]:
 
 
 def tracker_factory(
-    spec: str, *, device: str, name: str | None = None, options: Mapping[str, Any] | None = None
+    spec: str,
+    *,
+    device: str,
+    name: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    backend: str = "torch",
 ) -> TrackerFactory:
     """Make the factory of a tracker named on the command line.
 
@@ -263,11 +268,15 @@ def tracker_factory(
         name: name in tables and folders. By default that of a checkpoint contains a digest of the
             file, so that results of two checkpoints never mix.
         options: keyword arguments of the tracker.
+        backend: of the tracker, unless the options name one. By default torch, so that boxes do not
+            depend on which is faster today.
 
     Raises:
         ConfigError: the tracker does not exist, or does not take these options.
         CheckpointError: the checkpoint or preset does not exist.
     """
+    from agents.backends import NAMES, resolve_backend
+    from agents.network import RELONetwork
     from agents.tracker import RELOTracker
 
     options = dict(options or {})
@@ -279,8 +288,15 @@ def tracker_factory(
         name = spec if spec == path.stem else content
     whose = f"Options of tracker {spec!r}"
     check_arguments(whose, partial(RELOTracker, None), options)  # type: ignore[arg-type]
-    settings = {"tracker": content, "tracker_options": dict(options)}
+    backend = options.pop("backend", backend)
+    if backend not in NAMES:
+        raise ConfigError(unknown("backend", str(backend), NAMES))
+    settings: dict[str, Any] = {"tracker": content, "tracker_options": dict(options)}
     arguments = {"name_or_path": str(path), "device": device, **_from_text(options)}
+    if backend == "auto":  # one choice for all processes
+        where = {k: v for k, v in arguments.items() if k in ("device", "dtype", "compiled")}
+        backend = resolve_backend(RELONetwork.from_checkpoint(path), **where)
+    settings["backend"] = arguments["backend"] = backend
     return TrackerFactory(name, f"{__name__}:load_tracker", arguments, settings=settings)
 
 

@@ -7,6 +7,7 @@ lower them: compare figures of one run only.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import statistics
 import time
@@ -17,6 +18,7 @@ import gymnasium as gym
 import torch
 from gymnasium.vector import AutoresetMode
 
+from agents.backends import choose_backend
 from agents.commands import arguments
 from agents.network import RELONetwork
 from agents.proposer import NetworkProposer, find_network
@@ -51,9 +53,13 @@ def run(options: argparse.Namespace) -> int:
     print(
         f"{options.network} on {options.device}, {threads} CPU threads, synthetic video 320 x 240"
     )
+    trackers = [
+        (f"tracking, {name}", "frames/s", tracking(network, options.device, name), 1)
+        for name in backends(options.device)
+    ]
     for name, unit, step, frames in (
         ("rendering", "frames/s", rendering(), 1),
-        ("tracking", "frames/s", tracking(network, options.device), 1),
+        *trackers,
         ("environment, no network", "steps/s", stepping(options.num_envs), options.num_envs),
         (
             "environment, network",
@@ -63,7 +69,16 @@ def run(options: argparse.Namespace) -> int:
         ),
     ):
         print(f"{name:24} {frames * rate(step, options.seconds):8.0f} {unit}", flush=True)
+    if options.device == "cpu":
+        choice = choose_backend(network)
+        print(f"backend 'auto' is {choice.name} ({choice.reason})")
     return 0
+
+
+def backends(device: str) -> list[str]:
+    """Backends that run on a device here."""
+    onnx = device == "cpu" and importlib.util.find_spec("onnxruntime") is not None
+    return ["torch", "onnxruntime"] if onnx else ["torch"]
 
 
 def rate(step: Callable[[], object], seconds: float) -> float:
@@ -85,10 +100,10 @@ def rendering() -> Callable[[], object]:
     return lambda: frames.read(next(indices))
 
 
-def tracking(network: RELONetwork, device: str) -> Callable[[], object]:
+def tracking(network: RELONetwork, device: str, backend: str = "auto") -> Callable[[], object]:
     """Make a function that updates a tracker on a frame, which is read before."""
     video = Synthetic("test")[0]
-    tracker = RELOTracker(network, device=device)
+    tracker = RELOTracker(network, device=device, backend=backend)
     frame = video.frames.read(0)
     x, y, w, h = video.boxes[0].tolist()
     tracker.init(frame, (x, y, w, h))

@@ -76,6 +76,8 @@ def checks() -> Iterator[tuple[str, Check, bool]]:
     yield "video", _video, True
     yield "environment", _environment, True
     yield "network", _network, True
+    yield "backend", _backend, True
+    yield "half precision", _half_precision, True
 
 
 def _agents() -> str:
@@ -203,3 +205,21 @@ def _network() -> str:
         tracker.update(frame)
         frames += 1
     return f"nano tracks {frames / 2:.0f} frames/s on the CPU"
+
+
+def _backend() -> str:
+    from agents.backends import choose_backend
+    from agents.network import RELONetwork
+
+    choice = choose_backend(RELONetwork.from_pretrained("nano"))
+    return f"{choice.name} for nano ({choice.reason})"
+
+
+def _half_precision() -> str:
+    import torch
+
+    from agents.network.inference import half_precision_cost
+
+    cost = half_precision_cost(torch.bfloat16)
+    advice = "leave it off" if cost > 1 else "dtype, amp and half may be used"
+    return f"bfloat16 takes {cost:.2f} times as long as float32 on this CPU: {advice}"

@@ -106,7 +106,10 @@ def run(options: argparse.Namespace) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     factory = arguments.tracker_factory(
-        options.tracker, device=options.device, options=dict(options.tracker_option)
+        options.tracker,
+        device=options.device,
+        options=dict(options.tracker_option),
+        backend="auto",
     )
     for target in (out, options.json):
         if target:

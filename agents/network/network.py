@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from agents.confidence import Confidence
 from agents.network import checkpoints, official
 from agents.network.heads import HEADS, HeadOutputs, Heads
-from agents.network.inference import COMPILE_OPTIONS, can_pack, check_device, fold, pack_linears
+from agents.network.inference import (
+    COMPILE_OPTIONS,
+    can_pack,
+    check_device,
+    fold,
+    pack_linears,
+    warn_of_slow_half,
+)
 from agents.network.presets import Preset, preset
 from agents.network.temporal import TokenState
 from relo_env.config import CropConfig
@@ -212,6 +219,7 @@ class RELONetwork(nn.Module):
             ConfigError: the device cannot be used.
         """
         check_device(device)
+        warn_of_slow_half(dtype, device)
         network = fold(self).to(device=device, dtype=dtype)
         # As the features lie in memory.
         network.heads.to(memory_format=torch.channels_last)

@@ -53,7 +53,7 @@ def test_it_gives_what_the_network_gives_from_frame_to_frame(network):
             )
             expected = network.heads(features).candidates
         np.testing.assert_allclose(boxes01, expected.numpy(), atol=1e-5)
-        np.testing.assert_array_equal(extras["features"], features.half().numpy())
+        np.testing.assert_allclose(extras["features"], features.numpy(), rtol=2e-3, atol=2e-3)
 
 
 def test_rows_do_not_touch_each_other(network):

@@ -1,0 +1,313 @@
+"""Backends: the runtimes of a frozen network, torch or ONNX Runtime, behind one interface.
+
+`RELOTracker` and `NetworkProposer` run the encoder and the box regression through a backend, so
+that both get the same numbers. The other heads are torch's in both.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import statistics
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from agents.network import RELONetwork, TemplateCache, TokenState
+from agents.network.inference import fold
+from relo_env.errors import ConfigError, unknown
+
+NAMES = ("auto", "torch", "onnxruntime")
+LEAD = 1.1
+"""Factor by which ONNX Runtime must be faster to be chosen by ``"auto"``."""
+
+
+class Encoded(NamedTuple):
+    """Outputs of `Backend.encode`.
+
+    Attributes:
+        features: ``(N, C, H, W)``.
+        candidates: ``(N, H * W, 4)``, cxcywh01 of the search crop.
+        tokens: state for the next frame; None without temporal tokens.
+    """
+
+    features: Tensor
+    candidates: Tensor
+    tokens: TokenState | None
+
+
+class Backend:
+    """Torch as the runtime; base of the others.
+
+    Args:
+        network: runs as it is: `RELONetwork.for_inference`, or a network in training.
+    """
+
+    name = "torch"
+
+    def __init__(self, network: RELONetwork) -> None:
+        self.network = network
+
+    def encode_templates(self, templates: Tensor, boxes: Tensor) -> TemplateCache:
+        """See `RELONetwork.encode_templates`; torch runs it in every backend."""
+        return self.network.encode_templates(templates, boxes)
+
+    def encode(self, cache: TemplateCache, search: Tensor, tokens: TokenState | None) -> Encoded:
+        """Encode normalised search crops ``(N, 3, Hx, Wx)`` and compute their candidates."""
+        features, tokens = self.network.encode(cache, None, search, tokens)
+        candidates = self.network.heads(features, only=("boxes",)).candidates
+        assert candidates is not None
+        return Encoded(features, candidates, tokens)
+
+
+class OnnxBackend(Backend):
+    """ONNX Runtime on the CPU, float32; the model stays in memory.
+
+    Args:
+        network: `RELONetwork.for_inference` of ``original``.
+        original: exported; its weights as they are now.
+
+    Raises:
+        ConfigError: onnxruntime is not installed, or torch cannot export the network.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, network: RELONetwork, original: RELONetwork) -> None:
+        super().__init__(network)
+        self._model = _export(original)
+        self._session = _session(self._model)
+
+    def encode(self, cache: TemplateCache, search: Tensor, tokens: TokenState | None) -> Encoded:
+        """See `Backend.encode`."""
+        feed = {"template_rows": cache.rows, "search": search}
+        if self.network.token_size:
+            feed["tokens"], feed["tokens_valid"] = self._flat(tokens, len(search))
+        arrays = {name: value.contiguous().numpy() for name, value in feed.items()}
+        features, candidates, *following = map(torch.from_numpy, self._session.run(None, arrays))
+        state = self.network.unpack_tokens(following[0]) if following else None
+        return Encoded(features, candidates, state)
+
+    def _flat(self, tokens: TokenState | None, count: int) -> tuple[Tensor, Tensor]:
+        if tokens is None:
+            return torch.zeros(count, self.network.token_size), torch.zeros(count, dtype=torch.bool)
+        valid = torch.ones(count, dtype=torch.bool) if tokens.valid is None else tokens.valid
+        return self.network.pack_tokens(tokens), valid
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._session = _session(self._model)
+
+
+def make_backend(
+    network: RELONetwork,
+    name: str = "auto",
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    compiled: bool = False,
+) -> Backend:
+    """A frozen copy of a network in the runtime of a name.
+
+    Args:
+        network: its weights as they are now.
+        name: ``"torch"``, ``"onnxruntime"``, or ``"auto"``, see `choose_backend`.
+        device: see `RELONetwork.for_inference`, as the next two.
+        dtype: of the weights; None keeps it.
+        compiled: run it through ``torch.compile``.
+
+    Raises:
+        ConfigError: an unknown name, or ONNX Runtime with options that only torch has.
+    """
+    name = resolve_backend(network, name, device=device, dtype=dtype, compiled=compiled)
+    fast = network.for_inference(device, dtype, compiled)
+    return OnnxBackend(fast, network) if name == "onnxruntime" else Backend(fast)
+
+
+def resolve_backend(
+    network: RELONetwork,
+    name: str = "auto",
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    compiled: bool = False,
+) -> str:
+    """Name of the backend that `make_backend` makes of the same arguments.
+
+    Raises:
+        ConfigError: see `make_backend`.
+    """
+    if name not in NAMES:
+        raise ConfigError(unknown("backend", str(name), NAMES))
+    weights = network.encoder.search_token.dtype if dtype is None else dtype
+    fits = torch.device(device).type == "cpu" and weights == torch.float32 and not compiled
+    if name == "onnxruntime" and not fits:
+        raise ConfigError(
+            f"backend 'onnxruntime' runs float32 on a CPU, but device is {str(device)!r}, dtype "
+            f"{weights} and compiled {compiled}. Use backend='torch'."
+        )
+    if name == "auto":
+        return choose_backend(network).name if fits else "torch"
+    return name
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Backend that ``"auto"`` stands for.
+
+    Attributes:
+        name: of the backend.
+        reason: in words.
+        milliseconds: median of a frame by backend, where they were timed.
+    """
+
+    name: str
+    reason: str
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+
+_CHOSEN: dict[tuple[str | None, str, int], Choice] = {}
+
+
+def choose_backend(network: RELONetwork, seconds: float = 1.0) -> Choice:
+    """Time both backends on crops of the network's size; the process remembers the choice.
+
+    Torch is chosen where onnxruntime is not installed, or where fewer than five frames fit into
+    the time.
+
+    Args:
+        network: any weights; networks of one preset share a choice.
+        seconds: [s] of the timing.
+    """
+    key = network.preset_name, json.dumps(network.changes), torch.get_num_threads()
+    if key not in _CHOSEN:
+        _CHOSEN[key] = _measure(network, seconds)
+    return _CHOSEN[key]
+
+
+@torch.inference_mode()
+def _measure(network: RELONetwork, seconds: float) -> Choice:
+    crop = network.crop
+    fast = network.for_inference()
+    backends = [Backend(fast)]
+    templates = torch.zeros(1, crop.num_templates, 3, crop.template_size, crop.template_size)
+    cache = fast.encode_templates(templates, torch.full((1, crop.num_templates, 4), 0.25))
+    search = torch.randn(1, 3, crop.search_size, crop.search_size)
+    tokens = backends[0].encode(cache, search, None).tokens
+
+    def run(backend: Backend) -> float:
+        begin = perf_counter()
+        backend.encode(cache, search, tokens)
+        return perf_counter() - begin
+
+    frame = run(backends[0])
+    if frame > seconds / 5:
+        return Choice("torch", f"a frame takes {frame:.2f} s, too long to compare")
+    try:
+        backends.append(OnnxBackend(fast, network))
+    except ConfigError as error:
+        return Choice("torch", str(error))
+    times: dict[str, list[float]] = {backend.name: [] for backend in backends}
+    end = perf_counter() + seconds
+    while perf_counter() < end or len(times["torch"]) < 5:
+        for backend in backends:
+            times[backend.name].append(run(backend))
+    medians = {name: 1e3 * statistics.median(spent) for name, spent in times.items()}
+    name = "onnxruntime" if medians["torch"] > LEAD * medians["onnxruntime"] else "torch"
+    reason = ", ".join(f"{name} {median:.1f} ms a frame" for name, median in medians.items())
+    return Choice(name, reason, medians)
+
+
+class _Step(nn.Module):
+    """Graph of `OnnxBackend`."""
+
+    def __init__(self, network: RELONetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        template_rows: Tensor,
+        search: Tensor,
+        tokens: Tensor | None = None,
+        tokens_valid: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        network = self.network
+        state = None if tokens is None else network.unpack_tokens(tokens, tokens_valid)
+        features, state = network.encode(TemplateCache(template_rows), None, search, state)
+        candidates = network.heads(features, only=("boxes",)).candidates
+        assert candidates is not None
+        known = features, candidates
+        return known if state is None else (*known, network.pack_tokens(state))
+
+
+@torch.no_grad()
+def _export(network: RELONetwork) -> bytes:
+    """ONNX model of a frame's step, the number of sequences open.
+
+    torch's older exporter takes a second where the one of `agents.export` takes ten.
+    """
+    _onnxruntime()
+    network = fold(network).cpu().float()
+    crop = network.crop
+    # Two sequences: the exporter takes a size of 1 for a constant.
+    templates = torch.zeros(2, crop.num_templates, 3, crop.template_size, crop.template_size)
+    boxes = torch.full((2, crop.num_templates, 4), 0.25)
+    inputs = {
+        "template_rows": network.encode_templates(templates, boxes).rows,
+        "search": torch.zeros(2, 3, crop.search_size, crop.search_size),
+    }
+    outputs = ["features", "candidates"]
+    if network.token_size:
+        inputs["tokens"] = torch.zeros(2, network.token_size)
+        inputs["tokens_valid"] = torch.ones(2, dtype=torch.bool)
+        outputs.append("tokens_next")
+    model = io.BytesIO()
+    export: Callable[..., Any] = torch.onnx.export
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing: the shapes of a network are fixed
+            export(
+                _Step(network),
+                tuple(inputs.values()),
+                model,
+                input_names=list(inputs),
+                output_names=outputs,
+                dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
+                opset_version=17,
+                dynamo=False,
+            )
+    except Exception as error:  # whatever this torch cannot export, it can run
+        raise ConfigError(
+            f"This torch cannot export the network to ONNX: {str(error).splitlines()[0]} "
+            "Use backend='torch'."
+        ) from error
+    return model.getvalue()
+
+
+def _session(model: bytes) -> Any:
+    runtime = _onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    # Its waiting threads leave the cores to torch's heads.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            f"onnxruntime cannot be imported ({error}): pip install '.[onnx]'."
+        ) from error
+    return onnxruntime

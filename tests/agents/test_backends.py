@@ -1,0 +1,149 @@
+"""Backends: the same numbers from each, one choice in a process."""
+
+import importlib.util
+import pickle
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from agents import backends
+from agents.backends import choose_backend, make_backend
+from agents.commands.arguments import tracker_factory
+from agents.network import RELONetwork, inference, normalize_crops
+from agents.proposer import NetworkProposer
+from agents.tracker import RELOTracker
+from relo_env.errors import ConfigError
+
+needs_onnx = pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime") is None,
+    reason="onnxruntime is not installed",
+)
+CHANGES = [{}, {"temporal": "none"}, {"temporal": "deep_to_shallow", "num_templates": 2}]
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch):
+    monkeypatch.setattr(backends, "_CHOSEN", {})
+
+
+def micro(**changes):
+    return RELONetwork.from_preset("micro", seed=0, **changes)
+
+
+@torch.inference_mode()
+def frames(backend, network, batch=3, count=3):
+    """Features and candidates of a few frames of ``batch`` sequences."""
+    crop = network.crop
+    rng = np.random.default_rng(0)
+    shape = batch, crop.num_templates, 3, crop.template_size, crop.template_size
+    templates = normalize_crops(torch.from_numpy(rng.integers(0, 256, shape, np.uint8)))
+    cache = backend.encode_templates(templates, torch.full((*shape[:2], 4), 0.25))
+    tokens, encoded = None, []
+    for _ in range(count):
+        search = rng.integers(0, 256, (batch, 3, crop.search_size, crop.search_size), np.uint8)
+        features, candidates, tokens = backend.encode(
+            cache, normalize_crops(torch.from_numpy(search)), tokens
+        )
+        encoded += [features, candidates]
+    return encoded
+
+
+@needs_onnx
+@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_backends_agree(changes, batch):
+    network = micro(**changes)
+    one = frames(make_backend(network, "torch"), network, batch)
+    other = frames(make_backend(network, "onnxruntime"), network, batch)
+    for expected, found in zip(one, other, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-4 * float(expected.std()), rtol=1e-5)
+
+
+@needs_onnx
+def test_a_backend_pickles():
+    network = micro()
+    backend = make_backend(network, "onnxruntime")
+    again = pickle.loads(pickle.dumps(backend))
+    for a, b in zip(frames(backend, network), frames(again, network), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_choice_is_made_once(monkeypatch):
+    choice = choose_backend(micro(), seconds=0.1)
+    assert choice.name in ("torch", "onnxruntime")
+    monkeypatch.setattr(backends, "_measure", None)
+    assert choose_backend(micro()) is choice
+    assert RELOTracker(micro()).backend.name == choice.name
+
+
+def test_without_onnxruntime_it_is_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    choice = choose_backend(micro())
+    assert choice.name == "torch"
+    assert "pip install" in choice.reason
+    with pytest.raises(ConfigError, match=r"pip install '\.\[onnx\]'"):
+        RELOTracker(micro(), backend="onnxruntime")
+
+
+@pytest.mark.parametrize("make", [RELOTracker, NetworkProposer])
+def test_unknown_backends_are_refused(make):
+    with pytest.raises(ConfigError, match=r"Unknown backend 'onnx'.*Did you mean 'onnxruntime'"):
+        make(micro(), backend="onnx")
+
+
+def test_options_that_only_torch_has():
+    with pytest.raises(ConfigError, match=r"bfloat16.*Use backend='torch'"):
+        RELOTracker(micro(), dtype=torch.bfloat16, backend="onnxruntime")
+    assert RELOTracker(micro(), dtype=torch.bfloat16).backend.name == "torch"
+
+
+@needs_onnx
+def test_a_proposer_follows_its_network():
+    network = micro()
+    proposer = NetworkProposer(network, backend="onnxruntime").bind(1)
+    templates, search = np.zeros((1, 1, 3, 48, 48), np.uint8), np.zeros((1, 3, 64, 64), np.uint8)
+
+    def boxes():
+        proposer.reset(np.array([0]), templates, np.full((1, 1, 4), 0.25))
+        return proposer.propose(np.array([0]), search, np.zeros((1, 4))).boxes
+
+    before = boxes()
+    with torch.no_grad():
+        network.heads.size.out.bias.add_(0.5)
+    assert np.abs(boxes() - before)[..., 2:].min() > 0.01
+
+
+def test_an_evaluation_names_its_backend():
+    assert tracker_factory("nano", device="cpu").settings["backend"] == "torch"
+    chosen = tracker_factory("nano", device="cpu", options={"backend": "onnxruntime"})
+    assert chosen.settings["backend"] == chosen.kwargs["backend"] == "onnxruntime"
+    assert chosen.settings["tracker_options"] == {}
+    half = {"backend": "auto", "dtype": "bfloat16"}
+    assert tracker_factory("nano", device="cpu", options=half).settings["backend"] == "torch"
+    with pytest.raises(ConfigError, match="Unknown backend"):
+        tracker_factory("nano", device="cpu", options={"backend": "tensorrt"})
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A processor on which half precision takes six times as long."""
+    monkeypatch.setattr(inference, "half_precision_cost", lambda dtype: 6.0)
+    inference._warn_once.cache_clear()
+    yield
+    inference._warn_once.cache_clear()
+
+
+def test_slow_half_precision_is_said_once(slow):
+    with pytest.warns(UserWarning, match="6.0 times as long"):
+        RELOTracker(micro(), dtype=torch.bfloat16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RELOTracker(micro(), dtype=torch.bfloat16)
+        RELOTracker(micro())
+
+
+def test_the_cost_of_half_precision_is_measured():
+    assert inference.half_precision_cost(torch.bfloat16) > 0
