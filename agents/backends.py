@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.network import RELONetwork, TemplateCache, TokenState
-from agents.network.inference import fold
+from agents.network.inference import check_device, fold
 from relo_env.errors import ConfigError, unknown
 
 NAMES = ("auto", "torch", "onnxruntime")
@@ -147,6 +147,7 @@ def resolve_backend(
     """
     if name not in NAMES:
         raise ConfigError(unknown("backend", str(name), NAMES))
+    check_device(device)
     weights = network.encoder.search_token.dtype if dtype is None else dtype
     fits = torch.device(device).type == "cpu" and weights == torch.float32 and not compiled
     if name == "onnxruntime" and not fits:
