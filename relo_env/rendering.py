@@ -21,6 +21,10 @@ CHOSEN_COLOUR = (255, 90, 60)
 WINDOW_COLOUR = (90, 160, 255)
 MIN_HEIGHT = 240
 """[px] smaller frames are enlarged so that captions can be read."""
+SCREEN = (1200, 640)
+"""[px] largest width and height of a window: what a 1280 x 720 screen has room for."""
+END_KEYS = (ord("q"), 27)
+"""Keys that end a show: q and Esc."""
 FULL_HEIGHT = 720
 """[px] in larger pictures, lines and letters grow with the picture."""
 
@@ -152,24 +156,40 @@ class Viewer:
         self._open = False
         self._warned = False
 
-    def show(self, picture: np.ndarray) -> None:
-        """Show a uint8 RGB picture."""
+    def show(self, picture: np.ndarray) -> bool:
+        """Show a uint8 RGB picture, scaled down to the screen if it is large.
+
+        Returns:
+            False once the user has pressed q or Esc, or closed the window.
+        """
         if not has_screen():
             if not self._warned:
                 logger.warning(
                     "No screen to show pictures on; render_mode='rgb_array' and --out need none."
                 )
                 self._warned = True
-            return
-        cv2.imshow(self._title, picture[..., ::-1])
-        cv2.waitKey(1)
+            return True
+        cv2.imshow(self._title, fit_to_screen(picture)[..., ::-1])
         self._open = True
+        if cv2.waitKey(1) & 0xFF in END_KEYS:
+            return False
+        self._open = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        return self._open
 
     def close(self) -> None:
         """Close the window, if it is open."""
         if self._open:
             cv2.destroyWindow(self._title)
             self._open = False
+
+
+def fit_to_screen(picture: np.ndarray) -> np.ndarray:
+    """A picture, made smaller if it is larger than `SCREEN`."""
+    scale = min(SCREEN[0] / picture.shape[1], SCREEN[1] / picture.shape[0])
+    if scale >= 1:
+        return picture
+    size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 def has_screen() -> bool:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from relo_env.errors import ConfigError, FrameError
+from relo_env.errors import ConfigError, FrameError, OutputError, ReloError
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +47,9 @@ def open_video(source: str, **options: Any) -> Any:
     Raises:
         FrameError: it cannot be opened, or holds no video.
     """
+    check_name(source, FrameError)
     try:
-        source.encode("utf-8")
         container = av.open(source, **options)
-    except UnicodeEncodeError:
-        shown = os.fsencode(source).decode("utf-8", "backslashreplace")
-        raise FrameError(f"The name {shown} is not valid UTF-8; rename the file.") from None
     except (av.FFmpegError, OSError) as error:
         raise FrameError(
             f"Cannot open video {source}: {error.strerror}. Expected what FFmpeg reads, such as an "
@@ -62,6 +59,18 @@ def open_video(source: str, **options: Any) -> Any:
         container.close()
         raise FrameError(f"Cannot open video {source}: it has sound or data, but no picture.")
     return container
+
+
+def check_name(path: Path | str, error: type[ReloError]) -> None:
+    """See that FFmpeg can be told a name: a system may allow bytes that are no text.
+
+    Raises:
+        ReloError: the name is not valid UTF-8; of the class ``error``.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise error(f"The name {_shown(Path(path))} is not valid UTF-8; rename the file.") from None
 
 
 def check_file(path: Path) -> None:
@@ -287,8 +296,11 @@ class VideoWriter:
             made if need be.
         fps: frames a second, where pictures come without time stamps.
 
+    Attributes:
+        count: number of pictures so far.
+
     Raises:
-        ConfigError: the name has another ending.
+        ConfigError: the name has another ending, or is not valid UTF-8.
     """
 
     def __init__(self, path: str | Path, fps: float = 25.0) -> None:
@@ -300,8 +312,9 @@ class VideoWriter:
         self._part = self.path.with_name(f".{self.path.stem}.{os.getpid()}{suffix}")
         self._fps = fps
         self._container: Any = None
-        self._count = 0
+        self.count = 0
         self._ticks = -1
+        check_name(self.path, ConfigError)
 
     def add(self, picture: np.ndarray, seconds: float | None = None) -> None:
         """Append a picture; the first one's size is the video's, made even.
@@ -311,7 +324,7 @@ class VideoWriter:
             seconds: [s] its time stamp; by default the pictures follow each other evenly.
 
         Raises:
-            FrameError: the file cannot be written.
+            OutputError: the file cannot be written.
         """
         height, width = picture.shape[:2]
         try:
@@ -320,19 +333,19 @@ class VideoWriter:
             if (width, height) != self._size:
                 picture = cv2.resize(picture, self._size)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            ticks = round((self._count / self._fps if seconds is None else seconds) * TICKS)
+            ticks = round((self.count / self._fps if seconds is None else seconds) * TICKS)
             frame.pts = self._ticks = max(ticks, self._ticks + 1)
             frame.time_base = Fraction(1, TICKS)
             self._container.mux(self._stream.encode(frame))
         except (av.FFmpegError, OSError) as error:
             self._give_up(error)
-        self._count += 1
+        self.count += 1
 
     def close(self) -> None:
         """Finish the file, count its frames and give it its name; without pictures there is none.
 
         Raises:
-            FrameError: it cannot be written, or does not hold all pictures.
+            OutputError: it cannot be written, or does not hold all pictures.
         """
         if self._container is None:
             return
@@ -340,8 +353,8 @@ class VideoWriter:
             self._container.mux(self._stream.encode())
             self._container.close()
             written = _count_packets(self._part)
-            if written != self._count:
-                raise OSError(f"{written} of {self._count} frames arrived")
+            if written != self.count:
+                raise OSError(f"{written} of {self.count} frames arrived")
             os.replace(self._part, self.path)
         except (av.FFmpegError, OSError, FrameError) as error:
             self._give_up(error)
@@ -366,7 +379,7 @@ class VideoWriter:
                 container.close()
         self._part.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or error
-        raise FrameError(
+        raise OutputError(
             f"Cannot write video {_shown(self.path)}: {reason}. Is the disk full, or its folder "
             "read-only?"
         ) from error

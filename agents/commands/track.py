@@ -1,4 +1,4 @@
-"""Follow an object, or several, in a video, a folder of images or a webcam.
+"""Follow an object, or several, in a video, a folder of images, a stream or a webcam.
 
 The object is given by its box in the first frame: left, top, width and height in pixels. A folder
 with groundtruth.txt gives its first box itself. Writes a video with the box, the search window and
@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import cv2
@@ -30,10 +31,10 @@ from relo_env import boxes as bx
 from relo_env import rendering
 from relo_env.benchmark.interface import Tracker, checked_answer, checked_box
 from relo_env.datasets.annotations import read_boxes
-from relo_env.datasets.base import FrameSource
 from relo_env.datasets.frames import VideoFrames, find_frames
 from relo_env.errors import ConfigError, FrameError
 from relo_env.files import write_text
+from relo_env.streams import Stream, TimedFrame, open_stream, stream_frames
 from relo_env.video import VideoWriter
 
 EXAMPLES = """\
@@ -42,15 +43,21 @@ examples:
   relo track bird.mp4 --select                      draw the box in a window
   relo track race.mp4 --box 210,80,42,64 --box 300,90,40,60 --out race.webm
   relo track sequences/car-1 --tracker run/policy.safetensors
-  relo track 0 --select --show                      the first webcam, until Ctrl-C"""
+  relo track 0 --select --show                      the first webcam, until q or Ctrl-C
+  relo track rtsp://camera/stream --box 210,80,42,64 --max-frames 1000 --json boxes.json"""
 
-DEFAULT_FPS = 25.0
+logger = logging.getLogger(__name__)
+
 Box = tuple[float, float, float, float]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``relo track``."""
-    parser.add_argument("source", help="video file, folder of images, or number of a webcam")
+    parser.add_argument(
+        "source",
+        help="video file, folder of images, img/%%08d.jpg, http://..., rtsp://..., - (standard "
+        "input), or a webcam's number",
+    )
     first = parser.add_mutually_exclusive_group()
     first.add_argument(
         "--box",
@@ -65,13 +72,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help=".mp4, or .webm, which browsers play (default: tracked.mp4, unless --json is given)",
+        help=".mp4 (H.264) or .webm (VP8) (default: tracked.mp4, unless --json is given)",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="boxes and scores, frame by frame"
     )
     parser.add_argument("--max-frames", type=arguments.positive, metavar="N", help="stop after N")
-    parser.add_argument("--show", action="store_true", help="show the frames in a window")
+    parser.add_argument(
+        "--show", action="store_true", help="show the frames in a window; q, Esc or closing it ends"
+    )
     parser.add_argument(
         "--threads",
         type=arguments.positive,
@@ -102,7 +111,7 @@ def box(text: str) -> Box:
 def run(options: argparse.Namespace) -> int:
     """Track and write; what was done is kept, whatever ends it."""
     out = options.out or (None if options.json else Path("tracked.mp4"))
-    footage = open_footage(options.source, options.max_frames)
+    stream, annotated = open_source(options.source)
     if options.threads:
         torch.set_num_threads(options.threads)
     factory = arguments.tracker_factory(
@@ -116,57 +125,55 @@ def run(options: argparse.Namespace) -> int:
             check_target(target, Path(options.source))
     if out and options.json and out.resolve() == options.json.resolve():
         raise ConfigError(f"--out and --json are both {out}; give two names.")
-    first = next(footage.shots)
-    starts = _first_boxes(options, footage, first.frame)
+    writer = VideoWriter(out, stream.fps) if out else None
+    first = next(stream.frames, None)
+    if first is None:
+        raise FrameError(f"{options.source} has no frame that can be decoded.")
+    starts = _first_boxes(options, annotated, first.image)
     trackers = [factory() for _ in starts]
     for tracker in trackers:
         if isinstance(tracker, RELOTracker) and options.no_recovery:
             tracker.recovery = None
+    about = {
+        "source": options.source,
+        "tracker": factory.name,
+        "fps": stream.fps,
+        "frame_size": first.image.shape[1::-1],
+    }
     answers: list[Answer] = []
     with ExitStack() as done:
-        video = VideoWriter(out, footage.fps) if out else None
         if options.json:
-            about = {
-                "source": options.source,
-                "tracker": factory.name,
-                "fps": footage.fps,
-                "frame_size": first.frame.shape[1::-1],
-            }
             done.callback(_write_json, options.json, about, answers)
-        if video:
-            done.callback(lambda: answers and print(f"wrote {out}"))
-            done.enter_context(video)
+        if writer:
+            done.callback(_finish, writer)
         viewer = done.enter_context(closing(rendering.Viewer("RELO"))) if options.show else None
-        for answer, shown in follow(trackers, footage, first, starts):
-            if video:
-                video.add(shown)
+        for index, (frame, answer) in enumerate(
+            follow(trackers, stream, first, starts, options.max_frames)
+        ):
+            if writer or viewer:
+                shown = _draw(trackers, frame.image, answer, index)
+            if writer:
+                writer.add(shown, answer.seconds)
             answers.append(answer)
-            if viewer:
-                viewer.show(shown)
+            if viewer and not viewer.show(shown):
+                raise KeyboardInterrupt  # a window that is closed ends it as Ctrl-C does
     return 0
 
 
-@dataclass(frozen=True)
-class Shot:
-    """A frame of what is tracked.
-
-    Attributes:
-        seconds: [s] its time stamp.
-        frame: uint8 RGB ``(H, W, 3)``.
-    """
-
-    seconds: float
-    frame: np.ndarray
+def _finish(writer: VideoWriter) -> None:
+    writer.close()
+    if writer.path.exists() and writer.count:
+        print(f"wrote {writer.path}")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a tracker says of its object in a frame.
+    """Answer of a tracker for a frame.
 
     Attributes:
         box: left, top, width, height in pixels.
         score: its confidence; None for the box that was given.
-        lost: whether the tracker says that it lost the target.
+        lost: True if the tracker says that it lost the target.
     """
 
     box: Box
@@ -176,11 +183,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the trackers say of a frame.
+    """Answers of all trackers for a frame.
 
     Attributes:
         seconds: [s] its time stamp.
-        found: where each object is.
+        found: the answer for each object.
     """
 
     seconds: float
@@ -228,91 +235,32 @@ def _write_json(path: Path, about: dict[str, Any], answers: list[Answer]) -> Non
     print(f"wrote {path}")
 
 
-@dataclass(frozen=True)
-class Footage:
-    """What is tracked.
-
-    Attributes:
-        shots: one after the other.
-        fps: frames a second of the written video.
-        total: number of frames, None where nobody knows.
-        first_box: the object in the first frame, where an annotation tells.
-    """
-
-    shots: Iterator[Shot]
-    fps: float
-    total: int | None
-    first_box: Box | None = None
-
-
-def open_footage(source: str, max_frames: int | None = None) -> Footage:
-    """Open a video file, a folder of images or a sequence, or a webcam by its number.
+def open_source(source: str) -> tuple[Stream, Box | None]:
+    """Open what is to be tracked in, and the first box of a folder that has an annotation.
 
     Raises:
-        FrameError: there is no such source, or it holds no frames.
-        DataError: the folder's annotation is malformed.
+        FrameError: there is no such source, or it cannot be read.
+        DataError: the folder has no frames, or its annotation is malformed.
     """
     path = Path(source)
-    if path.is_dir():
-        frames = find_frames(path)
-        truth = path / "groundtruth.txt"
-        given = read_boxes(truth)[:1] if truth.is_file() else np.zeros((0, 4))
-        first = tuple(given[0].tolist()) if given.any() else None
-        return _stored(frames, max_frames, first)
-    if not path.exists() and not source.isdecimal():
-        raise FrameError(
-            f"There is no {source!r} in {Path.cwd()}; give the path of a video or of a folder of "
-            "images, or the number of a webcam (0 is the first)."
-        )
-    if path.exists():
-        return _stored(VideoFrames(path), max_frames)
-    logging = cv2.utils.logging
-    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # the message below says it in one line
-    capture = cv2.VideoCapture(int(source))
-    logging.setLogLevel(level)
-    if not capture.isOpened():
-        raise FrameError(
-            f"There is no file {source!r} and webcam {source} cannot be opened; give the path of a "
-            "video or of a folder of images, or the number of a webcam (0 is the first)."
-        )
-    return Footage(_live(capture, max_frames), _fps(capture), max_frames)
+    if not path.is_dir():
+        return open_stream(source), None
+    frames = find_frames(path)
+    truth = path / "groundtruth.txt"
+    given = read_boxes(truth)[:1] if truth.is_file() else np.zeros((0, 4))
+    x, y, w, h = given[0].tolist() if given.any() else (0.0,) * 4
+    if isinstance(frames, VideoFrames):
+        stream = open_stream(str(frames.path))
+    else:
+        stream = stream_frames(frames)
+    return stream, (x, y, w, h) if w else None
 
 
-def _stored(frames: FrameSource, max_frames: int | None, first_box: Any = None) -> Footage:
-    total = min(len(frames), max_frames or len(frames))
-    if not isinstance(frames, VideoFrames):
-        shots = (Shot(i / DEFAULT_FPS, frames.read(i)) for i in range(total))
-        return Footage(shots, DEFAULT_FPS, total, first_box)
-    fps = _fps(cv2.VideoCapture(str(frames.path)))
-    return Footage(_played(frames, total), fps, total, first_box)
-
-
-def _played(frames: VideoFrames, total: int) -> Iterator[Shot]:
-    for index in range(total):
-        frame = frames.read(index)
-        yield Shot(frames.seconds, frame)
-
-
-def _live(capture: cv2.VideoCapture, max_frames: int | None) -> Iterator[Shot]:
-    count, begin = 0, perf_counter()
-    while max_frames is None or count < max_frames:
-        ok, image = capture.read()
-        if not ok:
-            break
-        count += 1
-        yield Shot(perf_counter() - begin, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    if not count:
-        raise FrameError("The webcam opened but gives no frame; is another program using it?")
-
-
-def _fps(capture: cv2.VideoCapture) -> float:
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    return fps if 1 <= fps <= 1000 else DEFAULT_FPS
-
-
-def _first_boxes(options: argparse.Namespace, footage: Footage, frame: np.ndarray) -> list[Box]:
+def _first_boxes(
+    options: argparse.Namespace, annotated: Box | None, frame: np.ndarray
+) -> list[Box]:
     """The boxes to start with, checked against the frame."""
-    starts = options.box or ([footage.first_box] if footage.first_box else [])
+    starts = options.box or ([annotated] if annotated else [])
     if options.select:
         starts = select(frame)
     if not starts:
@@ -326,6 +274,13 @@ def _first_boxes(options: argparse.Namespace, footage: Footage, frame: np.ndarra
             raise ConfigError(
                 f"Box {','.join(f'{v:g}' for v in start)} lies outside the first frame of "
                 f"{width} x {height} px; expected LEFT,TOP,WIDTH,HEIGHT in pixels of that frame."
+            )
+        if min(start[2:]) < bx.MARGIN:
+            logger.warning(
+                "Box %s has a side below %g px, which no box of RELO's trackers has: what they "
+                "find is right, and larger than the object.",
+                ",".join(f"{v:g}" for v in start),
+                bx.MARGIN,
             )
     return starts
 
@@ -342,33 +297,52 @@ def select(frame: np.ndarray) -> list[Box]:
             "opencv-python-headless). Give --box LEFT,TOP,WIDTH,HEIGHT instead."
         )
     title = "Draw a box, then press Enter; Esc when all are drawn"
-    drawn = cv2.selectROIs(title, frame[..., ::-1])
+    picture = rendering.fit_to_screen(frame)
+    scale = frame.shape[1] / picture.shape[1]
+    drawn = scale * np.array(cv2.selectROIs(title, picture[..., ::-1]), np.float64).reshape(-1, 4)
     cv2.destroyWindow(title)
-    boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in drawn if w and h]
+    boxes = [(x, y, w, h) for x, y, w, h in drawn.tolist() if w and h]
     if not boxes:
         raise ConfigError("No box was drawn.")
     return boxes
 
 
 def follow(
-    trackers: list[Tracker], footage: Footage, first: Shot, starts: list[Box]
-) -> Iterator[tuple[Answer, np.ndarray]]:
-    """What the trackers say and a picture of every frame, with a progress bar."""
+    trackers: list[Tracker],
+    stream: Stream,
+    first: TimedFrame,
+    starts: list[Box],
+    max_frames: int | None = None,
+) -> Iterator[tuple[TimedFrame, Answer]]:
+    """Track in every frame of a stream, with a progress bar.
+
+    Args:
+        trackers: one for each object.
+        stream: what comes after the first frame.
+        first: the first frame.
+        starts: the object of each tracker in it.
+        max_frames: stop after as many frames.
+    """
     for tracker, start in zip(trackers, starts, strict=True):
-        tracker.init(first.frame, start)
-    given = Answer(first.seconds, [Found(start, None) for start in starts])
-    yield given, rendering.draw(first.frame, np.array(starts), caption="frame 0, given")
-    with tqdm(total=footage.total, initial=1, unit="frame", desc="tracking") as bar:
-        for index, shot in enumerate(footage.shots, start=1):
-            found = [_update(tracker, shot.frame, index) for tracker in trackers]
-            caption = f"frame {index}, " + "; ".join(map(_words, found))
-            if len(trackers) == 1:
-                shown = picture(trackers[0], shot.frame, found[0].box, caption)
-            else:
-                boxes = np.array([each.box for each in found])
-                shown = rendering.draw(shot.frame, boxes, caption=caption)
-            yield Answer(shot.seconds, found), shown
+        tracker.init(first.image, start)
+    yield first, Answer(first.seconds, [Found(start, None) for start in starts])
+    total = min(filter(None, (stream.total, max_frames)), default=None)
+    rest = None if max_frames is None else max_frames - 1
+    with tqdm(total=total, initial=1, unit="frame", desc="tracking") as bar:
+        for index, frame in enumerate(islice(stream.frames, rest), start=1):
+            found = [_update(tracker, frame.image, index) for tracker in trackers]
+            yield frame, Answer(frame.seconds, found)
             bar.update()
+
+
+def _draw(trackers: list[Tracker], image: np.ndarray, answer: Answer, index: int) -> np.ndarray:
+    if not index:
+        boxes = np.array([found.box for found in answer.found])
+        return rendering.draw(image, boxes, caption="frame 0, given")
+    caption = f"frame {index}, " + "; ".join(map(_words, answer.found))
+    if len(trackers) == 1:
+        return picture(trackers[0], image, answer.found[0].box, caption)
+    return rendering.draw(image, np.array([found.box for found in answer.found]), caption=caption)
 
 
 def _words(found: Found) -> str:

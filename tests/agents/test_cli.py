@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -228,6 +229,103 @@ def test_track_keeps_what_was_done_when_interrupted(folder: Path, tmp_path: Path
     arguments = [str(folder), "--tracker", spec, "--out", str(out), "--json", str(boxes)]
     assert main(["track", *arguments]) == 130
     assert len(VideoFrames(out)) == len(json.loads(boxes.read_text())["boxes"]) == 3
+
+
+class Terminated(Interrupted):
+    """A tracker whose process gets SIGTERM at the third frame."""
+
+    def update(self, frame: np.ndarray) -> tuple[tuple[float, float, float, float], float]:
+        if self.frames == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)  # until the signal is handled
+        return super().update(frame)
+
+
+def test_track_keeps_what_was_done_when_terminated(folder: Path, tmp_path: Path) -> None:
+    out, boxes = tmp_path / "o.mp4", tmp_path / "b.json"
+    spec = f"{__name__}:Terminated"
+    arguments = [str(folder), "--tracker", spec, "--out", str(out), "--json", str(boxes)]
+    assert main(["track", *arguments]) == 143
+    assert len(VideoFrames(out)) == len(json.loads(boxes.read_text())["boxes"]) == 3
+
+
+@pytest.mark.parametrize(("key", "visible"), [(ord("q"), 1), (27, 1), (-1, 0)])
+def test_track_ends_with_its_window(
+    key: int, visible: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    monkeypatch.setattr("relo_env.rendering.has_screen", lambda: True)
+    monkeypatch.setattr(cv2, "imshow", lambda title, picture: sizes.append(picture.shape[:2]))
+    monkeypatch.setattr(cv2, "waitKey", lambda delay: key if len(sizes) == 3 else -1)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: visible if len(sizes) == 3 else 1)
+    monkeypatch.setattr(cv2, "destroyWindow", lambda title: None)
+    boxes = tmp_path / "b.json"
+    common = [str(folder), "--tracker", "static", "--json", str(boxes)]
+    assert main(["track", *common, "--show"]) == 130
+    assert len(json.loads(boxes.read_text())["boxes"]) == 3
+
+
+def test_windows_fit_a_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((2160, 3840, 3), np.uint8))
+    shown = []
+
+    def drawn(title: str, picture: np.ndarray) -> np.ndarray:
+        shown.append(picture.shape)
+        return np.array([[100, 50, 20, 10]])
+
+    monkeypatch.setattr("relo_env.rendering.has_screen", lambda: True)
+    monkeypatch.setattr(cv2, "selectROIs", drawn)
+    monkeypatch.setattr(cv2, "destroyWindow", lambda title: None)
+    boxes = tmp_path / "b.json"
+    assert (
+        main(["track", str(tmp_path), "--select", "--tracker", "static", "--json", str(boxes)]) == 0
+    )
+    height, width = shown[0][:2]
+    assert height < 720
+    assert width < 1280
+    expected = np.array([100, 50, 20, 10]) * 3840 / width
+    assert json.loads(boxes.read_text())["boxes"][0] == pytest.approx(expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of files are Unix's")
+def test_track_on_a_full_disk_says_so(folder: Path, tmp_path: Path) -> None:
+    out, boxes = tmp_path / "o.mp4", tmp_path / "b.json"
+    code = (
+        "import resource, signal, sys; from agents.cli import main;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = [
+        "track",
+        str(folder),
+        "--tracker",
+        "static",
+        "--out",
+        str(out),
+        "--json",
+        str(boxes),
+    ]
+    ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert "wrote" not in ran.stdout
+    assert ran.stderr.splitlines()[-1].startswith("relo: error: Cannot write")
+    assert "Traceback" not in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_track_warns_of_a_tiny_box(folder: Path, tmp_path: Path, caplog: Any) -> None:
+    files = ["--json", str(tmp_path / "b.json"), "--tracker", "static"]
+    assert main(["track", str(folder), "--box", "20,20,4,4", *files]) == 0
+    assert "20,20,4,4 has a side below 10 px" in caplog.text
+
+
+def test_opencv_is_given_boxes_inside_the_frame(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ["--json", str(tmp_path / "b.json"), "--tracker", "opencv:MIL"]
+    assert main(["track", str(folder), "--box=-15,10,40,20", *files]) == 0
+    message = error(capsys, "track", folder, "--box", "10,10,0.2,0.2", *files)
+    assert "Box (10.0, 10.0, 0.2, 0.2) covers 0x0 px" in message
 
 
 def test_track_keeps_what_was_done_when_the_video_breaks_off(

@@ -28,6 +28,7 @@ LAYERS = [
     {"processes"},
     {"video"},
     {"boxes", "config", "datasets"},
+    {"streams"},
     {"claims"},
     {"crops", "rewards", "proposers"},
     {"clips", "rendering"},
