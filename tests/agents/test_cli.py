@@ -325,7 +325,7 @@ def test_opencv_is_given_boxes_inside_the_frame(
     files = ["--json", str(tmp_path / "b.json"), "--tracker", "opencv:MIL"]
     assert main(["track", str(folder), "--box=-15,10,40,20", *files]) == 0
     message = error(capsys, "track", folder, "--box", "10,10,0.2,0.2", *files)
-    assert "Box (10.0, 10.0, 0.2, 0.2) covers 0x0 px" in message
+    assert "Box (10.0, 10.0, 0.2, 0.2) covers" in message
 
 
 def test_track_keeps_what_was_done_when_the_video_breaks_off(
