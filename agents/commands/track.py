@@ -277,8 +277,8 @@ def _first_boxes(
             )
         if min(start[2:]) < bx.MARGIN:
             logger.warning(
-                "Box %s has a side below %g px. RELO's trackers report no smaller side: their boxes "
-                "will be larger than the object.",
+                "Box %s has a side below %g px. RELO's trackers report no smaller side: the boxes will "
+                "be larger than the object.",
                 ",".join(f"{v:g}" for v in start),
                 bx.MARGIN,
             )
