@@ -1,8 +1,8 @@
 """Synthetic videos: the data set that needs no download.
 
-`dataset` has the data set itself, `difficulty` its levels. A video is planned in `scene` (who
-moves where, in numbers only) with `actors` of various `shapes`, painted in `painting`, partly from
-a user's `images`, and turned into frames in `rendering`.
+`dataset` has the data set itself, `difficulty` its levels. `planning` makes a `scene` (movements,
+in numbers only) with `actors` of various `shapes`; `painting` paints them, partly from a user's
+`images`, and `rendering` turns them into frames.
 """
 
 from relo_env.datasets.synthetic.dataset import Synthetic

@@ -102,7 +102,8 @@ class Actor:
         shape: outlines in the unit square.
         motion: pose in each frame.
         look: how to paint it.
-        fade: ``(T,)`` share of the second of its two textures, in [0, 1].
+        fade: ``(T,)`` place in the row of its textures: 1.25 is three parts of the second and one
+            of the third.
     """
 
     shape: Shape

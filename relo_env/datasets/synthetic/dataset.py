@@ -11,8 +11,8 @@ from typing import Any, overload
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.synthetic.difficulty import LEVELS, Difficulty
 from relo_env.datasets.synthetic.images import Images
+from relo_env.datasets.synthetic.planning import plan
 from relo_env.datasets.synthetic.rendering import Frames
-from relo_env.datasets.synthetic.scene import plan
 from relo_env.errors import ConfigError, unknown
 
 Folders = str | Path | Iterable[str | Path]
@@ -26,7 +26,8 @@ class Synthetic(Dataset):
 
     Args:
         split: "train", "val" or "test": disjoint ranges of seeds.
-        difficulty: "easy", "medium", "hard" or a `Difficulty`.
+        difficulty: "easy", "medium", "hard", "long" or a `Difficulty`. "long" is for clips of 48 to
+            96 frames: full occlusions, exits, a changing look, doubles.
         length: frames a video.
         frame_size: (width, height) of a frame [px].
         cutouts: folder or folders of objects to mix with the procedural ones: RGBA png files, or

@@ -40,6 +40,11 @@ class Difficulty:
         defocus: [px] sd of the blur of the whole frame.
         noise: [grey levels] sd of the sensor's noise.
         compression: probability of JPEG artefacts, and of a lowered resolution.
+        blackouts: expected number of times in 100 frames that a wall hides the whole target, for 5
+            to 20 frames.
+        elsewhere: after an exit, the target comes back 2 to 5 of its sizes along the border.
+        drift: frames in which the texture of a procedural target turns into another one, and then
+            into a third; None: never. Distractors keep their first texture.
     """
 
     speed: tuple[float, float]
@@ -67,6 +72,9 @@ class Difficulty:
     noise: float
     compression: float
     relatives: float = 0.0
+    blackouts: float = 0.0
+    elsewhere: bool = False
+    drift: tuple[float, float] | None = None
 
 
 LEVELS = {
@@ -87,6 +95,13 @@ LEVELS = {
         tilt=0.35, bend=0.06, fade=0.4, distractors=(2, 6), twins=0.6, camouflage=0.5,
         occlusions=1.5, exits=0.6, pan=2.5, shake=1.2, zoom=0.12, roll=0.05, light=0.2,
         shadow=0.5, exposure=0.6, defocus=1.0, noise=8.0, compression=0.5,
+    ),
+    "long": Difficulty(
+        speed=(0.03, 0.15), burst=0.5, size=(16, 0.25), scale=0.15, aspect=0.1, rotation=0.25,
+        tilt=0.15, bend=0.03, fade=0.0, distractors=(1, 3), twins=0.7, camouflage=0.1,
+        occlusions=0.3, exits=0.8, pan=0.7, shake=0.3, zoom=0.04, roll=0.01, light=0.08,
+        shadow=0.2, exposure=0.2, defocus=0.4, noise=4.0, compression=0.2,
+        blackouts=2.0, elsewhere=True, drift=(40, 70),
     ),
 }  # fmt: skip
 """The levels by name."""

@@ -90,23 +90,23 @@ class _Set:
         for actor in self.actors:
             size = float(actor.motion.size.max())
             self.resolution[actor.look] = max(self.resolution[actor.look], size)
-        self.sprites: dict[tuple[Look, bool], Sprite] = {}
+        self.sprites: dict[tuple[Look, int], Sprite] = {}
 
-    def _sprite(self, actor: Actor, second: bool = False) -> Sprite:
-        """The sprite of an actor in its first or second coat, painted when first seen.
+    def _sprite(self, actor: Actor, coat: int) -> Sprite:
+        """The sprite of an actor in one of its textures, painted when first seen.
 
         Two threads may both paint it: they paint the same.
         """
-        key = actor.look, second
+        key = actor.look, coat
         if key not in self.sprites:
-            self.sprites[key] = self._paint(actor, second)
+            self.sprites[key] = self._paint(actor, coat)
         return self.sprites[key]
 
-    def _paint(self, actor: Actor, second: bool) -> Sprite:
+    def _paint(self, actor: Actor, coat: int) -> Sprite:
         look, resolution = actor.look, self.resolution[actor.look]
         if look.cutout is not None and self.cutouts is not None:
             return cutout_sprite(self.cutouts.cutout(look.cutout), resolution)
-        rng = np.random.default_rng([look.texture_seed, int(second)])
+        rng = np.random.default_rng([look.texture_seed, coat])
         palette = pick_palette(rng, self.background) if look.camouflage else draw_palette(rng)
         return paint_sprite(rng, actor.shape, palette, resolution)
 
@@ -197,13 +197,14 @@ class _Set:
 
     def _canvas(self, actor: Actor, index: int) -> np.ndarray:
         """The actor on its canvas: parts swung, textures faded, bent."""
-        fade, sprite = actor.fade[index], self._sprite(actor)
+        coat = int(actor.fade[index])
+        fade, sprite = actor.fade[index] - coat, self._sprite(actor, coat)
         # The coarsest level of the pyramid that is still as fine as the actor is shown.
         excess = sprite.side / (1 + 2 * MARGIN) / actor.motion.size[index].max()
         level = min(max(int(np.log2(excess)), 0), LEVELS - 1)
         canvas = _assembled(sprite, level, actor.motion, index)
         if fade > 0:
-            other = _assembled(self._sprite(actor, second=True), level, actor.motion, index)
+            other = _assembled(self._sprite(actor, coat + 1), level, actor.motion, index)
             canvas = cv2.addWeighted(canvas, 1 - fade, other, fade, 0)
         return _bent(canvas, actor.motion, index)
 

@@ -157,6 +157,12 @@ def draw_screen(rng: np.random.Generator) -> Shape:
     return _bar(rng) if rng.random() < 0.5 else _blob(rng)
 
 
+def draw_wall() -> Shape:
+    """The whole unit square."""
+    corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+    return Shape((corners,), np.zeros((1, 2)), np.zeros(1), 1.0)
+
+
 def trace(alpha: np.ndarray) -> Shape:
     """The rigid shape of a cut-out's opaque pixels.
 

@@ -21,7 +21,7 @@ from relo_env.datasets.base import Sequence
 from relo_env.datasets.synthetic import LEVELS, Synthetic
 from relo_env.datasets.synthetic.actors import Actor, Look, Motion
 from relo_env.datasets.synthetic.images import Images
-from relo_env.datasets.synthetic.scene import MIN_VISIBLE, OPENING, plan
+from relo_env.datasets.synthetic.planning import MIN_VISIBLE, OPENING, plan
 from relo_env.datasets.synthetic.shapes import Shape
 from relo_env.errors import ConfigError, DataError, FrameError
 
