@@ -1,16 +1,17 @@
-"""The paper's ablations and ours as data, and what runs them, in parallel and resumable.
+"""Ablations: the paper's and ours as data, run in parallel and resumed, with tables and curves.
 
-`tables` holds the rows, `study` the scale, `runner` does them, `worker` is what one process does,
-`playing` the held-back evaluation, `report` makes tables and curves. ``relo ablate`` runs it all.
+`tables` holds rows and studies, `runner` runs them, `evaluation` judges them on held-back clips,
+`report` writes tables and curves. ``relo ablate`` does all of it.
 """
 
+from agents.ablations.evaluation import HeldBack
 from agents.ablations.report import Summary, summarize, write_report
 from agents.ablations.runner import run_study
-from agents.ablations.study import Study
-from agents.ablations.tables import TABLES, Row, Table, WarmStart
+from agents.ablations.tables import TABLES, Row, Study, Table, WarmStart
 
 __all__ = [
     "TABLES",
+    "HeldBack",
     "Row",
     "Study",
     "Summary",

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.ablations.study import RESULT, Study, read_result, run_folder
-from agents.ablations.tables import Row
+from agents.ablations.tables import RESULT, Row, Study, read_result, run_folder
 from relo_env.benchmark import plots
+from relo_env.benchmark.metrics import crossed_bootstrap
 from relo_env.files import write_json, write_text
 
-DRAWS = 2000
 HEADLINE = "success_auc"
 ENOUGH = 0.95
 """Share of the final AUC that a policy has to reach."""
@@ -121,26 +120,6 @@ def markdown(study: Study, summaries: Sequence[Summary]) -> str:
         f"{study.frames} frames a run; {held_back.clips} held-back clips of {held_back.length} "
         "frames, closed loop, greedy, no window. Intervals: bootstrap over seeds and clips.\n"
     )
-
-
-def crossed_bootstrap(values: np.ndarray, other: np.ndarray | None = None) -> Interval:
-    """Percentile interval of a mean over seeds and clips, both drawn anew.
-
-    Args:
-        values: ``(S, C)``, the same C clips for every seed.
-        other: ``(S', C)``; the interval is that of the difference of the two means, on the same
-            clips, with seeds drawn apart.
-    """
-    rng = np.random.default_rng(0)
-    clips = rng.integers(values.shape[1], size=(DRAWS, values.shape[1]))
-
-    def means(of: np.ndarray) -> np.ndarray:
-        seeds = rng.integers(len(of), size=(DRAWS, len(of)))
-        return np.array([of[s][:, c].mean() for s, c in zip(seeds, clips, strict=True)])
-
-    drawn = means(values) if other is None else means(values) - means(other)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def frames_to(share: float, frames: np.ndarray, curve: np.ndarray) -> float:

@@ -1,21 +1,66 @@
-"""Runs a table: every row with every seed, in processes, each finished run kept for good."""
+"""Run of a study: every row with every seed, in processes; each finished run is kept."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import copy
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from stable_baselines3.common.callbacks import BaseCallback
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from agents.ablations.study import RESULT, STUDY, Study, points, run_folder
-from agents.ablations.worker import WARMUP, Ended, Worker
+from agents.ablations.evaluation import (
+    CachedProposer,
+    Rule,
+    oracle_rule,
+    play,
+    policy_rule,
+    random_rule,
+)
+from agents.ablations.tables import (
+    RESULT,
+    STUDY,
+    Row,
+    Study,
+    WarmStart,
+    points,
+    run_folder,
+    warm_folder,
+)
+from agents.network import RELONetwork
+from agents.network.vit import ViTEncoder
+from agents.training import STATE, train_policy
+from agents.warmup import CHECKPOINT, Warmup, WarmupConfig
+from agents.warmup import STATE as WARMUP_STATE
 from relo_env.benchmark.evaluation import check_truth
+from relo_env.benchmark.execution import explain, single_threaded
 from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
-from relo_env.errors import ReloError
+from relo_env.errors import ConfigError, ReloError
+from relo_env.files import write_atomically, write_json
 from relo_env.interrupts import terminable
-from relo_env.processes import require_main_guard, stream
+from relo_env.processes import Tell, require_main_guard, stream
+
+WARMUP = WarmupConfig(clips=6, clip_length=2, save_every=100, picture_every=1000)
+"""Settings that rows' own warm-ups change."""
+
+
+class Ended(NamedTuple):
+    """End of a warm-up or a run; ``error`` tells why it failed, if it did."""
+
+    item: str
+    error: str | None = None
 
 
 def run_study(
@@ -27,10 +72,10 @@ def run_study(
     workers: int = 1,
     progress: bool = True,
 ) -> None:
-    """Do whatever of a study is not done yet; results lie in ``out`` (`report` reads them).
+    """Do the runs of a study that are not done yet; results lie in ``out`` (see `report`).
 
     Args:
-        study: what to run.
+        study: table and scale.
         train: training split.
         held_back: split that nothing is trained on.
         out: folder of the study; one that was begun is gone on with.
@@ -91,7 +136,7 @@ def _lost(item: str, exit_code: int | None) -> Ended:
 
 
 def _amount(study: Study, name: str) -> int:
-    """Frames that an item will go through, for the bar."""
+    """Frames of an item, for the bar."""
     if name in study.warm_starts():
         return study.warmup_steps * WARMUP.clips * WARMUP.clip_length
     row = next(row for row, seed in study.runs() if run_folder(row, seed) == name)
@@ -108,3 +153,232 @@ def _claim(study: Study, train: Dataset, held_back: Dataset, out: Path) -> Claim
         del settings[name]
     data = {"train": train.fingerprint, "held_back": held_back.fingerprint}
     return Claim(out / STUDY, settings, data)
+
+
+class Worker:
+    """Work of one process: warm-ups and runs by the name of their folder.
+
+    Called with a name, it tells the frames as they are done, and at last `Ended`. The trainings
+    print to ``log.txt`` in the folder. SIGTERM ends it after the step or rollout
+    at hand, with the state saved.
+
+    Args:
+        study: see `Study`.
+        train: training split.
+        held_back: split that nothing is trained on.
+        out: folder of the study.
+    """
+
+    def __init__(self, study: Study, train: Dataset, held_back: Dataset, out: Path) -> None:
+        torch.set_num_threads(1)
+        self.study, self.train, self.held_back, self.out = study, train, held_back, out
+        self.runs = {run_folder(row, seed): (row, seed) for row, seed in study.runs()}
+        self.starts: dict[str, tuple[RELONetwork, CachedProposer]] = {}
+
+    def __call__(self, item: str, tell: Tell) -> None:
+        """Do the warm-up or the run of a folder.
+
+        Raises:
+            OutputError: the disk refuses, which ends the study.
+        """
+        folder = self.out / item
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with (
+                single_threaded(),
+                open(folder / "log.txt", "a", encoding="utf-8") as log,
+                redirect_stderr(log),
+            ):
+                if item in self.runs:
+                    self._run(*self.runs[item], folder, tell)
+                else:
+                    self._warm_up(*self.study.warm_starts()[item], folder, tell)
+        except Exception as error:
+            tell(Ended(item, explain(error)))
+        else:
+            tell(Ended(item))
+
+    def _warm_up(self, warm: WarmStart, seed: int, folder: Path, tell: Tell) -> None:
+        changes = {"steps": self.study.warmup_steps, "seed": seed, "amp": self.study.half}
+        config = replace(WARMUP, **{**changes, **(warm.settings or {})})
+        resume = (folder / WARMUP_STATE).exists()
+        device = torch.device(self.study.device)
+        Warmup(config, self._raw(warm, seed), self.train, folder, resume, device).run(tell)
+        write_atomically(folder / "done", b"")
+
+    def _raw(self, warm: WarmStart, seed: int) -> RELONetwork:
+        """Network before any warm-up."""
+        network = RELONetwork.from_preset(self.study.preset, seed=seed, **warm.network)
+        if self.study.backbone is not None:
+            if not isinstance(network.encoder, ViTEncoder):
+                raise ConfigError(f"backbone is for plain ViTs, not preset {self.study.preset!r}.")
+            network.encoder.load_pretrained(load_file(self.study.backbone))
+        return network
+
+    def _start(self, row: Row, seed: int) -> tuple[RELONetwork, CachedProposer]:
+        """Network that a run starts from, and its features; kept for the runs that follow."""
+        key = "" if row.warm is None else warm_folder(row.warm, seed)
+        if key not in self.starts:
+            self.starts.clear()
+            network = self._load(row, seed).to(self.study.device)
+            dtype = torch.bfloat16 if self.study.half else None
+            proposer = CachedProposer(network, cache_bytes=self.study.cache_bytes, dtype=dtype)
+            self.starts[key] = network, proposer
+        return self.starts[key]
+
+    def _load(self, row: Row, seed: int) -> RELONetwork:
+        if row.warm is None and self.study.network is not None:
+            return RELONetwork.from_pretrained(self.study.network)
+        if row.warm is None:
+            return self._raw(WarmStart(None), seed=0)
+        if row.warm.settings is None:
+            return self._raw(row.warm, seed)
+        return RELONetwork.from_checkpoint(self.out / warm_folder(row.warm, seed) / CHECKPOINT)
+
+    def _run(self, row: Row, seed: int, folder: Path, tell: Tell) -> None:
+        network, proposer = self._start(row, seed)
+        frames: tuple[int, ...] = (0,)
+        seconds: Mapping[str, float] = {}
+        if row.rule == "policy":
+            network = copy.deepcopy(network)
+            keep = Snapshots(folder / "policies", points(row.config(self.study.frames, seed)), tell)
+            seconds = self._train(row, seed, folder, network, proposer, keep)
+            frames = keep.points
+        snapshots = [folder / "policies" / f"{point}.safetensors" for point in frames]
+        if row.rule == "policy" and row.config(self.study.frames, seed).encoder_scale:
+            figures = self._play_whole(network, snapshots, tell)
+        else:
+            rules = self._rules(row, network, snapshots, seed)
+            figures = self._play(rules, network, proposer, tell)
+        if row.rule == "policy":
+            _log_curve(folder, frames, figures)
+        result = {"row": row.name, "seed": seed, "frames": frames, "seconds": seconds}
+        plain = {name: values.tolist() for name, values in figures.items()}
+        write_json(folder / RESULT, {**result, "figures": plain})
+        shutil.rmtree(folder / "policies", ignore_errors=True)
+        (folder / STATE).unlink(missing_ok=True)
+
+    def _train(
+        self,
+        row: Row,
+        seed: int,
+        folder: Path,
+        network: RELONetwork,
+        proposer: CachedProposer,
+        keep: Snapshots,
+    ) -> Mapping[str, float]:
+        """Train a row's policy; returns its seconds, which a resumed run does not know whole."""
+        config = row.config(self.study.frames, seed)
+        resumed = (folder / STATE).exists()
+        train_policy(
+            config,
+            network=network,
+            dataset=self.train,
+            out=folder,
+            resume=resumed,
+            device=self.study.device,
+            callbacks=[keep],
+            proposer=None if config.encoder_scale else proposer,
+        )
+        return {} if resumed else keep.seconds
+
+    def _play(
+        self,
+        rules: list[Rule],
+        network: RELONetwork,
+        proposer: CachedProposer | None,
+        tell: Tell,
+    ) -> dict[str, np.ndarray]:
+        """Figures of rules on one network, in one environment."""
+        clips = self.study.held_back
+        return play(rules, network, self.held_back, clips, proposer=proposer, tick=tell)
+
+    def _play_whole(
+        self, network: RELONetwork, snapshots: list[Path], tell: Tell
+    ) -> dict[str, np.ndarray]:
+        """Figures of a network whose encoder was trained, at each snapshot."""
+        figures = []
+        for path in snapshots:
+            network.load_state_dict(load_file(path), strict=False)
+            figures.append(self._play([policy_rule(network.heads.policy)], network, None, tell))
+        return {name: np.concatenate([each[name] for each in figures]) for name in figures[0]}
+
+    def _rules(
+        self, row: Row, network: RELONetwork, snapshots: list[Path], seed: int
+    ) -> list[Rule]:
+        if row.rule == "prior":
+            return [policy_rule(network.heads.prior)]
+        if row.rule == "random":
+            return [random_rule(network.crop.num_positions, seed)]
+        if row.rule == "oracle":
+            return [oracle_rule]
+        heads = []
+        for path in snapshots:
+            head, prefix = copy.deepcopy(network.heads.policy), "heads.policy."
+            weights = {n: v for n, v in load_file(path).items() if n.startswith(prefix)}
+            # Statistics of norms are not trained, so not in the file.
+            head.load_state_dict(
+                {name.removeprefix(prefix): value for name, value in weights.items()}, strict=False
+            )
+            heads.append(head.eval())
+        return [policy_rule(head) for head in heads]
+
+
+class Snapshots(BaseCallback):
+    """Callback that keeps the trained weights at some points of a training, and its times.
+
+    Args:
+        folder: of the files.
+        points: frames at which to keep.
+        tell: told how many frames were done, at each step.
+    """
+
+    def __init__(self, folder: Path, points: tuple[int, ...], tell: Tell) -> None:
+        super().__init__()
+        self.folder, self.points, self.tell = folder, points, tell
+        self.seconds = {"collecting": 0.0, "learning": 0.0}
+
+    def path(self, point: int) -> Path:
+        """File of the weights at a point."""
+        return self.folder / f"{point}.safetensors"
+
+    def _on_training_start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._since = time.perf_counter()
+
+    def _on_rollout_start(self) -> None:
+        self._take_time("learning")
+        self._keep()
+
+    def _on_step(self) -> bool:
+        self.tell(self.training_env.num_envs)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._take_time("collecting")
+
+    def _on_training_end(self) -> None:
+        self._take_time("learning")
+        self._keep()
+
+    def _take_time(self, what: str) -> None:
+        now = time.perf_counter()
+        self.seconds[what] += now - self._since
+        self._since = now
+
+    def _keep(self) -> None:
+        if self.model.num_timesteps not in self.points:
+            return
+        named = self.model.policy.named_parameters()
+        weights = {
+            name.removeprefix("network."): value.detach().cpu().contiguous()
+            for name, value in named
+        }
+        write_atomically(self.path(self.model.num_timesteps), to_bytes(weights))
+
+
+def _log_curve(folder: Path, frames: tuple[int, ...], figures: Mapping[str, np.ndarray]) -> None:
+    with SummaryWriter(str(folder)) as writer:
+        for name, values in figures.items():
+            for frame, of_clips in zip(frames, values, strict=True):
+                writer.add_scalar(f"held_back/{name}", of_clips.mean(), frame)

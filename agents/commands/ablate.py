@@ -11,8 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from agents.ablations import TABLES, Study, run_study, write_report
-from agents.ablations.playing import HeldBack
+from agents.ablations import TABLES, HeldBack, Study, run_study, write_report
 from agents.commands import arguments
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import make_dataset

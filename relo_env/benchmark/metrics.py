@@ -266,6 +266,30 @@ def paired_bootstrap(
     )
 
 
+def crossed_bootstrap(
+    values: np.ndarray, other: np.ndarray | None = None, *, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile 95 % interval of a mean over seeds and clips, both resampled.
+
+    Args:
+        values: ``(S, C)``, the same C clips for every seed.
+        other: ``(S', C)``; the interval is then that of the difference of the two means, on the
+            same clips, with seeds resampled apart.
+        draws: resamples.
+        seed: of the resampling.
+    """
+    rng = np.random.default_rng(seed)
+    clips = rng.integers(values.shape[1], size=(draws, values.shape[1]))
+
+    def means(of: np.ndarray) -> np.ndarray:
+        seeds = rng.integers(len(of), size=(draws, len(of)))
+        return np.array([of[s][:, c].mean() for s, c in zip(seeds, clips, strict=True)])
+
+    drawn = means(values) if other is None else means(values) - means(other)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def _bootstrap_means(
     values: np.ndarray, weights: np.ndarray | None, draws: int, seed: int
 ) -> np.ndarray:

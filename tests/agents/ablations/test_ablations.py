@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.ablations import TABLES, Study, run_study, summarize, write_report
-from agents.ablations.playing import HeldBack
-from agents.ablations.report import crossed_bootstrap, frames_to
-from agents.ablations.study import read_result
+from agents.ablations import TABLES, HeldBack, Study, run_study, summarize, write_report
+from agents.ablations.report import frames_to
+from agents.ablations.tables import read_result
 from agents.cli import main
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, DataError, ReloError
@@ -186,19 +185,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "was made with other settings" in capsys.readouterr().err
     assert main([*arguments.split(), "--test-split", "train"]) == 2
     assert "--test-split" in capsys.readouterr().err
-
-
-def test_intervals_are_over_seeds_and_clips() -> None:
-    rng = np.random.default_rng(0)
-    clips = rng.normal(0, 1, 40)
-    # Clips that differ much and seeds that do not: the mean is uncertain, a difference is not.
-    one, other = clips + 0.1 + np.zeros((5, 1)), clips + np.zeros((5, 1))
-    low, high = crossed_bootstrap(one)
-    assert high - low == pytest.approx(2 * 1.96 * clips.std() / 40**0.5, rel=0.15)
-    assert crossed_bootstrap(one, other) == pytest.approx((0.1, 0.1))
-    # Seeds that differ much: no number of clips helps.
-    seeds = np.array([[0.0], [1.0]]) + np.zeros((1, 1000))
-    assert crossed_bootstrap(seeds) == pytest.approx((0.0, 1.0))
 
 
 def test_frames_to_a_share_of_the_final_value() -> None:

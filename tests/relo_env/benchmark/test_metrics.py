@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from relo_env.benchmark import metrics
-from relo_env.benchmark.metrics import FIGURES, FrameErrors, bootstrap_interval, paired_bootstrap
+from relo_env.benchmark.metrics import (
+    FIGURES,
+    FrameErrors,
+    bootstrap_interval,
+    crossed_bootstrap,
+    paired_bootstrap,
+)
 
 
 def errors(overlap, centre=None, centre_norm=None):
@@ -113,3 +119,16 @@ def test_paired_bootstrap():
 def test_paired_bootstrap_weighs_sequences():
     difference = paired_bootstrap(np.array([0.5, 0.9]), np.array([0.1, 0.8]), np.array([1.0, 3.0]))
     assert difference.mean == pytest.approx((0.4 + 3 * 0.1) / 4)
+
+
+def test_intervals_are_over_seeds_and_clips():
+    rng = np.random.default_rng(0)
+    clips = rng.normal(0, 1, 40)
+    # Clips that differ much and seeds that do not: the mean is uncertain, a difference is not.
+    one, other = clips + 0.1 + np.zeros((5, 1)), clips + np.zeros((5, 1))
+    low, high = crossed_bootstrap(one)
+    assert high - low == pytest.approx(2 * 1.96 * clips.std() / 40**0.5, rel=0.15)
+    assert crossed_bootstrap(one, other) == pytest.approx((0.1, 0.1))
+    # Seeds that differ much: no number of clips helps.
+    seeds = np.array([[0.0], [1.0]]) + np.zeros((1, 1000))
+    assert crossed_bootstrap(seeds) == pytest.approx((0.0, 1.0))

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from agents.ablations.caching import CachedProposer
-from agents.ablations.playing import HeldBack, figures, oracle_rule, play, policy_rule, random_rule
+from agents.ablations.evaluation import (
+    CachedProposer,
+    HeldBack,
+    figures,
+    oracle_rule,
+    play,
+    policy_rule,
+    random_rule,
+)
 from agents.network import RELONetwork
 from agents.proposer import NetworkProposer
 from relo_env.vector_env import TrackingVectorEnv

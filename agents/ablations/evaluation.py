@@ -1,0 +1,269 @@
+"""Evaluation of decision rules on held-back clips: one network, closed loop, greedy, no window."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import nn
+
+from agents.network import RELONetwork
+from agents.proposer import NetworkProposer
+from relo_env.benchmark.metrics import OVERLAP_THRESHOLDS
+from relo_env.datasets.base import Dataset
+from relo_env.proposers import Proposals
+from relo_env.rewards import clip_auc
+from relo_env.vector_env import TrackingVectorEnv
+
+AT_ONCE = 8
+"""Clips played side by side; the choice of clips depends on it."""
+
+Rule = Callable[[torch.Tensor, Callable[[], np.ndarray]], np.ndarray]
+"""Positions ``(n,)`` from features ``(n, C, H, W)`` and a function that returns the overlap of the
+truth with the box of every position, ``(n, A)``."""
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """Clips of an evaluation.
+
+    Attributes:
+        clips: number of clips.
+        length: search frames of each.
+        seed: of the clips, which are the same for every rule.
+    """
+
+    clips: int = 32
+    length: int = 16
+    seed: int = 10_000
+
+
+def policy_rule(head: nn.Module) -> Rule:
+    """Rule that takes the most probable position of a policy head, or of a prior's."""
+
+    def rule(features: torch.Tensor, overlaps: Callable[[], np.ndarray]) -> np.ndarray:
+        return head(features).flatten(1).argmax(1).cpu().numpy()
+
+    return rule
+
+
+def random_rule(positions: int, seed: int) -> Rule:
+    """Rule that takes any position."""
+    rng = np.random.default_rng(seed)
+
+    def rule(features: torch.Tensor, overlaps: Callable[[], np.ndarray]) -> np.ndarray:
+        return rng.integers(positions, size=len(features))
+
+    return rule
+
+
+def oracle_rule(features: torch.Tensor, overlaps: Callable[[], np.ndarray]) -> np.ndarray:
+    """Position whose box overlaps the truth most: the best choice on this frame."""
+    return overlaps().argmax(1)
+
+
+@torch.no_grad()
+def play(
+    rules: Sequence[Rule],
+    network: RELONetwork,
+    dataset: Dataset,
+    held_back: HeldBack,
+    *,
+    proposer: NetworkProposer | None = None,
+    tick: Callable[[int], None] = lambda frames: None,
+) -> dict[str, np.ndarray]:
+    """Play the same clips with every rule, all in one environment.
+
+    Args:
+        rules: choose the positions.
+        network: whose features the rules read.
+        dataset: held-back videos.
+        held_back: clips to play.
+        proposer: for the same network, e.g. one with a cache.
+        tick: called with the number of frames played.
+
+    Returns:
+        Figures by name, each ``(len(rules), clips)``, see `figures`.
+    """
+    groups, count = min(AT_ONCE, held_back.clips), len(rules)
+    env = TrackingVectorEnv(
+        groups * count,
+        dataset,
+        group_size=count,
+        autoreset_mode=AutoresetMode.DISABLED,
+        proposer=proposer or NetworkProposer(network),
+        clip_length=held_back.length,
+        search_window="tracked",
+        augment=False,
+    )
+    device = next(network.parameters()).device
+    seed: int | None = held_back.seed
+    ious, visible = [], []
+    try:
+        for _ in range(-(-held_back.clips // groups)):
+            observation, _ = env.reset(seed=seed)
+            seed = None  # the next clips follow from the first ones' generators
+            for _ in range(held_back.length):
+                features = torch.from_numpy(observation["features"]).to(device).float()
+                actions = np.empty(env.num_envs, dtype=np.int64)
+                for i, rule in enumerate(rules):
+                    rows = range(i, env.num_envs, count)
+                    overlaps = partial(true_overlaps, env, rows)
+                    actions[i::count] = rule(features[i::count], overlaps)
+                observation, _, _, _, info = env.step(actions)
+                ious.append(info["iou"])
+                visible.append(info["visible"])
+                tick(env.num_envs)
+    finally:
+        env.close()
+    by_rule = (
+        np.reshape(values, (-1, held_back.length, groups, count))
+        .transpose(3, 0, 2, 1)
+        .reshape(count, -1, held_back.length)[:, : held_back.clips]
+        for values in (ious, visible)
+    )
+    played, seen = by_rule
+    return figures(played, seen[0])
+
+
+def true_overlaps(env: TrackingVectorEnv, rows: Sequence[int]) -> np.ndarray:
+    """Overlap of every position's box with the truth ``(n, A)``; 0 where the target is absent."""
+    return np.stack(env.get_attr("candidate_ious"))[list(rows)]
+
+
+def figures(ious: np.ndarray, visible: np.ndarray) -> dict[str, np.ndarray]:
+    """Figures of each clip, over the frames that show the target.
+
+    Args:
+        ious: ``(R, C, T)`` of R rules on C clips of T frames.
+        visible: ``(C, T)``.
+
+    Returns:
+        ``(R, C)`` each: ``success_auc`` (mean of 21 success rates, strict >), ``clip_auc`` (the
+        reward's) and ``iou``; clips that never show the target are left out.
+    """
+    seen = np.flatnonzero(visible.any(1))
+    of_clip: Mapping[str, Callable[[np.ndarray], float]] = {
+        "success_auc": lambda values: float((values[:, None] > OVERLAP_THRESHOLDS).mean()),
+        "clip_auc": clip_auc,
+        "iou": lambda values: float(values.mean()),
+    }
+    return {
+        name: np.array([[figure(rule[c][visible[c]]) for c in seen] for rule in ious])
+        for name, figure in of_clip.items()
+    }
+
+
+class _Seen(NamedTuple):
+    boxes: np.ndarray
+    extras: dict[str, np.ndarray]
+    tokens: torch.Tensor
+    size: int
+
+
+class CachedProposer(NetworkProposer):
+    """Proposer of a frozen network that encodes the same crops of a clip once.
+
+    Rows and runs that saw the same crops since their episode began share one encoding: several
+    algorithms on the same open-loop clips, several policies that chose the same positions. The
+    proposers that ``bind`` returns share the cache. Values are those of the batch in which the
+    crops came first; another batch may differ by rounding.
+
+    Args:
+        network: must not be trained while this is in use.
+        cache_bytes: limit of the cache; the entry unused for longest is dropped first.
+        dtype: see `NetworkProposer`.
+    """
+
+    def __init__(
+        self,
+        network: RELONetwork,
+        *,
+        cache_bytes: int = 2**30,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(network, dtype=dtype)
+        self._cache: OrderedDict[bytes, _Seen] = OrderedDict()
+        self._cache_bytes = cache_bytes
+        self._kept = {"bytes": 0, "asked": 0, "encoded": 0}
+        self._history: list[bytes] = []
+
+    def bind(self, num_rows: int) -> CachedProposer:
+        """See `NetworkProposer.bind`."""
+        bound = super().bind(num_rows)
+        assert isinstance(bound, CachedProposer)
+        bound._history = [b""] * num_rows
+        return bound
+
+    @property
+    def encoded(self) -> float:
+        """Share of the crops so far that had to be encoded."""
+        return self._kept["encoded"] / max(self._kept["asked"], 1)
+
+    def reset(self, rows: np.ndarray, templates: np.ndarray, template_boxes: np.ndarray) -> None:
+        """See `NetworkProposer.reset`."""
+        super().reset(rows, templates, template_boxes)
+        for row, crops, boxes in zip(rows, templates, template_boxes, strict=True):
+            self._history[row] = _digest(crops, boxes)
+
+    def propose(
+        self,
+        rows: np.ndarray,
+        searches: np.ndarray,
+        previous_boxes: np.ndarray,
+        target_boxes: np.ndarray | None = None,
+    ) -> Proposals:
+        """See `NetworkProposer.propose`."""
+        for row, search in zip(rows, searches, strict=True):
+            self._history[row] = _digest(self._history[row], search)
+        keys = [self._history[row] for row in rows]
+        new = {key: i for i, key in enumerate(keys) if key not in self._cache}
+        found = {key: self._cache[key] for key in keys if key not in new}
+        if new:
+            chosen = list(new.values())
+            proposals = super().propose(rows[chosen], searches[chosen], previous_boxes[chosen])
+            for i, key in enumerate(new):
+                extras = {name: values[i] for name, values in proposals.extras.items()}
+                found[key] = self._keep(key, proposals.boxes[i], extras, rows[new[key]])
+        for key in found:
+            self._cache.move_to_end(key)
+        self._trim()
+        self._kept["asked"] += len(rows)
+        self._kept["encoded"] += len(new)
+        seen = [found[key] for key in keys]
+        if self.network.token_size:
+            self._tokens[rows] = torch.stack([one.tokens for one in seen])
+            self._valid[rows] = 1
+        return Proposals(
+            np.stack([one.boxes for one in seen]),
+            {name: np.stack([one.extras[name] for one in seen]) for name in self.extra_spaces},
+        )
+
+    def _keep(
+        self, key: bytes, boxes: np.ndarray, extras: dict[str, np.ndarray], row: Any
+    ) -> _Seen:
+        extras = {name: value.copy() for name, value in extras.items()}
+        tokens = self._tokens[row].clone()
+        size = boxes.nbytes + tokens.nbytes + sum(value.nbytes for value in extras.values())
+        self._cache[key] = _Seen(boxes.copy(), extras, tokens, size)
+        self._kept["bytes"] += size
+        return self._cache[key]
+
+    def _trim(self) -> None:
+        while self._kept["bytes"] > self._cache_bytes:
+            _, oldest = self._cache.popitem(last=False)
+            self._kept["bytes"] -= oldest.size
+
+
+def _digest(*parts: np.ndarray | bytes) -> bytes:
+    state = blake2b(digest_size=16)
+    for part in parts:
+        state.update(part if isinstance(part, bytes) else part.tobytes())
+    return state.digest()
