@@ -334,6 +334,11 @@ class ClipPrefetch:
         crop, box = self._crop, self.true_box(t, size)
         if t >= 0 and (self.clip.jitter is None or not box.any()):
             return None
+        if not bx.iou(box, np.array([0.0, 0.0, *size])):
+            raise FrameError(
+                f"Sequence {self.clip.sequence.name!r}, frame {self._index(t)}: box {box.tolist()} "
+                f"lies outside its frame of {size[0]} x {size[1]} px. Mark the target as absent."
+            )
         try:
             if t < 0:
                 factor, side = crop.template_factor, crop.template_size

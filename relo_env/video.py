@@ -31,7 +31,7 @@ ENCODERS: dict[str, tuple[tuple[str, dict[str, str]], ...]] = {
     ),
     ".webm": (("libvpx", {"deadline": "realtime", "cpu-used": "8", "crf": "10"}),),
 }
-"""By ending, encoders and their settings, best first: which of them there are depends on PyAV."""
+"""By ending, encoders with their settings, best first; not every PyAV has all of them."""
 
 
 def open_video(source: str, **options: Any) -> Any:

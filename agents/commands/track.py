@@ -277,8 +277,8 @@ def _first_boxes(
             )
         if min(start[2:]) < bx.MARGIN:
             logger.warning(
-                "Box %s has a side below %g px. RELO's trackers report no smaller side: the boxes will "
-                "be larger than the object.",
+                "Box %s has a side below %g px. RELO's trackers report no smaller side, so their "
+                "boxes will be larger than the object.",
                 ",".join(f"{v:g}" for v in start),
                 bx.MARGIN,
             )
@@ -318,7 +318,7 @@ def follow(
 
     Args:
         trackers: one for each object.
-        stream: what comes after the first frame.
+        stream: the frames after the first.
         first: the first frame.
         starts: the object of each tracker in it.
         max_frames: stop after as many frames.

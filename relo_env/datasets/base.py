@@ -165,7 +165,7 @@ class Dataset(ABC):
 
     @property
     def is_training(self) -> bool:
-        """Whether the split is one to train on."""
+        """True if the split is one to train on."""
         return self.split in self.training_splits
 
     @cached_property
@@ -198,7 +198,7 @@ class Dataset(ABC):
         return digest(first.boxes.tobytes(), first.visible.tobytes())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Share the data set: what it gives does not change."""
+        """Share the data set, whose sequences do not change."""
         return self
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What the data sets on disk share: a root folder, split lists, files that may be missing."""
+"""Base of the data sets on disk: a root folder, split lists, files that may be missing."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class DiskDataset(Dataset):
     layout: ClassVar[str]
     """The expected files, as shown to users whose root is missing or empty."""
     folders: ClassVar[tuple[str, ...]] = ()
-    """What its folder in ``$RELO_DATA`` may be called, the first best; see `find_folder`."""
+    """Possible names of its folder in ``$RELO_DATA``, the preferred one first."""
     official_counts: ClassVar[Mapping[str, int]] = {}
-    """How many sequences a split has, where the disk decides which."""
+    """Number of sequences of each split whose names only the download tells."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class DiskDataset(Dataset):
 
     @classmethod
     def folder_names(cls) -> tuple[str, ...]:
-        """What its folder in ``$RELO_DATA`` may be called: ``folders``, or its own name."""
+        """Possible names of its folder in ``$RELO_DATA``: ``folders``, or its own name."""
         return cls.folders or (cls.name,)
 
     @property

@@ -85,8 +85,8 @@ class Folder(DiskDataset):
         root: see `DiskDataset`.
         split: "all".
         lengths: see `DiskDataset`.
-        nan: what a line of ``nan`` or an empty one means: "absent", the target is not to be seen;
-            "unlabelled", nobody annotated the frame. Lines of zeros are absent targets always.
+        nan: meaning of a line of ``nan`` or an empty one: "absent", the target is not to be seen;
+            "unlabelled", nobody annotated the frame. A line of zeros is always an absent target.
 
     Raises:
         ConfigError: an argument is another word.
@@ -134,7 +134,7 @@ class Folder(DiskDataset):
 
 
 def _is_sequence(folder: Path) -> bool:
-    """Whether there is an annotation or what it would belong to, so that its lack is reported."""
+    """True if there is an annotation, or frames whose missing annotation is to be reported."""
     return (
         (folder / "groundtruth.txt").is_file()
         or (folder / "img").is_dir()

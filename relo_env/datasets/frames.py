@@ -1,4 +1,4 @@
-"""Where the frames of a video come from: image files, a video file, an array in memory."""
+"""Sources of frames: image files, a still image, an array in memory; and files in folders."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _decode_bytes(data: np.ndarray, flags: int, path: Path | str) -> np.ndarray:
 
 
 def _is_deep(data: np.ndarray) -> bool:
-    """Whether an image file has more than 8 bits a channel, as those of thermal cameras have."""
+    """True if an image file has more than 8 bits a channel, as thermal cameras write."""
     start = data[:26].tobytes()
     if start.startswith(b"\x89PNG"):
         return start[24:25] == b"\x10"
@@ -161,7 +161,7 @@ def list_videos(folder: Path) -> list[Path]:
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that a system leaves behind (macOS)."""
+    """True for hidden files and folders, and for those that macOS leaves behind."""
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -210,7 +210,7 @@ def image_frames(folder: Path) -> ImageFrames:
 
 
 def _describe(folder: Path) -> str:
-    """What a folder holds, for messages."""
+    """Content of a folder, for messages."""
     if not folder.is_dir():
         return "no such folder"
     names = sorted(name for name in os.listdir(folder) if not is_clutter(name))

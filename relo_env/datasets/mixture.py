@@ -24,7 +24,7 @@ class Mixture(Dataset):
     Args:
         parts: names between commas, in any case, such as ``"lasot,got10k,trackingnet,coco"``; or
             data sets; or data sets by the names that go before their sequences'.
-        weights: how often each part is drawn from, relative to the others; equal by default. The
+        weights: relative frequency at which each part is drawn from; equal by default. The
             sequences of one part are drawn as it draws them.
         root: folder that holds the parts' folders, by default ``$RELO_DATA``.
         split: "train", each part's default split; or another name that all parts know.
@@ -130,7 +130,7 @@ class Sizeable(Dataset):
     Frames whose target is smaller count as absent; sequences with few others are left out.
 
     Args:
-        dataset: what is filtered; its annotations are all read at once.
+        dataset: the data set to filter; all its annotations are read at once.
         least: [px] smallest sqrt(width * height) that is kept.
         frames: fewest frames left in a sequence.
 

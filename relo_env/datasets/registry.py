@@ -23,7 +23,7 @@ class DatasetSpec:
         name: public name, also in its id ``RELO-<name>-v0``.
         factory: a class or function ``(root=, split=, **options) -> Dataset`` (without ``root``
             where none is needed), or where one is, as ``"module:name"``.
-        needs_root: whether it reads from a folder.
+        needs_root: it reads from a folder.
     """
 
     name: str
@@ -54,7 +54,7 @@ class DatasetSpec:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """What its folder in ``$RELO_DATA`` may be called; see `relo_env.datasets.disk`."""
+        """Possible names of its folder in ``$RELO_DATA``; see `relo_env.datasets.disk`."""
         return getattr(self.resolve(), "folder_names", lambda: (self.name,))()
 
 

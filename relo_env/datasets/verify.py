@@ -30,7 +30,7 @@ class VerifyReport:
         split: the split that was read.
         found: names of the sequences without fault.
         missing: names of the sequences that are not on disk.
-        unnamed: how many more the benchmark has, whose names only its download tells.
+        unnamed: number of further missing sequences, whose names only the download tells.
         malformed: (name, message) of the faults, any number a sequence.
         frames: number of frames of the sequences without fault.
     """

@@ -456,6 +456,15 @@ def test_a_box_below_a_pixel_in_a_template_redraws_the_clip(size, window, caplog
         make(dataset=dataset, mode="sequence").reset(options={"sequence": "square-0"})
 
 
+@pytest.mark.parametrize("window", ["tracked", "jittered"])
+def test_a_box_outside_its_frame_redraws_the_clip(window, caplog):
+    dataset = Squares(count=2)
+    dataset.videos["square-0"].boxes[:, 0] = 5000
+    env = make(dataset=dataset, search_window=window)
+    assert {env.reset(seed=seed)[1]["sequence"] for seed in range(8)} == {"square-1"}
+    assert "lies outside its frame" in caplog.text
+
+
 def test_a_jittered_window_below_a_pixel_redraws_the_clip(caplog):
     dataset = Squares(count=2)
     dataset.videos["square-0"].boxes[10:, 2:] = 0.5
