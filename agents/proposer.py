@@ -148,6 +148,19 @@ class NetworkProposer:
         self._valid[rows] = 0
 
     @torch.no_grad()
+    def renew(self, rows: np.ndarray, templates: np.ndarray, boxes: np.ndarray) -> None:
+        """Replace the last template of ``rows``; the others are not encoded again.
+
+        Args:
+            rows: int ``(n,)``.
+            templates: uint8 ``(n, 3, Hz, Wz)``.
+            boxes: ``(n, 4)`` xywh as fractions of each crop.
+        """
+        crops, xywh01 = self._tensor(templates[:, None]), self._tensor(boxes[:, None]).float()
+        cache = self._running().encode_templates(normalize_crops(crops), xywh01).rows
+        self._templates[rows, -cache.shape[1] :] = cache
+
+    @torch.no_grad()
     def propose(
         self,
         rows: np.ndarray,

@@ -8,9 +8,11 @@ import torch
 
 from agents.network import normalize_crops
 from agents.proposer import NetworkProposer, find_network, make_network_proposer
+from relo_env.env import TrackingEnv
 from relo_env.errors import CheckpointError, ConfigError
 from relo_env.proposers import BoxProposer
 from tests.agents.worlds import micro_network, square_world
+from tests.toys import Squares
 
 
 @pytest.fixture
@@ -171,3 +173,39 @@ def test_a_missing_checkpoint_is_named():
         find_network("nowhere.safetensors")
     with pytest.raises(ConfigError, match="Did you mean"):
         find_network("nanno")
+
+
+def test_a_renewed_template_is_that_of_an_episode_that_began_with_it():
+    network = micro_network(num_templates=2)
+    crop = network.crop
+    rng = np.random.default_rng(0)
+    size, search = crop.template_size, crop.search_size
+    templates = rng.integers(0, 255, (3, crop.num_templates, 3, size, size), np.uint8)
+    boxes = np.tile([0.25, 0.25, 0.5, 0.5], (3, crop.num_templates, 1)).astype(np.float32)
+    searches = rng.integers(0, 255, (3, 3, search, search), np.uint8)
+    renewed, fresh = (NetworkProposer(network).bind(3) for _ in range(2))
+    renewed.reset(np.arange(3), templates, boxes)
+    rows, new = np.array([2, 0]), rng.integers(0, 255, (2, 3, size, size), np.uint8)
+    box = np.array([[0.3, 0.2, 0.4, 0.5], [0.2, 0.3, 0.5, 0.4]], np.float32)
+    renewed.renew(rows, new, box)
+    templates[rows, -1], boxes[rows, -1] = new, box
+    fresh.reset(np.arange(3), templates, boxes)
+    previous = np.full((3, 4), 0.5)
+    a, b = (each.propose(np.arange(3), searches, previous) for each in (renewed, fresh))
+    np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-5)
+    np.testing.assert_allclose(a.extras["features"], b.extras["features"], atol=1e-2)
+
+
+def test_an_environment_renews_through_the_network():
+    network = micro_network(num_templates=2)
+    env = TrackingEnv(
+        Squares(), proposer=NetworkProposer(network), controls=("zoom", "renew"), augment=False
+    )
+    twin = NetworkProposer(network).bind(1)
+    env.reset(seed=0)
+    observation = env.step([5, 0, 1])[0]
+    shape = env.engine.episode(0).templates.shape
+    crops, boxes = observation["template"].reshape(1, *shape), observation["template_box"]
+    twin.reset(np.array([0]), crops, boxes.reshape(1, -1, 4))
+    renewed = env.proposer._templates
+    torch.testing.assert_close(renewed, twin._templates, atol=1e-5, rtol=1e-4)
