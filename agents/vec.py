@@ -153,7 +153,7 @@ class RELOVecEnv(VecEnv):
         return list(self.vector_env.render() or [None] * self.num_envs)  # type: ignore[arg-type]
 
     def has_attr(self, attr_name: str) -> bool:
-        """Whether the environment has this attribute."""
+        """True if the environment has this attribute."""
         return attr_name in OF_EACH_ROW or hasattr(self._owner(attr_name), attr_name)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:

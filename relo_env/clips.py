@@ -1,7 +1,7 @@
-"""Which frames make an episode, and everything else about it that chance decides.
+"""Frames of an episode, and everything else about it that is drawn at random.
 
 All of an episode follows from one generator, in a fixed order: sequence, frames, augmentation,
-jitter. Two rows of a group that draw from equal seeds therefore live through the same episode.
+jitter. Two rows of a group that draw from equal seeds therefore play the same clip.
 """
 
 from __future__ import annotations

@@ -8,10 +8,9 @@ engine of one row, `TrackingVectorEnv` of many.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import gymnasium as gym
@@ -21,7 +20,7 @@ from relo_env.clip_source import ClipSource, Draw
 from relo_env.clips import ClipSampler
 from relo_env.config import CropConfig, EnvConfig, check_reset_options, open_dataset
 from relo_env.datasets.base import Dataset
-from relo_env.datasets.fingerprint import fingerprint_differences, plain
+from relo_env.datasets.fingerprint import plain
 from relo_env.episode import Episode, Outcome
 from relo_env.errors import ConfigError
 from relo_env.prefetch import FrameLoader
@@ -35,21 +34,7 @@ from relo_env.spaces import (
     check_choice,
     observation_space,
 )
-
-
-@dataclass
-class Record:
-    """Record of a row's episode: enough to replay it. Plain JSON values.
-
-    Attributes:
-        seed: the episode seed.
-        reset_options: ``sequence`` and ``start``, where they were given.
-        actions: the actions so far.
-    """
-
-    seed: int
-    reset_options: dict[str, Any]
-    actions: list[Any] = field(default_factory=list)
+from relo_env.states import Record, check_state, read_records, reading_state
 
 
 class Engine:
@@ -226,6 +211,14 @@ class Engine:
             "rows": [None if record is None else asdict(record) for record in self._records],
         }
 
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Check that a `state` is one of an engine like this, on the same data.
+
+        Raises:
+            ConfigError: it is not, or it is malformed.
+        """
+        check_state(state, self._settings(), self.dataset)
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Replay the episodes of a `state`, frame by frame, up to where they were.
 
@@ -234,7 +227,7 @@ class Engine:
         """
         self.check_state(state)
         with reading_state():
-            records = _read_records(state["rows"], self.num_rows)
+            records = read_records(state["rows"], self.num_rows)
             clip_length = state.get("clip_length", self.config.clip.clip_length)
         if clip_length != self.config.clip.clip_length:
             self.set_clip_length(clip_length)
@@ -329,35 +322,6 @@ class Engine:
         ignored = ("clip", "clip_length", "candidate_info")
         return {name: plain(value) for name, value in flat.items() if name not in ignored}
 
-    def check_state(self, state: Mapping[str, Any]) -> None:
-        """See that a `state` is one of an engine like this, on the same data.
-
-        Raises:
-            ConfigError: it is not.
-        """
-        expected = self._settings()
-        with reading_state():
-            found = state.get("settings", {})
-            if "origin" in state:  # version 0.1.0 wrote these few
-                found, names = state["origin"], ("num_rows", "action_mode", "search_window")
-                expected = {"dataset": self.dataset.name, "split": self.dataset.split}
-                expected |= {name: self._settings()[name] for name in names}
-            there = {n: found.get(n) for n, value in expected.items() if found.get(n) != value}
-        if there:
-            here = {name: expected[name] for name in there}
-            raise ConfigError(
-                f"The state belongs to an environment with {there}; this one has {here}. Make it "
-                "as the other was made."
-            )
-        with reading_state():
-            known = self.dataset.fingerprint
-            others = fingerprint_differences(state.get("fingerprint", known), known)
-        if others:
-            raise ConfigError(
-                f"The state belongs to other data: {'; '.join(others)}. Make the data set as the "
-                "other was made."
-            )
-
 
 def make_engine(num_rows: int, arguments: Mapping[str, Any], **own: Any) -> Engine:
     """Engine of an environment's keyword arguments, of which others are left alone.
@@ -377,35 +341,6 @@ def make_engine(num_rows: int, arguments: Mapping[str, Any], **own: Any) -> Engi
         config=config,
         **own,
     )
-
-
-@contextmanager
-def reading_state() -> Iterator[None]:
-    """Raise a ConfigError for whatever a malformed state raises while it is read."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
-        raise ConfigError(
-            f"The state is malformed ({type(error).__name__}: {error}); expected the value of a "
-            "state_dict(), as plain JSON."
-        ) from error
-
-
-def _read_records(rows: SequenceOf[Any], num_rows: int) -> dict[int, Record]:
-    """Records of the rows that have an episode."""
-    if rows and len(rows) != num_rows:
-        raise ValueError(f"{len(rows)} rows instead of {num_rows}")
-    records = {}
-    for row, record in enumerate(rows):
-        if record is not None:
-            options = record["pins"] if "pins" in record else record["reset_options"]
-            seed, actions = int(record["seed"]), list(record["actions"])
-            if seed < 0:
-                raise ValueError(f"seed {seed} of row {row}")
-            records[row] = Record(seed, check_reset_options(options), actions)
-    return records
 
 
 def _check_renewal(config: EnvConfig, proposer: BoxProposer) -> None:

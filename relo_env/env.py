@@ -16,9 +16,10 @@ from relo_env.checks import check
 from relo_env.config import CropConfig, EnvConfig, RewardFunction
 from relo_env.crops import SearchWindow
 from relo_env.datasets.base import Dataset
-from relo_env.engine import Engine, make_engine, reading_state
+from relo_env.engine import Engine, make_engine
 from relo_env.errors import ArgumentError
 from relo_env.proposers import BoxProposer
+from relo_env.states import reading_state
 
 ROWS = (0,)
 
@@ -49,7 +50,7 @@ def peek_episode_seeds(rng: np.random.Generator, count: int) -> list[int]:
 
 
 class PublicAttributes:
-    """What others may read of `TrackingEnv` and `TrackingVectorEnv`."""
+    """Attributes of `TrackingEnv` and `TrackingVectorEnv` for other modules to read."""
 
     engine: Engine
 
@@ -176,7 +177,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
 
     Anything else goes to the data set, e.g. `difficulty="hard"` to `RELO-Synthetic-v0`.
 
-    `reset(options={"sequence": name, "start": frame})` pins the next clip only; `start` is the
+    `reset(options={"sequence": name, "start": frame})` chooses the next clip only; `start` is the
     frame of the first template.
 
     ## Version History
@@ -270,7 +271,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
 
     @property
     def window(self) -> SearchWindow:
-        """Where the search crop lies in `frame`; maps boxes between the two."""
+        """Place of the search crop in `frame`; maps boxes between the two."""
         return self.engine.episode(0).window
 
     @property

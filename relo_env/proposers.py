@@ -1,4 +1,4 @@
-"""What turns a search crop into candidate boxes, one for every position of the grid."""
+"""Proposers: candidate boxes for a search crop, one for every position of the grid."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Proposals(NamedTuple):
 
 @runtime_checkable
 class BoxProposer(Protocol):
-    """Gives a candidate box for every position, for all rows of the environment that owns it.
+    """Candidate boxes for every position, for all rows of the environment that owns it.
 
     A proposer whose answers follow from the crops alone, not from the boxes, may have a further
     attribute ``crops_only = True``. In an open loop (``search_window="jittered"``), where the rows
@@ -46,7 +46,7 @@ class BoxProposer(Protocol):
     Attributes:
         extra_spaces: what it adds to an environment's observation, unbatched; each `propose` gives
             all of it.
-        crop: the crops that it wants.
+        crop: the crops that it takes.
     """
 
     extra_spaces: Mapping[str, gym.Space]
@@ -182,10 +182,10 @@ def make_proposer(
 
 
 def check_proposer(made: Any, source: str) -> BoxProposer:
-    """What was given or made as a proposer.
+    """Check an object that is to be a proposer, and return it.
 
     Args:
-        made: whatever it is.
+        made: the object.
         source: where it comes from, for the message: ``"is"``, ``"'module:factory' gives"``.
 
     Raises:
@@ -217,7 +217,7 @@ def check_proposer(made: Any, source: str) -> BoxProposer:
 
 
 def check_proposals(proposals: Any, proposer: BoxProposer, num_rows: int) -> Proposals:
-    """What a proposer gave for ``num_rows`` rows.
+    """Check the proposals for ``num_rows`` rows, and return them.
 
     Raises:
         ConfigError: it is no `Proposals`, or its names or shapes are not those promised.

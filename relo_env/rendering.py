@@ -193,7 +193,7 @@ def fit_to_screen(picture: np.ndarray) -> np.ndarray:
 
 
 def has_screen() -> bool:
-    """Whether OpenCV can open a window here: it is built with one, and there is a display."""
+    """True if OpenCV can open a window here: it is built with one, and there is a display."""
     # Asking OpenCV itself would abort the process where the display is missing.
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     built = "NONE" not in _gui_line() and bool(_gui_line())

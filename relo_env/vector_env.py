@@ -17,7 +17,7 @@ from relo_env import rendering
 from relo_env.clip_source import Draw
 from relo_env.config import RewardFunction
 from relo_env.datasets.base import Dataset
-from relo_env.engine import Engine, make_engine, reading_state
+from relo_env.engine import Engine, make_engine
 from relo_env.env import (
     PublicAttributes,
     TrackingEnv,
@@ -28,6 +28,7 @@ from relo_env.env import (
 from relo_env.errors import ConfigError
 from relo_env.prefetch import DEFAULT_CACHE_BYTES, FrameLoader
 from relo_env.proposers import BoxProposer
+from relo_env.states import reading_state
 
 OF_EACH_ROW: Mapping[str, Callable[[Engine, int], Any]] = {
     "frame": lambda engine, row: engine.episode(row).frame,

@@ -251,7 +251,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
             )
 
     def _paid_as_announced(self) -> bool:
-        """Whether the rewards are what the environment pays for these IoUs and AUCs."""
+        """True if the rewards are those that the environment pays for these IoUs and AUCs."""
         paid = self.weights.auc_weight - self.extra_auc_weight
         announced = self.weights.iou_weight * self.ious + paid * np.where(self.ends, self.aucs, 0)
         return np.allclose(self.rewards, announced, rtol=1e-3, atol=1e-4)

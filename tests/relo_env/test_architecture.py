@@ -33,14 +33,15 @@ LAYERS = [
     {"crops", "rewards", "proposers"},
     {"clips", "rendering"},
     {"prefetch"},
-    {"clip_source", "spaces"},
+    {"clip_source", "spaces", "states"},
     {"episode"},
     {"engine"},
     {"env"},
     {"vector_env", "registration"},
     {"__main__"},
 ]
-MDP = {"clips", "prefetch", "clip_source", "spaces", "episode", "engine", "env", "vector_env"}
+MDP = {"clips", "prefetch", "clip_source", "spaces", "states", "episode", "engine", "env"}
+MDP |= {"vector_env"}
 """The core of the environment, which the benchmark does not know."""
 
 
