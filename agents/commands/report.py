@@ -19,7 +19,7 @@ from relo_env.benchmark.alignment import LENGTHS
 from relo_env.benchmark.comparison import distinct_names, merge_by_name
 from relo_env.benchmark.evaluation import Evaluation, evaluate, rank, summary_table
 from relo_env.benchmark.metrics import FIGURES
-from relo_env.benchmark.plots import report_plots, write_plots
+from relo_env.benchmark.plots import report_plots, to_svg, write_plots
 from relo_env.benchmark.protocols import Protocol, get_protocol
 from relo_env.benchmark.published import find_results
 from relo_env.benchmark.report import write_report
@@ -185,9 +185,10 @@ def _write(
     options: argparse.Namespace, evaluations: list[Evaluation], dataset: Dataset, out: Path
 ) -> list[Path]:
     plots = report_plots(evaluations)
-    page = write_report(evaluations, dataset, out, clips=options.clips, plots=plots)
+    pictures = {name: to_svg(figure) for name, figure in plots.items()}
+    page = write_report(evaluations, dataset, out, clips=options.clips, pictures=pictures)
     tables = write_tables(evaluations, out, ranked=options.order == "score")
-    write_plots(plots, out / "plots")
+    write_plots(plots, pictures, out / "plots")
     main: list[Path] = []
     others = [out / "plots"]
     for path in tables:

@@ -46,9 +46,16 @@ def parse_boxes(data: bytes, name: str | Path) -> np.ndarray:
 
 def _parse_plain(data: bytes) -> np.ndarray | None:
     """Boxes of a file that has four finite numbers in each line, as most have; None of another."""
+    table = _parse_table(data)
+    return table if table is not None and table.shape[1] == 4 else None
+
+
+def _parse_table(data: bytes) -> np.ndarray | None:
+    """Finite numbers ``(lines, columns)`` by pandas' parser; None if there is anything else.
+
+    A comma or semicolon must stand between every two columns, or nowhere.
+    """
     data = data.rstrip()
-    if not data or (b"," in data and b";" in data) or _EMPTY_FIELD.search(data):
-        return None
     try:
         table = pd.read_csv(
             io.BytesIO(data.translate(_TO_SPACES)),
@@ -60,7 +67,10 @@ def _parse_plain(data: bytes) -> np.ndarray | None:
         ).to_numpy()
     except ValueError:  # pandas' own errors are ValueErrors
         return None
-    return table if table.shape[1] == 4 and np.isfinite(table).all() else None
+    between = len(table) * (table.shape[1] - 1)
+    commas, semicolons = data.count(b","), data.count(b";")
+    regular = (commas, semicolons) in ((0, 0), (between, 0), (0, between))
+    return table if regular and np.isfinite(table).all() else None
 
 
 def _parse_lines(data: bytes, name: str | Path) -> np.ndarray:
@@ -114,6 +124,9 @@ def parse_seconds(data: bytes, name: str | Path) -> np.ndarray:
     Raises:
         DataError: a field is not a number.
     """
+    table = _parse_table(data)
+    if table is not None:
+        return table[:, 0]
     lines = [line.translate(_SEPARATORS).split(None, 1) for line in decode(data, name).splitlines()]
     try:
         return np.array([float(fields[0]) for fields in lines if fields])

@@ -148,27 +148,35 @@ def save(figure: Figure, path: str | Path) -> None:
 
 def to_svg(figure: Figure) -> str:
     """A figure as an ``<svg>`` element that takes the text colour of the page around it."""
-    text = _svg(figure)
+    buffer = io.StringIO()
+    with mpl.rc_context(_SVG):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.set_layout_engine("none")  # laid out: further files need not be
+    text = buffer.getvalue()
     return text[text.index("<svg") :].replace(_INK, "currentColor")
 
 
-def write_plots(plots: Mapping[str, Figure], out: str | Path) -> list[Path]:
-    """Write each plot as PDF and SVG, named after it; returns the files."""
+def write_plots(
+    plots: Mapping[str, Figure], pictures: Mapping[str, str], out: str | Path
+) -> list[Path]:
+    """Write each plot as PDF and SVG, named after it.
+
+    Args:
+        plots: by name.
+        pictures: the same as `to_svg` gives them.
+        out: folder of the files, made if need be.
+
+    Returns:
+        The files.
+    """
     files = []
     for name, figure in plots.items():
         stem = Path(out) / name.replace(" ", "-")
-        write_text(stem.with_suffix(".svg"), _svg(figure).replace(_INK, "#000000"))
+        write_text(stem.with_suffix(".svg"), pictures[name].replace("currentColor", "#000000"))
         with replacing(stem.with_suffix(".pdf")) as temporary:
             save(figure, temporary)
         files += [stem.with_suffix(".svg"), stem.with_suffix(".pdf")]
     return files
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    with mpl.rc_context(_SVG):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
 
 
 def _new_plot(x_label: str, y_label: str) -> tuple[Figure, Axes]:

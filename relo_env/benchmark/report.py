@@ -10,7 +10,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from matplotlib.figure import Figure
 
 from relo_env.benchmark.comparison import difference
 from relo_env.benchmark.evaluation import Evaluation, check_comparable
@@ -36,7 +35,7 @@ def write_report(
     out: str | Path,
     *,
     clips: bool = True,
-    plots: Mapping[str, Figure] | None = None,
+    pictures: Mapping[str, str] | None = None,
 ) -> Path:
     """Write ``index.html``, which needs no other file and no network.
 
@@ -46,7 +45,7 @@ def write_report(
             and says so.
         out: folder of the page, made if need be.
         clips: show clips of the best and worst sequences and of recoveries.
-        plots: as `relo_env.benchmark.plots.report_plots` makes them, which it does by default.
+        pictures: plots as SVG by name; by default those of `relo_env.benchmark.plots.report_plots`.
 
     Returns:
         The page.
@@ -55,7 +54,9 @@ def write_report(
         DataError: the evaluations differ in data set or protocol.
     """
     check_comparable(evaluations)
-    page = _Page(evaluations, dataset, report_plots(evaluations) if plots is None else plots)
+    if pictures is None:
+        pictures = {name: to_svg(figure) for name, figure in report_plots(evaluations).items()}
+    page = _Page(evaluations, dataset, pictures)
     path = Path(out) / "index.html"
     write_text(path, _environment().get_template("report.html").render(page.context(clips=clips)))
     return path
@@ -94,11 +95,11 @@ class _Page:
     """Gathers what the template shows."""
 
     def __init__(
-        self, evaluations: list[Evaluation], dataset: Dataset, plots: Mapping[str, Figure]
+        self, evaluations: list[Evaluation], dataset: Dataset, pictures: Mapping[str, str]
     ) -> None:
         self.evaluations = evaluations
         self.dataset = dataset
-        self.plots = plots
+        self.pictures = pictures
         self.protocol = evaluations[0].protocol
 
     def context(self, *, clips: bool) -> dict[str, Any]:
@@ -116,7 +117,7 @@ class _Page:
             ],
             "summary": [self._summary_row(evaluation) for evaluation in self.evaluations],
             "differences": list(self._differences()),
-            "plots": [(_caption(name), to_svg(figure)) for name, figure in self.plots.items()],
+            "plots": [(_caption(name), svg) for name, svg in self.pictures.items()],
             "sequences": list(self._sequence_rows()),
             "marked": any(any(each.attributes) for each in self.evaluations),
             "failures": self.failures[:FAILURES],
