@@ -8,20 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from relo_env.datasets.annotations import parse_table
 from relo_env.errors import DataError
 
 SUFFIXES = (".txt", ".csv", ".mat")
 """Of files that may hold boxes, the best first."""
-_TO_SPACES = bytes.maketrans(b",;\t", b"   ")
 _SEPARATORS = str.maketrans(",;", "  ")
 _EMPTY_FIELD = re.compile(rb"[,;][ \t]*[,;\r\n]|^[ \t]*[,;]", re.MULTILINE)
-_PRECISION: dict[str, Any] = (
-    {"float_precision": "round_trip"}
-    if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
-    else {}  # its only parser is exact
-)
 
 
 def parse_boxes(data: bytes, name: str | Path) -> np.ndarray:
@@ -45,32 +39,12 @@ def parse_boxes(data: bytes, name: str | Path) -> np.ndarray:
 
 
 def _parse_plain(data: bytes) -> np.ndarray | None:
-    """Boxes of a file that has four finite numbers in each line, as most have; None of another."""
-    table = _parse_table(data)
-    return table if table is not None and table.shape[1] == 4 else None
-
-
-def _parse_table(data: bytes) -> np.ndarray | None:
-    """Finite numbers ``(lines, columns)`` by pandas' parser; None if there is anything else.
-
-    A comma or semicolon must stand between every two columns, or nowhere.
-    """
-    data = data.rstrip()
-    try:
-        table = pd.read_csv(
-            io.BytesIO(data.translate(_TO_SPACES)),
-            sep=r"\s+",
-            header=None,
-            dtype=np.float64,
-            skip_blank_lines=False,
-            **_PRECISION,
-        ).to_numpy()
-    except ValueError:  # pandas' own errors are ValueErrors
+    """Boxes of a file with four numbers, or four NaN, in each line; None of another."""
+    table = parse_table(data)
+    if table is None or table.shape[1] != 4:
         return None
-    between = len(table) * (table.shape[1] - 1)
-    commas, semicolons = data.count(b","), data.count(b";")
-    regular = (commas, semicolons) in ((0, 0), (between, 0), (0, between))
-    return table if regular and np.isfinite(table).all() else None
+    finite = np.isfinite(table)
+    return table if (finite.all(1) | np.isnan(table).all(1)).all() else None
 
 
 def _parse_lines(data: bytes, name: str | Path) -> np.ndarray:
@@ -124,12 +98,11 @@ def parse_seconds(data: bytes, name: str | Path) -> np.ndarray:
     Raises:
         DataError: a field is not a number.
     """
-    table = _parse_table(data)
-    if table is not None:
-        return table[:, 0]
-    lines = [line.translate(_SEPARATORS).split(None, 1) for line in decode(data, name).splitlines()]
+    lines = decode(data, name).split("\n")
+    if "," in lines[0] or ";" in lines[0] or " " in lines[0].strip():
+        lines = [line.translate(_SEPARATORS).partition(" ")[0] for line in map(str.strip, lines)]
     try:
-        return np.array([float(fields[0]) for fields in lines if fields])
+        return np.array([float(line) for line in lines if line and not line.isspace()])
     except ValueError as error:
         raise DataError(f"{name}: {error}; expected the seconds of a frame a line.") from error
 

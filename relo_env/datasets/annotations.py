@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from relo_env.datasets.base import FrameSource, Sequence
 from relo_env.datasets.frames import cut_frames
 from relo_env.errors import DataError
 
+_TO_SPACES = bytes.maketrans(b",;\t", b"   ")
 _SEPARATORS = str.maketrans(",;\t", "   ")
 _EMPTY_FIELD = re.compile(r"[,;]\s*[,;]|^\s*[,;]")
 _NO_BOX = [float("nan")] * 4
@@ -100,8 +104,8 @@ def parse_boxes(
     """
     text = _decode(data, path)
     lines = text.rstrip().splitlines()
-    boxes = _parse_table(lines)
-    if boxes is None:
+    boxes = parse_table(data)
+    if boxes is None or boxes.shape[1] != 4:
         rows = [_parse_line(line, path, k, polygons) for k, line in enumerate(lines, 1)]
         boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
     blank = len(text.splitlines()) - len(lines) if count else 0
@@ -110,16 +114,33 @@ def parse_boxes(
     return boxes
 
 
-def _parse_table(lines: list[str]) -> np.ndarray | None:
-    """Boxes of a file with four numbers on each line, as nearly all are; None of another."""
-    used = [separator for separator in ",;\t" if lines and separator in lines[0]]
-    if not lines or len(used) > 1:
-        return None
+def parse_table(data: bytes) -> np.ndarray | None:
+    """Numbers ``(lines, columns)`` of a plain table of text, several times as fast as line by line.
+
+    Columns stand between commas, semicolons, tabs or blanks. Numbers are exact. None of anything
+    else: a line of another length, an empty field, a header, a blank line, no line at all.
+    """
+    import pandas as pd  # half a second, which programs that read no text are spared
+
+    data = data.removeprefix(codecs.BOM_UTF8).rstrip()
+    newest = tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1)  # its only parser is exact
+    exact: dict[str, Any] = {} if newest else {"float_precision": "round_trip"}
     try:
-        boxes = np.loadtxt(lines, delimiter=used[0] if used else None, ndmin=2, comments=None)
-    except ValueError:
+        table = pd.read_csv(
+            io.BytesIO(data.translate(_TO_SPACES)),
+            sep=r"\s+",
+            header=None,
+            dtype=np.float64,
+            skip_blank_lines=False,
+            **exact,
+        ).to_numpy()
+    except ValueError:  # pandas' own errors are ValueErrors
         return None
-    return boxes if boxes.shape == (len(lines), 4) else None
+    between = len(table) * (table.shape[1] - 1)
+    separators = data.count(b","), data.count(b";")
+    missing = np.count_nonzero(np.isnan(table)) - data.lower().count(b"nan")
+    regular = separators in ((0, 0), (between, 0), (0, between)) and missing == 0
+    return table if regular else None
 
 
 def _parse_line(line: str, path: Path | str, number: int, polygons: bool) -> list[float]:
