@@ -19,9 +19,11 @@ from agents.network import HeadOutputs, RELONetwork, normalize_crops
 from agents.network.inference import warn_of_slow_half
 from agents.proposer import NetworkSource, checkpoint_of, find_network
 from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.spaces import CONTROL_CHOICES, CONTROL_STATES, num_positions
 from relo_env.spaces import observation_space as crop_spaces
 
 HEADS_ONLY: Mapping[str, float] = {"heads.policy": 1.0, "heads.value": 1.0}
+CONTROLS_ONLY: Mapping[str, float] = {"controls": 1.0}
 CROP_KEYS = ("template", "template_box", "search", "tokens", "tokens_valid")
 
 
@@ -37,12 +39,14 @@ class RELOPolicy(ActorCriticPolicy):
 
     Args:
         observation_space: observation space of a tracking environment.
-        action_space: ``Discrete(H * W)``.
+        action_space: ``Discrete(H * W)``, or ``MultiDiscrete`` with the environment's controls. A
+            network without heads for these gets them, see `RELONetwork.extend`.
         lr_schedule: learning rate schedule of SB3.
         network: preset, ``{"name": preset, ...changes}``, path of a checkpoint, or a module, which
             is not copied.
         lr_scales: learning rate factors by prefix of the parameter's name, such as
-            ``{"heads": 1, "encoder": 0.1}``; all other parameters are frozen.
+            ``{"heads": 1, "encoder": 0.1}``; all other parameters are frozen. None: policy, value
+            and, where the action has them, controls (``{"controls": 1}`` trains these alone).
         amp: run the network in bfloat16 autocast.
         gradient_checkpointing: recompute the encoder's blocks in the backward pass to save memory.
         use_sde: must be False.
@@ -60,7 +64,7 @@ class RELOPolicy(ActorCriticPolicy):
         action_space: spaces.Space,
         lr_schedule: Schedule,
         network: NetworkSource = "nano",
-        lr_scales: Mapping[str, float] = HEADS_ONLY,
+        lr_scales: Mapping[str, float] | None = None,
         amp: bool = False,
         gradient_checkpointing: bool = False,
         use_sde: bool = False,
@@ -81,11 +85,14 @@ class RELOPolicy(ActorCriticPolicy):
             optimizer_kwargs=optimizer_kwargs,
         )
         self._given = (network,)  # in a tuple, or a module would be registered twice
+        self.controls = _controls(observation_space, action_space)
+        if lr_scales is None:
+            lr_scales = {**HEADS_ONLY, **CONTROLS_ONLY} if self.controls else HEADS_ONLY
         self.lr_scales = dict(lr_scales)
         self.amp = amp
         warn_of_slow_half(th.bfloat16 if amp else None, self.device)
         self.gradient_checkpointing = gradient_checkpointing
-        self.network = find_network(network)
+        self.network = find_network(network).extend(controls=self.controls)
         self.network.encoder.gradient_checkpointing = gradient_checkpointing
         self._in_file = checkpoint_of(network) is not None
         self._greedy_rows: th.Tensor | None = None
@@ -97,30 +104,55 @@ class RELOPolicy(ActorCriticPolicy):
     def reads(observation_space: spaces.Space) -> list[str]:
         """Keys of the observation that the policy reads."""
         assert isinstance(observation_space, spaces.Dict)
-        if "features" in observation_space.spaces:
-            return ["features"]
-        return [key for key in CROP_KEYS if key in observation_space.spaces]
+        crops = ["features"] if "features" in observation_space.spaces else CROP_KEYS
+        keys = [*crops, *CONTROL_STATES.values()]
+        return [key for key in keys if key in observation_space.spaces]
 
     def forward(
         self, obs: PyTorchObs, deterministic: bool = False
     ) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-        """Actions ``(N,)``, values ``(N, 1)`` and log-probabilities ``(N,)``."""
-        distribution, values = self._decide(obs)
+        """Actions ``(N,)``, values ``(N, 1)`` and log-probabilities ``(N,)``.
+
+        With controls actions are ``(N, 2)`` or ``(N, 3)``.
+        """
+        distribution, out = self.decide(obs, "value")
+        assert out.value is not None
         actions = distribution.get_actions(deterministic=deterministic)
         if self._greedy_rows is not None:
-            actions = th.where(self._greedy_rows, distribution.mode(), actions)
-        return actions, values, distribution.log_prob(actions)
+            rows = self._greedy_rows.view(-1, *[1] * (actions.ndim - 1))
+            actions = th.where(rows, distribution.mode(), actions)
+        return actions, out.value[:, None], distribution.log_prob(actions)
 
     def evaluate_actions(
         self, obs: PyTorchObs, actions: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
         """Values ``(N, 1)``, log-probabilities and entropies ``(N,)``."""
-        distribution, values = self._decide(obs)
-        return values, distribution.log_prob(actions), distribution.entropy()
+        distribution, out = self.decide(obs, "value")
+        assert out.value is not None
+        log_probs = distribution.log_prob(self.actions_of(actions))
+        return out.value[:, None], log_probs, distribution.entropy()
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
-        """Categorical over positions."""
-        return self._categorical(self.outputs(obs, "policy"))
+        """Categorical over positions, and one over the choices of each control."""
+        return self.decide(obs)[0]
+
+    def decide(self, obs: PyTorchObs, *only: str) -> tuple[Distribution, HeadOutputs]:
+        """Distribution over actions, and the outputs of its heads and of those in ``only``."""
+        assert isinstance(obs, dict)
+        needed = ("policy", "value") if self.controls else ("policy",)
+        with th.autocast(self.device.type, th.bfloat16, enabled=self.amp):
+            features = observed_features(self.network, obs)
+            out = self.network.heads(features, only=tuple({*needed, *only}))
+            assert out.policy_logits is not None
+            logits = [out.policy_logits]
+            if self.controls:
+                states = {name: obs[CONTROL_STATES[name]] for name in self.controls}
+                logits += self.network.controls(features, out, states).values()
+        return self.action_dist.proba_distribution(action_logits=th.cat(logits, dim=1)), out
+
+    def actions_of(self, stored: th.Tensor) -> th.Tensor:
+        """Actions as integers in the shape of the action space, from a rollout buffer's floats."""
+        return stored.long().view(-1, *(self.action_space.shape or ()))
 
     def predict_values(self, obs: PyTorchObs) -> th.Tensor:
         """Values ``(N, 1)``."""
@@ -198,31 +230,19 @@ class RELOPolicy(ActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         """Do nothing: the network is built in ``__init__``."""
 
-    def _decide(self, obs: PyTorchObs) -> tuple[Distribution, th.Tensor]:
-        out = self.outputs(obs, "policy", "value")
-        assert out.value is not None
-        return self._categorical(out), out.value[:, None]
-
-    def _categorical(self, out: HeadOutputs) -> Distribution:
-        return self.action_dist.proba_distribution(action_logits=out.policy_logits)
-
     def _check_spaces(self) -> None:
         crop = self.network.crop
         self._check_parts()
-        if not isinstance(self.action_space, spaces.Discrete):
+        positions = num_positions(self.action_space)
+        if positions != crop.num_positions:
             raise ConfigError(
-                f"The action space is {self.action_space}; RELOPolicy chooses a position: make the "
-                'environment with action_mode="grid".'
-            )
-        if int(self.action_space.n) != crop.num_positions:
-            raise ConfigError(
-                f"The environment has {self.action_space.n} positions, the network "
+                f"The environment has {positions} positions, the network "
                 f"{crop.num_positions}. Give the same network to the environment, "
                 'proposer=NetworkProposer(network), and here, policy_kwargs={"network": network}.'
             )
         self._check_observation()
         encoded = "features" in self.observation_space.spaces  # type: ignore[attr-defined]
-        if encoded and any(not name.startswith("heads") for name in self.lr_scales):
+        if encoded and not all(name.startswith(("heads", "controls")) for name in self.lr_scales):
             raise ConfigError(
                 f"lr_scales={self.lr_scales} trains the encoder, which does not run on an "
                 "observation with features. Use NetworkProposer(..., train_encoder=True)."
@@ -298,6 +318,24 @@ def observed_features(network: RELONetwork, observation: Mapping[str, th.Tensor]
     templates = normalize_crops(observation["template"].unflatten(1, (-1, 3)))
     boxes = observation["template_box"].unflatten(1, (-1, 4))
     return network.encode(templates, boxes, normalize_crops(observation["search"]), tokens)[0]
+
+
+def _controls(observation: spaces.Space, action: spaces.Space) -> list[str]:
+    """Controls of the environment, in the order of the action's entries.
+
+    Raises:
+        ConfigError: the action's entries after the position are not the environment's controls.
+    """
+    found = getattr(observation, "spaces", {})
+    names = [name for name, state in CONTROL_STATES.items() if state in found]
+    given = list(action.nvec[1:]) if isinstance(action, spaces.MultiDiscrete) else []
+    if given != [CONTROL_CHOICES[name] for name in names]:
+        raise ConfigError(
+            f"The action space is {action}, which does not fit an observation with states of the "
+            f"controls {names}. Make the environment with controls=(...), and leave out wrappers "
+            "that change the action or drop parts of the observation."
+        )
+    return names
 
 
 def _words(space: spaces.Space | None) -> str:

@@ -33,6 +33,10 @@ ZOOMS = (1.0, 1.5, 2.25)
 """Factors on the side of the next search window, by the action's zoom entry."""
 MAX_RENEWAL_AGE = 1000
 """[frames] upper bound of the observed ``renewal_age``."""
+CONTROL_STATES = {"zoom": "zoom", "renew": "renewal_age"}
+"""Entry of the observation that holds the state of each control."""
+CONTROL_CHOICES = {"zoom": len(ZOOMS), "renew": 2}
+"""Number of choices of each control; choice 0 is no zoom, no renewal."""
 
 
 class Choice(NamedTuple):
@@ -71,8 +75,7 @@ def observation_space(
 
 def control_states(controls: Sequence[str]) -> list[str]:
     """Entries that the observation holds for controls: ``zoom``, ``renewal_age``."""
-    names = {"zoom": "zoom", "renew": "renewal_age"}
-    return [names[control] for control in controls]
+    return [CONTROL_STATES[control] for control in controls]
 
 
 def action_space(config: EnvConfig, crop: CropConfig) -> gym.Space:
@@ -83,6 +86,22 @@ def action_space(config: EnvConfig, crop: CropConfig) -> gym.Space:
         return gym.spaces.MultiDiscrete(_sizes(config.controls, crop.num_positions))
     moves = config.action_mode == "move"
     return gym.spaces.Discrete(len(MOVES) if moves else crop.num_positions)
+
+
+def num_positions(action: gym.Space) -> int:
+    """Positions H * W of a grid's action space, with or without controls.
+
+    Raises:
+        ConfigError: the space is not one of ``action_mode="grid"``.
+    """
+    if isinstance(action, gym.spaces.Discrete):
+        return int(action.n)
+    if isinstance(action, gym.spaces.MultiDiscrete):
+        return int(action.nvec[0])
+    raise ConfigError(
+        f"The action space is {action}; expected positions of a grid: make the environment with "
+        'action_mode="grid".'
+    )
 
 
 def check_action(action: Any, num_actions: int) -> int:
@@ -136,5 +155,4 @@ def check_box(action: Any) -> np.ndarray:
 
 
 def _sizes(controls: Sequence[str], num_positions: int) -> list[int]:
-    sizes = {"zoom": len(ZOOMS), "renew": 2}
-    return [num_positions, *(sizes[control] for control in controls)]
+    return [num_positions, *(CONTROL_CHOICES[control] for control in controls)]

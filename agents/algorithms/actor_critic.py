@@ -27,7 +27,7 @@ class ActorCritic(RELOAlgorithm):
 
     def _loss(self, samples: RolloutSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
         values, log_prob, entropy = self.policy.evaluate_actions(
-            samples.observations, samples.actions.long().flatten()
+            samples.observations, samples.actions
         )
         assert entropy is not None
         policy_loss = policy_gradient_loss(log_prob, samples.advantages)

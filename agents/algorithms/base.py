@@ -11,6 +11,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
@@ -124,7 +125,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
             seed=seed,
             device=device,
             _init_setup_model=False,
-            supported_action_spaces=(spaces.Discrete,),
+            supported_action_spaces=(spaces.Discrete, spaces.MultiDiscrete),
         )
         self.auc_weight = auc_weight
         self.clip_length = clip_length
@@ -281,10 +282,10 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         optimizer.step()
         self._log(grad_norm=norm)
 
-    def _outputs(self, samples: RolloutSamples, *heads: str) -> HeadOutputs:
-        """The heads named, and the boxes where their loss is wanted."""
+    def _decide(self, samples: RolloutSamples, *heads: str) -> tuple[Distribution, HeadOutputs]:
+        """Distribution over actions; heads: its own, those named, boxes where their loss counts."""
         boxes = ("boxes",) if self.box_coef else ()
-        return self.policy.outputs(samples.observations, *heads, *boxes)
+        return self.policy.decide(samples.observations, *heads, *boxes)
 
     def _with_box_loss(
         self,

@@ -25,6 +25,7 @@ from agents.algorithms.credit import (
 from agents.algorithms.schedules import Changing, linear
 from relo_env.config import RewardConfig
 from relo_env.errors import ConfigError, TrainingError, unknown
+from relo_env.spaces import num_positions
 
 logger = logging.getLogger(__name__)
 
@@ -122,8 +123,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
         need = frames * sum(_bytes(space) for space in per_step.values())
         need += episodes * sum(_bytes(kept[key]) for key in self.constant_keys)
         if candidates:
-            assert isinstance(action_space, spaces.Discrete)
-            need += frames * 4 * int(action_space.n)
+            need += frames * 4 * num_positions(action_space)
         report = f"{buffer_size} steps x {n_envs} environments need {need / GIB:.3g} GiB"
         if need > memory_limit:
             raise ConfigError(
@@ -151,8 +151,8 @@ class RELORolloutBuffer(DictRolloutBuffer):
         self.constants: dict[str, list[np.ndarray]] = {key: [] for key in self.constant_keys}
         self.tensors: dict[str, th.Tensor] = {}
         if self.candidates:
-            assert isinstance(self.action_space, spaces.Discrete)
-            self.candidate_ious = np.zeros((*shape, int(self.action_space.n)), np.float32)
+            positions = num_positions(self.action_space)
+            self.candidate_ious = np.zeros((*shape, positions), np.float32)
         if self.targets:
             self.target_boxes = np.zeros((*shape, 4), np.float32)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch as th
@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
-from torch.distributions import Categorical
 
 from agents.algorithms.base import RELOAlgorithm
 from agents.algorithms.buffer import RolloutSamples
@@ -24,7 +23,7 @@ class ExpectedPolicyGradient(RELOAlgorithm):
     this gradient is exact. In the closed loop an action also moves later windows. Therefore the
     sampled return of the later frames is added for the action taken, ``G_{t+1} - b_t``, with the
     baseline ``b_t = V_t - sum_a pi(a) w_t(a)``. The value of the next frame is no baseline: it
-    depends on the action.
+    depends on the action. Controls change later frames only: they get this sampled credit alone.
 
     Needs ``candidate_info=True``.
 
@@ -78,22 +77,22 @@ class ExpectedPolicyGradient(RELOAlgorithm):
         self._finish_update()
 
     def _loss(self, samples: RolloutSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        out = self._outputs(samples, "policy", "value")
+        distribution, out = self._decide(samples, "value")
         action_values = samples.candidate_returns
         assert out.policy_logits is not None
         assert out.value is not None
         assert action_values is not None
-        distribution = Categorical(logits=out.policy_logits)
         policy_loss = expected_policy_gradient_loss(out.policy_logits, action_values)
         if self.closed_loop:
-            actions = samples.actions.long()
-            later = samples.returns - action_values.gather(1, actions).squeeze(1)
-            expected_later = samples.old_values - (distribution.probs * action_values).sum(1)
-            log_prob = distribution.log_prob(actions.squeeze(1))
+            positions = samples.actions[:, :1].long()
+            later = samples.returns - action_values.gather(1, positions).squeeze(1)
+            probs = out.policy_logits.softmax(1)
+            expected_later = samples.old_values - (probs * action_values).sum(1)
+            log_prob = distribution.log_prob(self.policy.actions_of(samples.actions))
             credit = (later - expected_later) * samples.sampled
             policy_loss = policy_loss + policy_gradient_loss(log_prob, credit)
         value_loss = F.mse_loss(out.value, samples.returns)
-        entropy_loss = -distribution.entropy().mean()
+        entropy_loss = -cast(th.Tensor, distribution.entropy()).mean()
         loss = policy_loss + self.vf_coef * value_loss + self.entropy_weight * entropy_loss
         scalars = {
             "policy_gradient_loss": policy_loss,

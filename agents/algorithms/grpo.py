@@ -127,8 +127,8 @@ class GRPO(RELOAlgorithm):
         self.logger.record("train/groups_without_spread", (spread < EPSILON).mean())
 
     def _loss(self, samples: RolloutSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        actions = samples.actions.long().flatten()
-        _, log_prob, entropy = self.policy.evaluate_actions(samples.observations, actions)
+        observations, actions = samples.observations, samples.actions
+        _, log_prob, entropy = self.policy.evaluate_actions(observations, actions)
         assert entropy is not None
         policy_loss = clipped_ratio_loss(
             log_prob, samples.old_log_prob, samples.advantages, self.clip_range
@@ -145,7 +145,7 @@ class GRPO(RELOAlgorithm):
             }
         if self.reference is not None:
             with th.no_grad():
-                _, reference, _ = self.reference.evaluate_actions(samples.observations, actions)
+                _, reference, _ = self.reference.evaluate_actions(observations, actions)
             divergence = k3_divergence(log_prob, reference)
             loss = loss + self.kl_coef * divergence
             scalars["reference_kl"] = divergence

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
-from torch.distributions import Categorical
 
 from agents.algorithms.base import RELOAlgorithm
 from agents.algorithms.buffer import RolloutSamples
@@ -90,11 +89,10 @@ class SelfCritical(RELOAlgorithm):
         return np.take_along_axis(buffer.candidate_ious, chosen, axis=2).squeeze(2)
 
     def _loss(self, samples: RolloutSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        out = self._outputs(samples, "policy")
-        distribution = Categorical(logits=out.policy_logits)
-        log_prob = distribution.log_prob(samples.actions.long().flatten())
+        distribution, out = self._decide(samples)
+        log_prob = distribution.log_prob(self.policy.actions_of(samples.actions))
         policy_loss = policy_gradient_loss(log_prob, samples.advantages)
-        entropy_loss = -distribution.entropy().mean()
+        entropy_loss = -cast(th.Tensor, distribution.entropy()).mean()
         loss = policy_loss + self.entropy_weight * entropy_loss
         scalars = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss}
         return self._with_box_loss(loss, scalars, samples, out)

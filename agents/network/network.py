@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from agents.confidence import Confidence
 from agents.network import checkpoints, official
+from agents.network.controls import ControlHeads
 from agents.network.heads import HEADS, HeadOutputs, Heads
 from agents.network.inference import (
     COMPILE_OPTIONS,
@@ -56,6 +58,7 @@ class RELONetwork(nn.Module):
         crop: the crops it reads (`relo_env.config.CropConfig`).
         width: channels C of its features.
         confidence: how sure a tracker may be of its box, where that was measured.
+        controls: heads for the decisions beside the position, by name; most networks have none.
     """
 
     def __init__(self, architecture: Preset) -> None:
@@ -67,6 +70,7 @@ class RELONetwork(nn.Module):
         self.encoder = architecture.encoder.build(architecture.crop, architecture.temporal)
         self.width = self.encoder.width
         self.heads = Heads(self.width, architecture.heads)
+        self.controls = ControlHeads(self.width, architecture.controls)
 
     @classmethod
     def from_preset(cls, name: str, *, seed: int | None = None, **changes: Any) -> RELONetwork:
@@ -85,6 +89,8 @@ class RELONetwork(nn.Module):
             if seed is not None:
                 torch.manual_seed(seed)
             network = cls(architecture)
+        if "controls" in changes:  # as JSON gives it back
+            changes["controls"] = list(changes["controls"])
         network.preset_name, network.changes = name, changes
         return network.eval()
 
@@ -175,8 +181,36 @@ class RELONetwork(nn.Module):
         return self.heads(features, only), tokens
 
     def reset_heads(self, seed: int) -> None:
-        """Draw policy and value anew, as they stand at the start of the policy stage."""
+        """Draw policy, value and controls anew, as at the start of the policy stage."""
         self.heads.reset_decisions(seed)
+        self.controls.reset(seed)
+
+    def extend(
+        self, *, controls: Sequence[str] = (), num_templates: int | None = None
+    ) -> RELONetwork:
+        """Add heads for controls, or change the number of templates, in place.
+
+        No weight changes, and none of the outputs that the network had. New heads choose neither
+        zoom nor renewal until they are trained. Renewal needs two templates or more.
+
+        Args:
+            controls: names of the controls to add; heads that are there stay.
+            num_templates: template crops K; None keeps them.
+
+        Returns:
+            The network itself.
+
+        Raises:
+            ConfigError: an unknown control, or a number of templates below 1.
+        """
+        new = ControlHeads(self.width, [name for name in controls if name not in self.controls])
+        if num_templates is not None and num_templates != self.crop.num_templates:
+            self.crop = self.encoder.crop = replace(self.crop, num_templates=num_templates)
+            self.changes = {**self.changes, "num_templates": num_templates}
+        if new:
+            self.controls.update(dict(new.to(self.encoder.search_token.device)))
+            self.changes = {**self.changes, "controls": list(self.controls)}
+        return self
 
     @property
     def token_size(self) -> int:

@@ -23,12 +23,14 @@ class Preset:
         crop: the crops it reads.
         temporal: its temporal tokens.
         heads: shape of its heads.
+        controls: names of the controls that it has heads for.
     """
 
     encoder: FastITPNConfig | ViTConfig
     crop: CropConfig
     temporal: TemporalConfig
     heads: HeadConfig = field(default_factory=HeadConfig)
+    controls: tuple[str, ...] = ()
 
 
 _TOWERS = HeadConfig(channels=(96, 64, 32), kernels=(1, 3, 3), norm="group")
@@ -77,7 +79,7 @@ def preset(name: str, **changes: Any) -> Preset:
 
     Args:
         name: one of `presets`, or ``timm:<model>`` (search grid 16 x 16, template grid 8 x 8).
-        changes: fields of `CropConfig`, ``temporal`` (the mode) and ``num_tokens``.
+        changes: fields of `CropConfig`, ``temporal`` (the mode), ``num_tokens`` and ``controls``.
 
     Raises:
         ConfigError: an unknown name or change.
@@ -97,12 +99,15 @@ def preset(name: str, **changes: Any) -> Preset:
         for key, attribute in (("temporal", "mode"), ("num_tokens", "num_tokens"))
         if key in changes
     }
+    controls = tuple(changes.pop("controls", base.controls))
     known = [option.name for option in fields(CropConfig)]
     for key in changes:
         if key not in known:
-            raise ConfigError(unknown("preset option", key, [*known, "temporal", "num_tokens"]))
+            others = ["temporal", "num_tokens", "controls"]
+            raise ConfigError(unknown("preset option", key, [*known, *others]))
     return replace(
         base,
+        controls=controls,
         crop=replace(base.crop, **changes),
         temporal=replace(base.temporal, **temporal),
     )
