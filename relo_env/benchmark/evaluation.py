@@ -25,7 +25,7 @@ from relo_env.benchmark.metrics import (
 )
 from relo_env.benchmark.protocols import Protocol, frame_errors, get_protocol
 from relo_env.benchmark.published import Published, find_results
-from relo_env.benchmark.results import Speed, check_folder, speed_of
+from relo_env.benchmark.results import Speed, check_data, check_folder, speed_of
 from relo_env.benchmark.truths import Truths
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.disk import MissingSequenceError
@@ -166,10 +166,11 @@ def evaluate(
 
     Raises:
         DataError: a result is missing, malformed or of another length than its sequence; the
-            message names every faulty file.
+            message names every faulty file; or relo made the results on other data.
         HiddenTruthError: no sequence has a box after its first.
     """
     folder, truths = Path(folder), Truths.of(dataset)
+    check_data(folder, truths.dataset)
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     wanted = list(dict.fromkeys(truths.names if sequences is None else sequences))
     published = find_results(folder, wanted)

@@ -22,8 +22,16 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from relo_env.benchmark import box_files
+from relo_env.claims import Claim
+from relo_env.datasets.base import Dataset
 from relo_env.errors import DataError
 from relo_env.files import write_atomically, write_text
+
+SETTINGS_FILE = "_run.json"
+"""Beside the results of a run: the tracker, the options and the data set that made them."""
+
+LIST_OF_SEQUENCES = ("names", "boxes")
+"""Entries of a data set's fingerprint that change when sequences are added."""
 
 _TIME_FILES = {"tracker": "_time", "read": "_read_time", "model": "_model_time"}
 _SCORE_MAPS = "_score_maps"
@@ -98,6 +106,29 @@ def _with_suffix(stem: Path, suffix: str) -> Path:
 def format_boxes(boxes: np.ndarray) -> str:
     """One box a line, comma-separated, with as many digits as give the same floats again."""
     return "".join(",".join(repr(float(value)) for value in box) + "\n" for box in boxes)
+
+
+def check_data(folder: str | Path, dataset: Dataset) -> None:
+    """Check that the results in a folder, where RELO made them, are on the same data.
+
+    Folders of older versions and published ones, which have no ``_run.json`` with a fingerprint,
+    pass.
+
+    Args:
+        folder: ``<tracker>/<dataset>``.
+        dataset: the data to evaluate on.
+
+    Raises:
+        DataError: the results were made on a data set with other options, or the file is damaged.
+    """
+    claim = Claim(
+        Path(folder) / SETTINGS_FILE,
+        {},
+        {dataset.split: dataset.fingerprint},
+        DataError,
+        "Evaluate them with those options (--dataset-option), or run the tracker anew.",
+    )
+    claim.check(free_data=LIST_OF_SEQUENCES)
 
 
 def check_folder(folder: Path, datasets: Iterable[str]) -> None:

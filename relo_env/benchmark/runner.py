@@ -23,16 +23,20 @@ from relo_env.benchmark.execution import (
     track_sequence,
 )
 from relo_env.benchmark.interface import BatchTracker, Tracker
-from relo_env.benchmark.results import check_name, is_finished, read_boxes, write_result
+from relo_env.benchmark.results import (
+    LIST_OF_SEQUENCES,
+    SETTINGS_FILE,
+    check_name,
+    is_finished,
+    read_boxes,
+    write_result,
+)
 from relo_env.boxes import iou
 from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
 from relo_env.errors import ConfigError, DataError
 from relo_env.interrupts import terminable
 from relo_env.processes import Tell, Work, require_main_guard, stream
-
-SETTINGS_FILE = "_run.json"
-"""Beside the results of a run: the tracker, the options and the data set that made them."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ def _claim(
     settings = {**settings, "dataset": dataset.name, "dataset_options": options}
     claim = Claim(folder / SETTINGS_FILE, settings, {dataset.split: dataset.fingerprint})
     if any(folder.rglob("*.txt")):
-        claim.check(free_data=("names", "boxes"))
+        claim.check(free_data=LIST_OF_SEQUENCES)
     for sequence in done:
         first, video = read_boxes(folder, sequence)[0], dataset[sequence]
         truth = video.boxes[0]

@@ -15,6 +15,7 @@ from relo_env.benchmark.execution import track_sequence
 from relo_env.benchmark.results import read_boxes, read_score_maps, read_seconds, read_speed
 from relo_env.benchmark.runner import run
 from relo_env.benchmark.trackers import make_tracker_factory
+from relo_env.benchmark.truths import Truths
 from relo_env.datasets.mixture import Mixture
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, DataError, ReloError
@@ -160,6 +161,30 @@ def test_data_are_compared_for_trackers_without_settings_too(tmp_path):
     run(Brightest, Squares(count=1), tmp_path, progress=False)
     with pytest.raises(ConfigError, match="other data"):
         run(Brightest, Squares(count=1, size=(120, 90)), tmp_path, progress=False)
+
+
+def test_results_are_evaluated_on_the_data_that_they_were_made_on(tmp_path):
+    folder = run(BRIGHTEST, Squares(count=1), tmp_path, progress=False).folder
+    other = Squares(count=1, size=(120, 90))
+    for dataset in (other, Truths(other)):
+        with pytest.raises(DataError, match="made on other data"):
+            evaluate(folder, dataset)
+    for damaged in ("[]", "{", '{"data": 5}'):
+        (folder / "_run.json").write_text(damaged)
+        if "data" in damaged:
+            assert evaluate(folder, other), "as published results are"
+        else:
+            with pytest.raises(DataError, match=r"_run\.json"):
+                evaluate(folder, other)
+
+
+def test_names_of_sequences_do_not_collide_with_names_of_files(tmp_path):
+    dataset = Squares(count=1)
+    names = ["a", "a_time", "b_read_time", "b"]
+    dataset.videos = {name: square_video(name, seed=i) for i, name in enumerate(names)}
+    result = run(BRIGHTEST, dataset, tmp_path, progress=False)
+    assert evaluate(result.folder, dataset).mean("P") == 1.0
+    assert run(BRIGHTEST, dataset, tmp_path, progress=False).skipped == tuple(names)
 
 
 def test_a_data_set_may_grow_and_another_split_may_be_added(tmp_path):
