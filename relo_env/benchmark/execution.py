@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import traceback
 from collections import deque
@@ -42,6 +43,10 @@ class Ended:
 Event = Advanced | Ended
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a disk that takes no more."""
+
+
 def explain(error: Exception) -> str:
     """Error of a sequence: the message of one of RELO's own, else the traceback.
 
@@ -50,6 +55,8 @@ def explain(error: Exception) -> str:
     """
     if isinstance(error, OutputError):
         raise error
+    if isinstance(error, OSError) and error.errno in FULL:
+        raise OutputError(f"The disk is full: {error}.") from error
     if isinstance(error, ReloError):
         return f"{type(error).__name__}: {error}"
     return "".join(traceback.format_exception(error))
