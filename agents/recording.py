@@ -56,6 +56,7 @@ FIXED = {
     "proposer_kwargs",
     "candidate_info",
     "action_mode",
+    "controls",
     "mode",
     "num_envs",
     "group_size",

@@ -42,7 +42,7 @@ class Difficulty:
         compression: probability of JPEG artefacts, and of a lowered resolution.
         blackouts: expected number of times in 100 frames that a wall hides the whole target, for 5
             to 20 frames.
-        elsewhere: after an exit, the target comes back 2 to 5 of its sizes along the border.
+        elsewhere: after an exit, the target comes back 2.5 to 5 of its sizes aside.
         drift: frames in which the texture of a procedural target turns into another one, and then
             into a third; None: never. Distractors keep their first texture.
     """
@@ -99,9 +99,9 @@ LEVELS = {
     "long": Difficulty(
         speed=(0.03, 0.15), burst=0.5, size=(16, 0.25), scale=0.15, aspect=0.1, rotation=0.25,
         tilt=0.15, bend=0.03, fade=0.0, distractors=(1, 3), twins=0.7, camouflage=0.1,
-        occlusions=0.3, exits=0.8, pan=0.7, shake=0.3, zoom=0.04, roll=0.01, light=0.08,
+        occlusions=0.3, exits=1.3, pan=0.7, shake=0.3, zoom=0.04, roll=0.01, light=0.08,
         shadow=0.2, exposure=0.2, defocus=0.4, noise=4.0, compression=0.2,
-        blackouts=2.0, elsewhere=True, drift=(40, 70),
+        blackouts=1.5, elsewhere=True, drift=(40, 70),
     ),
 }  # fmt: skip
 """The levels by name."""

@@ -306,7 +306,7 @@ class _Director:
         inset = np.minimum(0.4 * reach.max(), 0.45 * self.frame)
         shift = np.zeros(2)
         roomier = np.sign(self.frame / 2 - centre[start])[1 - axis]
-        shift[1 - axis] = roomier * rng.uniform(2, 5) * reach[start]
+        shift[1 - axis] = roomier * rng.uniform(2.5, 5) * reach[start]
         path = _fold(centre + shift, inset, self.frame - inset)
         outside[1 - axis] = _fold(outside + shift, inset, self.frame - inset)[1 - axis]
         back = (1 - away) * path + away * outside
