@@ -134,8 +134,50 @@ def print_parts(data: LaSOT, size: str, rounds: int) -> None:
     for name, times in spent.items():
         middle = statistics.median(times)
         print(row(name, f"{middle:.3f}", f"{middle / together:.0%}"))
+    print_cores(spent)
     print(
         f"\nA video that is not among the last ones costs {annotations:.1f} ms for its annotations."
+    )
+
+
+def print_cores(spent: dict[str, list[float]], cores: tuple[int, ...] = (2, 4, 8, 16)) -> None:
+    """Steps a second of a row that the measured parts allow on so many cores: a model.
+
+    Decoding and cutting are spread over all cores. What is left is done by the stepping thread,
+    which waits for the crops, but not for frames: these are decoded ahead.
+    """
+    parts = {name: statistics.median(times) for name, times in spent.items()}
+    decode, cut = parts["reading and decoding frames"], parts["cutting crops"]
+    whole = parts["together"]
+    own = whole - decode - cut
+    print("\nModel of more cores, from the parts above:\n")
+    print(table("cores", "rows/s, crops in the stepping thread", "rows/s, crops in all threads"))
+    for count in cores:
+        busy = 1e3 * count / whole
+        cells = (min(busy, 1e3 / (own + cut)), min(busy, 1e3 / (own + cut / count)))
+        print(row(count, *(f"{cell:.0f}" for cell in cells)))
+
+
+def print_cutting(rows: int = 32, threads: int = 2, rounds: int = 60) -> None:
+    """Milliseconds to cut the search crops of all rows, by turns in one thread and in several."""
+    venvs = {
+        count: relo_env.TrackingVectorEnv(
+            rows, "Synthetic", num_threads=count, frame_size=(1280, 720), length=12, clip_length=2
+        )
+        for count in (0, threads)
+    }
+    times: dict[int, list[float]] = {count: [] for count in venvs}
+    for venv in venvs.values():
+        venv.reset(seed=0)
+    for _ in range(rounds):
+        for count, venv in venvs.items():
+            start = time.perf_counter()
+            venv.engine.observe(range(rows))
+            times[count].append(1e3 * (time.perf_counter() - start))
+    alone, shared = (statistics.median(times[count]) for count in (0, threads))
+    print(
+        f"\nCrops of {rows} rows: {alone:.1f} ms in one thread, {shared:.1f} ms in {threads}, "
+        f"{alone / shared:.2f} times as fast."
     )
 
 
@@ -173,12 +215,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", action="store_true", help="only where the time goes")
     parser.add_argument("--growth", action="store_true", help="only how it grows")
+    parser.add_argument("--cutting", action="store_true", help="only crops, in 1 and 2 threads")
     parser.add_argument("--sizes", nargs="+", default=["1280x720", "640x360"], help="of --parts")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each setting [15]")
     parser.add_argument("--videos", type=int, default=6, help="videos [6]")
     parser.add_argument("--length", type=int, default=1000, help="frames a video [1000]")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
+    if arguments.cutting:
+        print_cutting()
+        return
     if arguments.growth or not arguments.parts:
         with tempfile.TemporaryDirectory() as folder:
             print_growth(Path(folder), arguments.videos, arguments.length, arguments.rounds)

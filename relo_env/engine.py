@@ -295,12 +295,10 @@ class Engine:
 
     def _update_candidates(self, rows: SequenceOf[int]) -> None:
         proposing, source = self._proposing(rows)
-        episodes = [self.episodes[row] for row in proposing]
+        boxes01 = np.stack([self.episodes[row].boxes01 for row in proposing])
+        searches = self._observed["search"][proposing]
         proposals = self.proposer.propose(
-            np.asarray(proposing),
-            self._observed["search"][proposing],
-            np.stack([episode.previous_box01 for episode in episodes]),
-            np.stack([episode.target_box01 for episode in episodes]),
+            np.asarray(proposing), searches, boxes01[:, 0], boxes01[:, 1]
         )
         proposals = check_proposals(proposals, self.proposer, len(proposing))
         self.candidates01[rows] = proposals.boxes[source]

@@ -93,9 +93,10 @@ class Episode:
         return self._frames.image(self.t)
 
     @property
-    def previous_box01(self) -> np.ndarray:
-        """The box chosen last, cxcywh01 of the current search window."""
-        return self.window.to_crop(self.box)
+    def boxes01(self) -> np.ndarray:
+        """``(2, 4)`` the box chosen last and the true box, as `target_box01`; at one go."""
+        boxes = self.window.to_crop(np.stack([self.box, self.target_box]))
+        return boxes if self.visible else np.stack([boxes[0], np.zeros(4)])
 
     @property
     def target_box01(self) -> np.ndarray:
@@ -159,10 +160,9 @@ class Episode:
             self._moves += 1
             self._place_window()
             return
-        overlap = float(outcome.info["iou"])
-        self._ious.append(overlap)
+        self._ious.append(float(outcome.info["iou"]))
         self._visible.append(self.visible)
-        self._remember_shown(self.t, f"IoU {overlap:.2f}" if self.visible else "absent")
+        self._shown = (self.t, self.window, self.box, self.target_box, self.visible)
         if not outcome.done:
             self._apply_controls(outcome.choice or Choice(0))
             self.t += 1
@@ -176,14 +176,24 @@ class Episode:
 
     def shown(self) -> Shown:
         """The frame acted on last, or the last template's, for rendering."""
-        return self._shown._replace(frame=self._frames.image(self._shown_t))
+        t, window, box, target_box, visible = self._shown
+        caption = "template" if t < 0 else f"IoU {self._ious[t]:.2f}" if visible else "absent"
+        counted = f"{self.settled}/{len(self.clip.search_frames)}"
+        return Shown(
+            frame=self._frames.image(t),
+            window=window,
+            box=box,
+            target_box=target_box,
+            visible=visible,
+            caption=f"{self.clip.sequence.name}  {counted}  {caption}",
+        )
 
     def _start_at_template(self) -> None:
         last = self._frames.frame(-1)
         assert last.window is not None
         self.window, self.visible = last.window, True
         self.box = self.target_box = self._frames.true_box(-1, last.size)
-        self._remember_shown(-1, "template")
+        self._shown = (-1, self.window, self.box, self.target_box, True)
 
     def _enter_frame(self) -> None:
         frame = self._frames.enter(self.t)
@@ -243,14 +253,6 @@ class Episode:
             "iou": np.float64(overlap),
             "visible": self.visible,
         }
-
-    def _remember_shown(self, t: int, caption: str) -> None:
-        """Keep what `shown` returns but the frame, which is fetched when it is asked for."""
-        counted = f"{self.settled}/{len(self.clip.search_frames)}"
-        caption = f"{self.clip.sequence.name}  {counted}  {caption}"
-        nothing = np.empty((0, 0, 3), np.uint8)
-        self._shown_t = t
-        self._shown = Shown(nothing, self.window, self.box, self.target_box, self.visible, caption)
 
 
 def moved_box(box: np.ndarray, action: int) -> np.ndarray:

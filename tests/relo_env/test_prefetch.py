@@ -1,6 +1,8 @@
 """Frames decoded ahead, once, within a bounded memory; crops cut from them."""
 
+import copy
 import gc
+import pickle
 
 import numpy as np
 import pytest
@@ -76,3 +78,47 @@ def test_the_next_clips_are_decoded_while_the_agent_thinks():
     venv.engine.clips.wait_for_next()
     assert len(dataset.videos["square-0"].frames.reads) - before <= 3
     venv.close()
+
+
+@pytest.mark.parametrize("options", [{}, {"search_window": "jittered"}, {"augment": True}])
+def test_crops_cut_in_threads_are_equal_to_the_bit(options):
+    one, many = (
+        relo_env.TrackingVectorEnv(
+            7, Squares(), num_threads=threads, autoreset_mode="SameStep", **SMALL_CROPS, **options
+        )
+        for threads in (0, 3)
+    )
+    a, b = one.reset(seed=0)[0], many.reset(seed=0)[0]
+    for step in range(12):
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+        actions = (np.arange(7) + step) % 16
+        a, b = one.step(actions)[0], many.step(actions)[0]
+    many.close()
+
+
+def test_an_error_in_a_thread_that_cuts_is_raised():
+    loader = FrameLoader(num_threads=3)
+
+    def fail(item):
+        if item == 4:
+            raise ValueError("item 4")
+
+    with pytest.raises(ValueError, match="item 4"):
+        loader.spread(fail, list(range(8)))
+    done = []
+    loader.spread(done.append, list(range(8)))
+    assert sorted(done) == list(range(8))
+    loader.close()
+
+
+def test_a_copied_loader_has_the_settings_and_no_frames():
+    loader = FrameLoader(num_threads=2, cache_bytes=5)
+    frame = loader.decode(square_video(), 0).result()
+    loader.keep(frame, always=True)
+    for twin in (copy.deepcopy(loader), pickle.loads(pickle.dumps(loader))):
+        assert twin.decodes_ahead
+        assert twin.kept_bytes == 0
+        assert not twin.keep(twin.decode(square_video(), 0).result())
+        twin.close()
+    loader.close()
