@@ -19,6 +19,7 @@ from relo_env import boxes as bx
 from relo_env.checks import NonNegativeFloat, PositiveInt, check
 from relo_env.crops import SearchWindow
 from relo_env.errors import ConfigError
+from relo_env.spaces import CONTROL_STATES, ZOOMS
 
 Box = tuple[float, float, float, float]
 RENEWAL: Mapping[str, Any] = {
@@ -63,6 +64,7 @@ class Track:
             frame in which it did not.
         misses: frames in a row whose score was too low.
         zoom: factor on the search window's side.
+        renewal_age: frames since a control renewed the last template, or the start.
         trusted: box and tokens of the last frame whose score was high enough.
     """
 
@@ -76,6 +78,7 @@ class Track:
     lost: bool = False
     misses: int = 0
     zoom: float = 1.0
+    renewal_age: int = 0
     trusted: tuple[np.ndarray, TokenState | None] | None = None
 
     @property
@@ -105,6 +108,8 @@ class RELOTracker:
         localise: ``"policy"``, or ``"prior"`` for the heat-map baseline.
         recovery: notice that the target is lost, and search for it in a growing window; None
             follows the best box whatever its score.
+        controls: let the network's heads for controls, if it has any, choose the side of the next
+            window and the renewal of the last template; False ignores them.
         device: where the network runs.
         dtype: of its weights, e.g. ``torch.bfloat16``; None keeps them.
         compiled: run it through ``torch.compile``; the first frames then take minutes.
@@ -129,6 +134,7 @@ class RELOTracker:
         update_threshold: float | None = None,
         localise: str = "policy",
         recovery: Recovery | None = None,
+        controls: bool = True,
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
         compiled: bool = False,
@@ -151,6 +157,8 @@ class RELOTracker:
         self.update_threshold = -np.inf if update_threshold is None else update_threshold
         self.localise = localise
         self.recovery = recovery
+        self.controls = tuple(network.controls) if controls and not official else ()
+        self._check_controls()
         self.confidence = None if official else network.confidence
         self.device = torch.device(device)
         self.model_seconds = 0.0
@@ -161,16 +169,17 @@ class RELOTracker:
     def from_pretrained(cls, name_or_path: str | PathLike[str], **options: Any) -> RELOTracker:
         """Tracker of a preset that ships with weights, or of one of our checkpoints.
 
-        Where the checkpoint holds a confidence, a lost target is searched for (``recovery``), and a
-        second template renewed (`RENEWAL`; ``num_templates=1`` for none), unless the options say
-        otherwise or switch the window off for the bare greedy policy.
+        Where the checkpoint holds a confidence and no controls, a lost target is searched for
+        (``recovery``), and a second template renewed (`RENEWAL`; ``num_templates=1`` for none),
+        unless the options say otherwise or switch the window off for the bare greedy policy.
 
         Raises:
             CheckpointError: neither such a preset nor a readable checkpoint.
         """
         network = RELONetwork.from_pretrained(name_or_path)
         bare = options.get("official") or options.get("window_exponent") == 0
-        if network.confidence is not None and not bare:
+        controlled = network.controls and options.get("controls", True)
+        if network.confidence is not None and not bare and not controlled:
             options = {"recovery": Recovery(), **RENEWAL, **options}
         return cls(network, **options)
 
@@ -271,7 +280,7 @@ class RELOTracker:
             self._normalized(np.stack(crops).transpose(0, 3, 1, 2)),
             TokenState.join([track.tokens for track in tracks]),
         )
-        outputs = self._decide(features)
+        outputs, choices = self._decide(features, tracks)
         scores = self._scores(outputs)
         candidates = boxes.cpu().double().numpy()
         self.model_seconds = perf_counter() - begin
@@ -300,17 +309,32 @@ class RELOTracker:
                 windows[i], scores[i].reshape(self.crop.grid), candidates[i], position, evidence
             )
             self._update_templates(track, frame, score)
+            self._apply_controls(track, frame, {name: c[i] for name, c in choices.items()})
             x, y, w, h = box.tolist()
             results.append(((x, y, w, h), score))
         return results
 
-    def _decide(self, features: torch.Tensor) -> HeadOutputs:
-        """The heads that choose a position, and those that say how sure the choice is."""
+    def _decide(
+        self, features: torch.Tensor, tracks: Sequence[Track]
+    ) -> tuple[HeadOutputs, dict[str, list[int]]]:
+        """Outputs of the heads that choose a position and rate it, and choices of the controls."""
         if not self.official:
             # An observation carries features in half precision: decide on what was trained on.
             features = features.half().to(features.dtype)
         heads = {self.localise} if self.confidence is None else {self.localise, "prior"}
-        return self.network.heads(features, only=tuple(heads))
+        heads |= {"policy", "value"} if self.controls else set()
+        outputs = self.network.heads(features, only=tuple(heads))
+        if not self.controls:
+            return outputs, {}
+        states = {
+            name: torch.tensor(
+                [[float(getattr(track, CONTROL_STATES[name]))] for track in tracks],
+                device=self.device,
+            )
+            for name in self.controls
+        }
+        logits = self.network.controls(features, outputs, states)
+        return outputs, {name: values.argmax(1).tolist() for name, values in logits.items()}
 
     def _scores(self, outputs: HeadOutputs) -> np.ndarray:
         """Score ``(N, A)`` of every position."""
@@ -349,10 +373,42 @@ class RELOTracker:
             return
         if track.frames % self.update_interval or score <= self.update_threshold:
             return
+        self._renew(track, frame)
+
+    def _apply_controls(self, track: Track, frame: np.ndarray, choices: dict[str, int]) -> None:
+        """Set the next window's side and renew the last template, as the environment does."""
+        if "zoom" in choices:
+            track.zoom = ZOOMS[choices["zoom"]]
+        track.renewal_age += 1
+        if choices.get("renew"):
+            self._renew(track, frame)
+            track.renewal_age = 0
+
+    def _renew(self, track: Track, frame: np.ndarray) -> None:
+        """Make the crop around the track's box the last template; the first one stays for ever."""
         crop, box = self._cut_template(frame, track.box)
         track.templates = [track.templates[0], *track.templates[2:], crop]
         track.template_boxes = [track.template_boxes[0], *track.template_boxes[2:], box]
         track.cache = self._encode(track.templates, track.template_boxes)
+
+    def _check_controls(self) -> None:
+        """Refuse rules that would do the work of the network's controls beside them.
+
+        Raises:
+            ConfigError: there are such rules, or too few templates to renew one.
+        """
+        rules = {"recovery": self.recovery, "update_interval": self.update_interval}
+        given = [name for name, rule in rules.items() if rule is not None]
+        if self.controls and given:
+            raise ConfigError(
+                f"{' and '.join(given)} given beside the network's own controls "
+                f"{list(self.controls)}; leave them out, or give controls=False."
+            )
+        if "renew" in self.controls and self.num_templates < 2:
+            raise ConfigError(
+                f"The network renews its last template and keeps the first; num_templates is "
+                f"{self.num_templates}, expected 2 or more. Or give controls=False."
+            )
 
     def _cut_template(self, frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         window = SearchWindow.around(

@@ -1,5 +1,7 @@
 """Controls on the agents' side: heads, policies, algorithms, proposer and tracker."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from agents.network import RELONetwork
 from agents.network.controls import START
 from agents.policies import RELOPolicy
 from agents.proposer import NetworkProposer
+from agents.tracker import Recovery, RELOTracker
+from relo_env import TrackingEnv, make_dataset
 from relo_env.errors import ConfigError
 from tests.agents.worlds import CLIP_LENGTH, micro_network, square_world
 
@@ -178,3 +182,76 @@ def test_proposer_encodes_the_new_template_only(network):
     np.testing.assert_allclose(
         found.extras["features"].astype(float), expected.extras["features"].astype(float), atol=1e-2
     )
+
+
+def trained(network):
+    """The network with controls that go through all zooms and renew every fourth frame."""
+    network.extend(controls=BOTH)
+    for name, weights, biases in (
+        # State s is zoom - 1, in turn 0, 0.5, 1.25; and log(1 + age) / log(1 + 1000).
+        ("zoom", [10.0, -10.0, 0.0], [-9.0, 2.5, 0.0]),
+        ("renew", [0.0, 100.0], [0.0, -100 * np.log(3.5) / np.log(1001)]),
+    ):
+        head = network.controls[name]
+        with torch.no_grad():
+            head.hidden.weight.zero_()
+            head.hidden.weight[0, -1] = 1
+            head.out.weight.zero_()
+            head.out.weight[:, 0] = torch.tensor(weights)
+            head.out.bias.copy_(torch.tensor(biases))
+    return network
+
+
+def played(network, sequence):
+    """Boxes, zooms and renewals of the greedy policy in the environment."""
+    env = TrackingEnv(
+        "Synthetic",
+        split="test",
+        length=24,
+        mode="sequence",
+        controls=BOTH,
+        proposer=NetworkProposer(network),
+    )
+    policy = RELOPolicy(env.observation_space, env.action_space, lambda _: 0.0, network=network)
+    observation, _ = env.reset(options={"sequence": sequence.name})
+    told, done = [], False
+    while not done:
+        action, _ = policy.predict(observation, deterministic=True)
+        observation, _, done, _, info = env.step(action)
+        told.append((info["box"], info["zoom"], info["renewed"]))
+    return told
+
+
+def test_tracker_follows_the_controls_as_the_environment_does(network):
+    trained(network)
+    sequence = make_dataset("Synthetic", split="test", length=24)[0]
+    expected = played(network, sequence)
+    assert [zoom for _, zoom, _ in expected[:6]] == [1.5, 2.25, 1.0, 1.5, 2.25, 1.0]
+    assert [renewed for *_, renewed in expected[:8]] == [False] * 3 + [True] + [False] * 3 + [True]
+    tracker = RELOTracker(network, window_exponent=0)
+    track = tracker.start(sequence.frames.read(0), tuple(sequence.boxes[0]))
+    for t, (box, zoom, renewed) in enumerate(expected, start=1):
+        ((found, _),) = tracker.step([track], [sequence.frames.read(t)])
+        np.testing.assert_allclose(found, box, atol=1e-2)
+        assert track.zoom == zoom
+        assert (track.renewal_age == 0) == renewed
+
+
+def test_tracker_ignores_controls_that_are_switched_off(network):
+    sequence = make_dataset("Synthetic", split="test", length=8)[0]
+    plain = RELOTracker(copy.deepcopy(network))
+    ignored = RELOTracker(trained(network), controls=False)
+    for tracker in (plain, ignored):
+        tracker.init(sequence.frames.read(0), tuple(sequence.boxes[0]))
+    for t in range(1, 8):
+        frame = sequence.frames.read(t)
+        assert plain.update(frame) == ignored.update(frame)
+
+
+def test_rules_beside_controls_are_refused(network):
+    trained(network)
+    with pytest.raises(ConfigError, match="recovery"):
+        RELOTracker(network, recovery=Recovery())
+    with pytest.raises(ConfigError, match="num_templates is 1"):
+        RELOTracker(network, num_templates=1)
+    RELOTracker(network, recovery=Recovery(), controls=False)
