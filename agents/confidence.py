@@ -1,4 +1,4 @@
-"""How sure a tracker may be of its box, and what it does when it is not.
+"""Confidence of a tracker in its box, and recovery of a lost target.
 
 What a policy says of its own choice is no probability: it is trained to choose, chooses in a frame
 without target too, and is sure of it. Three things together tell more. From the prior's heat map,
@@ -28,7 +28,7 @@ _FEATURES_RIDGE = 0.3
 
 
 class Evidence(NamedTuple):
-    """What speaks for a box, or for each of N boxes: then all have a first axis of N.
+    """Evidence for a box, or for N boxes, with a first axis of N.
 
     Attributes:
         agreement: in [0, 1], see `agreement`.
@@ -133,7 +133,7 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Recovery:
-    """When a target counts as lost, and how it is searched for.
+    """Rules for losing and searching a target.
 
     Attributes:
         lost_below: a score under it is a miss; the first score that is not finds the target again.

@@ -36,7 +36,7 @@ OPSET = 20
 
 
 class _Templates(nn.Module):
-    """What ``templates.onnx`` computes."""
+    """Module exported as ``templates.onnx``."""
 
     def __init__(self, network: RELONetwork) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class _Templates(nn.Module):
 
 
 class _Step(nn.Module):
-    """What ``step.onnx`` computes."""
+    """Module exported as ``step.onnx``."""
 
     def __init__(self, network: RELONetwork) -> None:
         super().__init__()

@@ -115,7 +115,7 @@ class RecordConfig:
 
     @property
     def plays_a_network(self) -> bool:
-        """Whether the policy is a checkpoint or a preset."""
+        """True if the policy is a checkpoint or a preset."""
         return self.policy != "random" and (":" not in self.policy or Path(self.policy).is_file())
 
     @property

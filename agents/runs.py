@@ -1,4 +1,4 @@
-"""What trainings share as runs: a folder, a state to resume from, a network left as it was.
+"""Runs of both stages: a folder, a state to resume from, an unchanged network of the caller.
 
 A run's folder holds its claim (settings and data, `relo_env.claims`), its state and its checkpoint.
 Each file is replaced whole (`relo_env.files`), and SIGINT and SIGTERM wait until a state is saved
@@ -45,7 +45,7 @@ class Run:
         return self.claim.path.parent
 
     def check(self, resume: bool, earlier: Mapping[str, Any] | None = None) -> bool:
-        """Whether there is a state to go on from; changes nothing.
+        """True if there is a state to resume from; changes nothing.
 
         A run that was ended before its first state begins anew. ``steps`` may grow.
 

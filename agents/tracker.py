@@ -32,7 +32,7 @@ RENEWAL: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class View:
-    """What the tracker saw in a frame, for those who draw it.
+    """Window and scores of a frame, for drawing.
 
     Attributes:
         window: the search window.
@@ -219,12 +219,12 @@ class RELOTracker:
 
     @property
     def lost(self) -> bool:
-        """Whether the target counts as lost; never without ``recovery``."""
+        """True if the target counts as lost; never without ``recovery``."""
         return self._track is not None and self._track.lost
 
     @property
     def view(self) -> View | None:
-        """What was seen at the last `update`."""
+        """Window and scores of the last `update`."""
         return None if self._track is None else self._track.view
 
     @property

@@ -82,7 +82,7 @@ CONFIG, STATE, NETWORK = "config.json", "state.pt", "network.safetensors"
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """How stage 2 is trained.
+    """Settings of stage 2, the policy stage.
 
     Attributes:
         algorithm: actor-critic (the paper's), ppo, a2c, grpo, self-critical, expected-gradient, or
@@ -270,7 +270,7 @@ def _learn(
 
 
 def _is_of_numbers(error: Exception) -> bool:
-    """Whether torch refused numbers that are not finite: gradients, or a policy's logits."""
+    """True if torch refused numbers that are not finite: gradients, or a policy's logits."""
     return any(word in str(error) for word in ("non-finite", "nan", "to satisfy the constraint"))
 
 

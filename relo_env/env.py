@@ -231,7 +231,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         self.engine = make_engine(1, arguments)
         self.observation_space = self.engine.observation_space  # type: ignore[assignment]
         self.action_space = self.engine.action_space
-        self._playing = False
+        self._running = False
         self._knows_step_limit = False
         self._viewer = rendering.Viewer()
 
@@ -243,24 +243,24 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         seeds = peek_episode_seeds(self.np_random, 1)
         draws = self.engine.draw(ROWS, seeds, options or {})
         draw_episode_seed(self.np_random)
-        self._playing = False  # until the proposer has answered
+        self._running = False  # until the proposer has answered
         (info,) = self.engine.begin(ROWS, draws)
         self.engine.observe(ROWS)
-        self._playing = True
+        self._running = True
         self._warn_of_step_limit()
         self._refresh()
         return self._observation(), info
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Choose the target's box in the current frame and go on to the next."""
-        if not self._playing:
+        if not self._running:
             raise gym.error.ResetNeeded("The episode is over, or none began; call reset() first.")
         (outcome,) = outcomes = self.engine.act(ROWS, [action])
-        self._playing = False  # until the proposer has answered
+        self._running = False  # until the proposer has answered
         self.engine.commit(ROWS, [action], outcomes)
         if not outcome.done:
             self.engine.observe(ROWS)
-        self._playing = not outcome.done
+        self._running = not outcome.done
         self._refresh()
         return self._observation(), outcome.reward, outcome.done, False, outcome.info
 
@@ -289,7 +289,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         return {
             **self.engine.state(),
             "np_random": self.np_random.bit_generator.state,
-            "playing": self._playing,
+            "playing": self._running,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -302,10 +302,10 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         with reading_state():
             generator, _ = gym.utils.seeding.np_random(0)
             generator.bit_generator.state = state["np_random"]
-            check("playing", playing := state["playing"], bool)
-        self._playing = False  # until all of it is restored
+            check("playing", running := state["playing"], bool)
+        self._running = False  # until all of it is restored
         self.engine.restore(state)
-        self.np_random, self._playing = generator, playing
+        self.np_random, self._running = generator, running
         return self._observation()
 
     def render(self) -> np.ndarray | None:

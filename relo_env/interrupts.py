@@ -38,7 +38,7 @@ class Stop:
 
     @property
     def requested(self) -> bool:
-        """Whether SIGINT or SIGTERM has come."""
+        """True if SIGINT or SIGTERM has come."""
         return self._exception is not None
 
     def check(self) -> None:

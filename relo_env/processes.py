@@ -223,7 +223,7 @@ def _running_line(main: Any) -> int | None:
 
 
 def _is_guarded(path: Path, line: int) -> bool:
-    """Whether a line is in the body of ``if __name__ == "__main__":``; True for unread sources."""
+    """True if a line is in the body of ``if __name__ == "__main__":``, or the source is unread."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):

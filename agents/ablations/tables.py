@@ -67,7 +67,7 @@ class Row:
 
     @property
     def by_chance(self) -> bool:
-        """Whether seeds give different results."""
+        """True if results depend on the seed."""
         return self.rule in ("policy", "random") or self.warm is not None
 
     def config(self, frames: int, seed: int) -> PolicyConfig:

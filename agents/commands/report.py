@@ -202,7 +202,7 @@ def _name_of(folder: Path, name: str, given: list[tuple[str, str]]) -> str:
 
 
 def _means(key: str, folder: Path, name: str) -> bool:
-    """Whether a FOLDER of ``--name`` is this one: its path, its end, or the tracker's own name."""
+    """True if a FOLDER of ``--name`` is this one: its path, its end, or the tracker's own name."""
     parts, ending = folder.resolve().parts, Path(key).parts
     return key == name or Path(key).resolve().parts == parts or parts[-len(ending) :] == ending
 

@@ -35,7 +35,7 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class HeadOutputs:
-    """What `Heads` gives, float32; None for what was not asked for.
+    """Outputs of `Heads`, float32; None for outputs that were not requested.
 
     Attributes:
         candidates: ``(N, H * W, 4)``, the box of each position, cxcywh01 of the search crop.

@@ -41,7 +41,7 @@ def normalize_crops(crops: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class TemplateCache:
-    """What `RELONetwork.encode_templates` makes of N sequences' templates.
+    """Encoded templates of N sequences, from `RELONetwork.encode_templates`.
 
     Attributes:
         rows: ``(N, L, C)``; sequences may be taken out of it and put together along the first axis.
@@ -131,7 +131,7 @@ class RELONetwork(nn.Module):
         return official.export_official(self)
 
     def encode_templates(self, templates: Tensor, template_boxes: Tensor) -> TemplateCache:
-        """What an episode's search crops need of its templates; `encode` takes it in their place.
+        """Encode the templates of an episode once; `encode` takes the result in their place.
 
         Args:
             templates: ``(N, K, 3, Hz, Wz)``, normalised.

@@ -253,7 +253,7 @@ def _compare(state: Mapping[str, Any], expected: Mapping[str, Tensor], what: str
 
 
 def _hint(state: Mapping[str, Any], network: Network) -> str:
-    """Which preset a state seems to be made for, where it is not the network's."""
+    """Preset that a state seems to belong to, if it is not the network's."""
     norm = state.get("encoder.body.fc_norm.weight")
     if not isinstance(norm, Tensor) or norm.shape == (network.width,):
         return ""

@@ -1,4 +1,4 @@
-"""What a temporal token is here.
+"""Temporal tokens: learned vectors that carry state from frame to frame.
 
 N learned vectors, the *current* tokens, travel with a frame's rows through every joint block of the
 encoder. What they had gathered one frame earlier, the *previous* tokens, is shown to this frame as
@@ -65,7 +65,7 @@ class TemporalTokens(nn.Module):
     """Base of the ways to hand tokens on; by itself it carries none (mode ``"none"``)."""
 
     depths = 0
-    """How many depths of the encoder hand their tokens on."""
+    """Number of depths of the encoder whose tokens are passed on."""
 
     def __init__(self, num_tokens: int, width: int, num_blocks: int) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ MODES: dict[str, type[TemporalTokens]] = {
 
 @dataclass(frozen=True)
 class TemporalConfig:
-    """How many tokens, handed on how.
+    """Number of temporal tokens, and the way they are passed on.
 
     Attributes:
         mode: ``"layer_aligned"``, ``"deep_to_shallow"`` or ``"none"``.

@@ -20,7 +20,7 @@ _ENCODERS = {
     "l256": "fast_itpn_large_1600e_1k.pt",
 }
 STAGES = ("policy", "warmup", "encoder")
-"""What is released of each preset."""
+"""Released files of each preset."""
 
 
 def released_file(preset: str, stage: str = "policy") -> str:

@@ -1,4 +1,4 @@
-"""What stage 1 sees: batches of clips, and what a network makes of them."""
+"""Batches of clips for stage 1, and a network's outputs on them."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
 
 
 class Seen(NamedTuple):
-    """What a network makes of a batch's frames, those of all clips' first frame first.
+    """Outputs of a network on a batch; the first frames of all clips come first.
 
     Attributes:
         candidates: ``(T * N, H * W, 4)`` cxcywh01.

@@ -18,7 +18,7 @@ from relo_env.errors import ConfigError, unknown
 
 @dataclass(frozen=True)
 class WarmupConfig:
-    """How stage 1 is trained.
+    """Settings of stage 1, the warm-up.
 
     Attributes:
         steps: gradient steps; not read with ``minutes``.

@@ -1,4 +1,4 @@
-"""What a warmed-up network is worth, before anybody decides where to look."""
+"""Evaluation of a warmed-up network, before the policy stage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def evaluate_warmup(
     *,
     amp: bool = False,
 ) -> WarmupFigures:
-    """What boxes can be had from a network, and which of them the prior takes.
+    """Quality of a network's candidate boxes, and of the prior's choice among them.
 
     Args:
         network: on any device.

@@ -113,7 +113,7 @@ class Recording:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every frame is recorded."""
+        """True if every frame is recorded."""
         return len(self) == len(self._sequence)
 
     def add(

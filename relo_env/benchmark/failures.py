@@ -1,4 +1,4 @@
-"""Where a tracker lost its target, and whether it found it again."""
+"""Failures: frames where a tracker lost its target, and where it found it again."""
 
 from __future__ import annotations
 

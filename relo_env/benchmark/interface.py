@@ -49,7 +49,7 @@ class BatchTracker(Tracker, Protocol):
 
 
 def checked_answer(answer: Any) -> tuple[Box, float]:
-    """What a tracker gave for a frame.
+    """Check the answer of a tracker: a box and a score.
 
     Raises:
         ReloError: it is no pair of box and score.

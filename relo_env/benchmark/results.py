@@ -39,7 +39,7 @@ _SCORE_MAPS = "_score_maps"
 
 @dataclass(frozen=True, eq=False)
 class SequenceResult:
-    """What a tracker made of one sequence of n frames.
+    """Result of a tracker on one sequence of n frames.
 
     Attributes:
         boxes: float64 ``(n, 4)``, xywh pixels; the first row is the box that was given.
@@ -95,7 +95,7 @@ def _stem(folder: str | Path, sequence: str) -> Path:
 
 
 def _is_ambiguous(sequence: str) -> bool:
-    """Whether a file of this sequence could be called as one of another sequence's."""
+    """True if a file of this sequence could have the name of another sequence's file."""
     return sequence.endswith((*_TIME_FILES.values(), _SCORE_MAPS, "_read", "_model"))
 
 
@@ -193,7 +193,7 @@ def parse_boxes(path: Path) -> np.ndarray:
 
 
 def is_finished(folder: str | Path, sequence: str, length: int) -> bool:
-    """Whether the folder holds a readable box for each of the sequence's ``length`` frames."""
+    """True if the folder has a readable box for each of the sequence's ``length`` frames."""
     path = boxes_file(folder, sequence)
     if path is None:
         return False

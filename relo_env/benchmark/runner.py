@@ -41,7 +41,7 @@ from relo_env.processes import Tell, Work, require_main_guard, stream
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run did.
+    """Outcome of a run.
 
     Attributes:
         folder: where the result files are: ``<out>/<tracker>/<dataset>``.
@@ -254,7 +254,7 @@ def _lost(sequence: str, exit_code: int | None) -> Ended:
 
 @dataclass(frozen=True)
 class TrackingJob:
-    """What a process needs to know; calling it builds the tracker and gives the work."""
+    """Task of a process; calling it builds the tracker and returns the work function."""
 
     tracker_factory: Callable[[], Tracker]
     dataset: Dataset

@@ -22,7 +22,7 @@ from relo_env.files import replacing
 
 @dataclass(frozen=True)
 class Server:
-    """What an evaluation server expects in its zip, by sequence name ``{0}``.
+    """Files that an evaluation server expects in its zip, by sequence name ``{0}``.
 
     Attributes:
         boxes: path of the file with a comma-separated box a line, the first frame included.
@@ -174,7 +174,7 @@ def _count_faults(dataset: Dataset) -> list[str]:
 def _file_fault(
     archive: zipfile.ZipFile, path: str, sequence: Sequence, columns: int
 ) -> str | None:
-    """What is wrong with a file of boxes or times."""
+    """Faults of a file of boxes or times."""
     if archive.getinfo(path).flag_bits & 1:
         return "encrypted; pack it without a password"
     try:

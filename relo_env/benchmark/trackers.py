@@ -151,7 +151,7 @@ class OpenCVTracker:
             ) from error
 
     def update(self, frame: np.ndarray) -> tuple[tuple[float, float, float, float], float]:
-        """Where OpenCV finds the target, and 1 where it says that it did."""
+        """Box found by OpenCV, and score 1 if OpenCV reports success, else 0."""
         found, (left, top, width, height) = self._tracker.update(_bgr(frame))
         return (float(left), float(top), float(width), float(height)), float(found)
 

@@ -21,7 +21,7 @@ _GRID_SIDE = 20
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """How an actor is posed in each of ``T`` frames.
+    """Pose of an actor in each of ``T`` frames.
 
     Attributes:
         centre: ``(T, 2)`` [px] image position of the unit square's centre.
@@ -77,7 +77,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class Look:
-    """What an actor looks like; equal looks are painted once.
+    """Look of an actor; equal looks are painted once.
 
     Attributes:
         shape_seed: draws the outlines (without meaning for a cut-out).
@@ -152,7 +152,7 @@ class Actor:
         return self._place(np.repeat(points[:, None], len(self.fade), axis=1))
 
     def covers(self, points: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """Whether the actor, parts at rest, covers image points ``(2, t, P)``: ``(t, P)``."""
+        """Mask ``(t, P)`` of image points ``(2, t, P)`` covered by the actor with parts at rest."""
         inverse = np.linalg.inv(self.motion.homographies[frames])
         unit = self.motion.unbend_points(_projected(inverse, points), frames)
         mask = self.shape.mask(_MASK_SIDE)
@@ -217,7 +217,7 @@ def _clipped_extent(
 
 
 def _wound(points: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Whether polygons with edges ``(2, t, E)`` wind around points ``(2, P)``: bool ``(t, P)``."""
+    """Mask ``(t, P)`` of points ``(2, P)`` inside polygons with edges ``(2, t, E)``."""
     ax, ay = starts[:, :, None] - points[:, None, :, None]
     bx, by = ends[:, :, None] - points[:, None, :, None]
     side = ax * by - ay * bx

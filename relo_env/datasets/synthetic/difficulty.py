@@ -1,4 +1,4 @@
-"""How hard a synthetic video is to track: one frozen table of numbers a level."""
+"""Difficulty of synthetic videos: one frozen table of numbers for each level."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How hard a synthetic video is to track.
+    """Difficulty of a synthetic video.
 
     Ranges are ``(low, high)``; a video draws its own value from them.
 

@@ -103,8 +103,8 @@ def _scatter(rng: np.random.Generator, canvas: np.ndarray, palette: np.ndarray, 
         elif kind < 4:
             cv2.rectangle(canvas, (x, y), (x + dx, y + dy), colour, thick)
         elif kind < 6:
-            axes, turn = (abs(dx) + 1, abs(dy) + 1), float(rng.uniform(0, 180))
-            cv2.ellipse(canvas, (x, y), axes, turn, 0, 360, colour, thick, cv2.LINE_AA)
+            axes, angle = (abs(dx) + 1, abs(dy) + 1), float(rng.uniform(0, 180))
+            cv2.ellipse(canvas, (x, y), axes, angle, 0, 360, colour, thick, cv2.LINE_AA)
         elif kind < 8:
             corners = np.array([x, y]) + rng.integers(-reach, reach + 1, (rng.integers(3, 6), 2))
             cv2.fillPoly(canvas, [corners.astype(np.int32)], colour, cv2.LINE_AA)

@@ -339,7 +339,7 @@ def _carried(place: np.ndarray, camera: np.ndarray, frame: int) -> np.ndarray:
 
 
 def _hidden(actor: Actor, target: Actor, interior: np.ndarray) -> np.ndarray:
-    """Which of the target's points ``(2, T, P)`` the actor covers: bool ``(T, P)``."""
+    """Mask ``(T, P)`` of the target's points ``(2, T, P)`` that the actor covers."""
     # An actor reaches half its diagonal from its centre, and less than twice that when tilted.
     reach = np.hypot(*actor.motion.size.T) + np.hypot(*target.motion.size.T)
     near = np.flatnonzero(np.hypot(*(actor.motion.centre - target.motion.centre).T) < reach)

@@ -241,8 +241,8 @@ def _assembled(sprite: Sprite, level: int, motion: Motion, index: int) -> np.nda
         if layer.swing:
             angle = layer.swing * np.sin(motion.phase[index])
             pivot = (layer.pivot + 0.5 + MARGIN) * side / (1 + 2 * MARGIN) - 0.5 - (left, top)
-            turn = cv2.getRotationMatrix2D(pivot.tolist(), -np.degrees(angle), 1)
-            image = cv2.warpAffine(image, turn, (width, height))
+            rotation = cv2.getRotationMatrix2D(pivot.tolist(), -np.degrees(angle), 1)
+            image = cv2.warpAffine(image, rotation, (width, height))
         _lay_over(canvas[top : top + height, left : left + width], image)
     return canvas
 

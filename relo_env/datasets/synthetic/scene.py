@@ -11,7 +11,7 @@ from relo_env.datasets.synthetic.actors import Actor
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """How the scene is filmed; arrays are per frame.
+    """Camera of the scene; arrays are per frame.
 
     Attributes:
         camera: ``(T, 2, 3)`` affine maps from image to background pixels.

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 MARGIN = 0.3
-"""How far a bent or swung part may reach beyond the unit square, in units of its side."""
+"""Reach of a bent or swung part beyond the unit square, in units of its side."""
 SUBPIXEL_BITS = 4
 """Fractional bits of the pixels that `canvas_pixels` gives, for OpenCV's ``shift``."""
 
