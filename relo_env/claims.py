@@ -11,7 +11,7 @@ from typing import Any
 
 from relo_env.datasets.fingerprint import fingerprint_differences
 from relo_env.errors import ConfigError, ReloError
-from relo_env.files import read_json, write_json
+from relo_env.files import digest_file, read_json, write_json
 
 DATA = "data"
 """Key of the fingerprints in the file."""
@@ -99,3 +99,20 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON gives them back; objects become text without their address."""
     text = json.dumps(settings, default=str)
     return json.loads(re.sub(r" at 0x\w+", "", text))
+
+
+WEIGHTS = {".safetensors", ".onnx", ".pt", ".pth", ".tar", ".ckpt", ".bin"}
+"""Suffixes of files that hold a network's weights."""
+
+
+def digests_of_weights(settings: Any) -> dict[str, str]:
+    """Digests of the weights' files among settings, by path: their content makes the numbers."""
+    if isinstance(settings, Mapping):
+        settings = list(settings.values())
+    if isinstance(settings, list | tuple):
+        return {p: d for value in settings for p, d in digests_of_weights(value).items()}
+    if isinstance(settings, str | Path):
+        path = Path(settings)
+        if path.suffix.lower() in WEIGHTS and path.is_file():
+            return {str(settings): digest_file(path)}
+    return {}

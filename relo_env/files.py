@@ -6,6 +6,7 @@ Modes follow the umask, links stay links, and a disk that refuses is an `OutputE
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -71,6 +72,15 @@ def write_text(path: str | Path, content: str) -> None:
 def write_json(path: str | Path, content: Any) -> None:
     """Write a JSON file whole; see `replacing`."""
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def digest_file(path: str | Path) -> str:
+    """Digest of a file's content, in 16 hexadecimal digits."""
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            total.update(block)
+    return total.hexdigest()[:16]
 
 
 def read_json(path: str | Path, error: type[ReloError]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from agents.warmup import CHECKPOINT, Warmup, WarmupConfig
 from agents.warmup import STATE as WARMUP_STATE
 from relo_env.benchmark.evaluation import check_truth
 from relo_env.benchmark.execution import explain, single_threaded
-from relo_env.claims import Claim
+from relo_env.claims import Claim, digests_of_weights
 from relo_env.datasets.base import Dataset
 from relo_env.errors import ConfigError, ReloError
 from relo_env.files import write_atomically, write_json
@@ -151,6 +151,7 @@ def _claim(study: Study, train: Dataset, held_back: Dataset, out: Path) -> Claim
     settings = asdict(study)
     for name in ("seeds", "rows", "cache_bytes", "device"):
         del settings[name]
+    settings["files"] = digests_of_weights(settings)
     data = {"train": train.fingerprint, "held_back": held_back.fingerprint}
     return Claim(out / STUDY, settings, data)
 

@@ -32,7 +32,7 @@ from relo_env.benchmark.results import (
     write_result,
 )
 from relo_env.boxes import iou
-from relo_env.claims import Claim
+from relo_env.claims import Claim, digests_of_weights
 from relo_env.datasets.base import Dataset
 from relo_env.errors import ConfigError, DataError
 from relo_env.interrupts import terminable
@@ -192,7 +192,7 @@ def _claim(
     options: Mapping[str, Any],
     done: list[str],
 ) -> None:
-    """Note the settings and the data of the results in a folder.
+    """Note the settings, the files and the data of the results in a folder.
 
     Another split may be added. Sequences may be added to a data set: each finished one is compared
     with the data by its first box, which is the true one.
@@ -200,7 +200,8 @@ def _claim(
     Raises:
         ConfigError: the folder's results are of other settings or on other data.
     """
-    settings = {**settings, "dataset": dataset.name, "dataset_options": options}
+    files = digests_of_weights(settings)
+    settings = {**settings, "dataset": dataset.name, "dataset_options": options, "files": files}
     claim = Claim(folder / SETTINGS_FILE, settings, {dataset.split: dataset.fingerprint})
     if any(folder.rglob("*.txt")):
         claim.check(free_data=LIST_OF_SEQUENCES)

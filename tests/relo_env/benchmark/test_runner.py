@@ -132,6 +132,18 @@ def test_results_of_other_settings_are_not_taken_for_this_runs(tmp_path):
     assert again().finished, "nothing is left that it could be mixed with"
 
 
+def test_results_of_other_weights_in_the_same_file_are_refused(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"first")
+    marker = str(weights)  # an argument of the tracker that is the path of a file
+    tracker = make_tracker_factory(f"{TOYS}:KilledOnce", name="t", marker=marker)
+    run(tracker, Squares(count=1), tmp_path / "out", progress=False)
+    assert run(tracker, Squares(count=1), tmp_path / "out", progress=False).skipped
+    weights.write_bytes(b"second")
+    with pytest.raises(ConfigError, match=r"'files': .*weights\.safetensors"):
+        run(tracker, Squares(count=1), tmp_path / "out", progress=False)
+
+
 def test_data_that_was_moved_is_the_same_and_other_data_is_refused(tmp_path):
     def again(place, **video):
         dataset = Squares(count=1, **video)
