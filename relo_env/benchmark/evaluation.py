@@ -357,9 +357,9 @@ def _notes(protocol: Protocol, sequences: Mapping[str, Sequence], runs: int) -> 
     if protocol.count_absent and absent > MANY_ABSENT * (frames - unlabelled):
         yield (
             f"{100 * absent / (frames - unlabelled):.0f} % of the frames have no true box and "
-            "count as failures of success, of a perfect tracker too; if they are only not "
-            "labelled, say so (docs/bring-your-data), or choose a protocol that leaves them out, "
-            "such as dev"
+            "count as failures of success, of a perfect tracker too; if nobody labelled them, say "
+            "so (labelled.txt, or --dataset-option nan=unlabelled), or choose a protocol that leaves "
+            "them out, such as dev"
         )
 
 
