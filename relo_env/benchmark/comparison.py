@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from relo_env.benchmark.evaluation import Evaluation, check_comparable
+from relo_env.benchmark.evaluation import Evaluation, check_comparable, printable
 from relo_env.benchmark.metrics import Difference, paired_bootstrap
 from relo_env.errors import DataError
 
@@ -32,7 +32,7 @@ def distinct_names(folders: SequenceOf[Path], dataset: str = "") -> list[str]:
         parts.append((path.parent if path.name.lower() == dataset.lower() else path).parts)
     lengths = [1] * len(parts)
     while True:
-        names = ["/".join(p[-n:]) for p, n in zip(parts, lengths, strict=True)]
+        names = [printable("/".join(p[-n:])) for p, n in zip(parts, lengths, strict=True)]
         repeated = {name for name, count in Counter(names).items() if count > 1}
         longer = [
             n + (name in repeated and n < len(p))

@@ -219,7 +219,12 @@ def default_name(folder: Path, dataset: str) -> str:
     """Name of a tracker by its folder: the one around it where it is called as the data set."""
     folder = folder.with_suffix("") if folder.suffix.lower() == ".zip" else folder
     same = folder.name.lower() == dataset.lower()
-    return (folder.resolve().parent if same else folder.resolve()).name
+    return printable((folder.resolve().parent if same else folder.resolve()).name)
+
+
+def printable(name: str) -> str:
+    """A file's name that can be written as UTF-8: bytes that are no text are escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _describe_missing(
@@ -358,8 +363,8 @@ def _notes(protocol: Protocol, sequences: Mapping[str, Sequence], runs: int) -> 
         yield (
             f"{100 * absent / (frames - unlabelled):.0f} % of the frames have no true box and "
             "count as failures of success, of a perfect tracker too; if nobody labelled them, say "
-            "so (labelled.txt, or --dataset-option nan=unlabelled), or choose a protocol that leaves "
-            "them out, such as dev"
+            "so (labelled.txt, or --dataset-option nan=unlabelled), or choose a protocol that "
+            "leaves them out, such as dev"
         )
 
 

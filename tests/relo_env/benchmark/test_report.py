@@ -4,13 +4,24 @@ import re
 import shutil
 import socket
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from relo_env.benchmark.evaluation import evaluate
-from relo_env.benchmark.plots import attribute_radar, curve_plot, learning_curves, save, to_svg
+from relo_env.benchmark.plots import (
+    attribute_radar,
+    colour,
+    curve_plot,
+    learning_curves,
+    line_style,
+    report_plots,
+    save,
+    to_svg,
+    write_plots,
+)
 from relo_env.benchmark.report import write_report
 from relo_env.benchmark.runner import run
 from relo_env.benchmark.trackers import make_tracker_factory
@@ -98,6 +109,43 @@ class TestPlots:
         save(figure, tmp_path / "curves.png")
         assert (tmp_path / "curves.png").stat().st_size > 1000
 
+    def test_the_legend_has_the_best_first(self, evaluations):
+        figure = curve_plot([evaluations[1], evaluations[0]], "success")
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert [label.split(" [")[0] for label in labels] == ["exact <b>", "static"]
+
+    def test_twenty_trackers_are_told_apart(self):
+        assert len({(colour(k), line_style(k)) for k in range(20)}) == 20
+
+    @pytest.mark.parametrize(
+        ("curve", "protocol", "figure"),
+        [
+            ("normalised precision", "clean", "P_norm"),
+            ("normalised precision", "trackingnet", "TN_norm_precision"),
+            ("success", "trackingnet", "TN_success"),
+        ],
+    )
+    def test_legends_have_the_figure_of_the_protocol(
+        self, evaluations, dataset, curve, protocol, figure
+    ):
+        static = evaluate(evaluations[1].folder, dataset, protocol=protocol)
+        plot = curve_plot([static], curve)
+        (label,) = (text.get_text() for text in plot.legends[0].get_texts())
+        assert label == f"static [{100 * static.mean(figure):.1f}]"
+
+    def test_plots_as_files(self, evaluations, tmp_path):
+        plots = report_plots(evaluations)
+        pictures = {name: to_svg(plot) for name, plot in plots.items()}
+        files = write_plots(plots, pictures, tmp_path / "plots")
+        assert sorted(path.name for path in files) == sorted(
+            f"{name.replace(' ', '-')}.{suffix}" for name in plots for suffix in ("pdf", "svg")
+        )
+        assert list(plots) == ["success", "precision", "normalised precision", "attributes"]
+        for path in files:
+            content = path.read_bytes()
+            assert content.startswith(b"%PDF" if path.suffix == ".pdf" else b"<svg")
+            assert b"currentColor" not in content
+
     def test_equal_figures_give_equal_pictures(self, evaluations):
         one, two = (to_svg(curve_plot(evaluations, "precision")) for _ in range(2))
         assert one == two
@@ -128,6 +176,34 @@ def test_names_are_escaped(page):
 
 def test_the_same_results_give_the_same_page(page, evaluations, dataset, tmp_path):
     assert write_report(evaluations, dataset, tmp_path).read_bytes() == page.read_bytes()
+
+
+def test_only_the_clips_of_the_page_are_made(evaluations, dataset, tmp_path):
+    """Each reads 32 frames at most; seven recoveries are found, and three are shown."""
+    videos = [dataset[name].frames for name in dataset.names]
+    before = sum(len(video.reads) for video in videos)
+    write_report(evaluations, dataset, tmp_path)
+    assert sum(len(video.reads) for video in videos) - before <= 9 * 32
+    reads = sum(len(video.reads) for video in videos)
+    text = write_report(evaluations, dataset, tmp_path, clips=False).read_text()
+    assert sum(len(video.reads) for video in videos) == reads
+    assert "data:image/jpeg" not in text
+    assert text.count('<section id="clips">') == 0
+
+
+def test_frames_that_cannot_be_read_cost_their_clips_only(evaluations, tmp_path):
+    broken = Marked()
+    for name in broken.names:
+        broken.videos[name].frames.broken = frozenset(range(50))
+    text = write_report(evaluations, broken, tmp_path).read_text()
+    assert "Some clips are missing: frame 0 of a toy video is broken" in text
+
+
+def test_the_page_tells_differences_and_notes(evaluations, dataset, tmp_path):
+    noted = replace(evaluations[1], notes=("a pixel less",))
+    text = write_report([evaluations[0], noted], dataset, tmp_path, clips=False).read_text()
+    assert "static: a pixel less." in text
+    assert "Differences of success_auc to the best" in text
 
 
 def test_only_like_is_compared(evaluations, dataset, tmp_path):

@@ -81,7 +81,9 @@ def test_half_a_result_is_not_finished(tmp_path):
     assert not is_finished(tmp_path, "b", 2)
 
 
-@pytest.mark.parametrize("ending", ["_time", "_read_time", "_model_time", "_score_maps"])
+@pytest.mark.parametrize(
+    "ending", ["_time", "_read_time", "_model_time", "_score_maps", "_read", "_model"]
+)
 def test_a_name_that_ends_as_a_file_of_ours_does_has_its_own_files(tmp_path, ending):
     other = SequenceResult(RESULT.boxes + 1, {"tracker": np.array([1, 0.5])})
     for order in (("a", f"a{ending}"), (f"a{ending}", "a")):
