@@ -12,26 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from relo_env.benchmark.alignment import Aligned, Lengths, align, file_shift
-from relo_env.benchmark.failures import Failure, find_failures
-from relo_env.benchmark.metrics import (
-    FIGURES,
-    FrameErrors,
-    bootstrap_interval,
-    normalised_precision_curve,
-    overlaps,
-    precision_curve,
-    success_curve,
-)
-from relo_env.benchmark.protocols import Protocol, frame_errors, get_protocol
+from relo_env.benchmark.alignment import Aligned, Lengths, align
+from relo_env.benchmark.failures import Failure
+from relo_env.benchmark.metrics import bootstrap_interval
+from relo_env.benchmark.protocols import Protocol, get_protocol
 from relo_env.benchmark.published import Published, find_results
 from relo_env.benchmark.results import Speed, check_data, check_folder, speed_of
+from relo_env.benchmark.scoring import CURVES, Score, score_sequence
 from relo_env.benchmark.truths import Truths
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.disk import MissingSequenceError
 from relo_env.errors import DataError
 
-CURVES = ("success", "precision", "normalised precision")
 MANY_ABSENT = 0.2
 """Share of frames without true box above which a table says so."""
 
@@ -188,7 +180,8 @@ def evaluate(
         published, present, origin=origin, lengths=lengths, cut_longer=protocol.cut_longer
     )
     scores = [
-        _score(protocol, truths, sequence, boxes.pop(name)) for name, sequence in present.items()
+        score_sequence(protocol, truths, sequence, boxes.pop(name))
+        for name, sequence in present.items()
     ]
     speed, unread = _read_speed(published, present)
     weights = np.array([score.weight for score in scores])
@@ -255,87 +248,8 @@ def _some(names: SequenceOf[str], count: int = 5) -> str:
     return ", ".join(names[:count]) + (" ..." if len(names) > count else "")
 
 
-@dataclass(frozen=True, eq=False)
-class _Score:
-    """A sequence's weight and curves, its figures ``(runs,)``, and its first run's failures."""
-
-    weight: float
-    figures: dict[str, np.ndarray]
-    curves: dict[str, np.ndarray]
-    failures: list[Failure]
-
-
-def _score(
-    protocol: Protocol, truths: Truths, sequence: Sequence, runs: list[np.ndarray]
-) -> _Score:
-    errors = [_errors(protocol, truths, sequence, boxes) for boxes in runs]
-    curves = [
-        (
-            success_curve(each, at_threshold=protocol.at_threshold),
-            precision_curve(each),
-            normalised_precision_curve(each),
-        )
-        for each in errors
-    ]
-    count, first = len(errors[0]), len(runs[0])
-    return _Score(
-        weight=float(count if protocol.pooled else count > 0),
-        figures={
-            name: np.array([FIGURES[name](each) for each in errors]) for name in protocol.figures
-        },
-        curves={
-            name: np.mean(of_runs, axis=0)
-            for name, of_runs in zip(CURVES, zip(*curves, strict=True), strict=True)
-        },
-        failures=find_failures(
-            overlaps(np.nan_to_num(runs[0]), sequence.boxes[:first]), sequence.visible[:first]
-        ),
-    )
-
-
-def _errors(
-    protocol: Protocol, truths: Truths, sequence: Sequence, boxes: np.ndarray
-) -> FrameErrors:
-    n = len(boxes)  # fewer than frames where both are cut to the common length
-    truth = sequence.boxes[:n]
-    size = _frame_size(truths, sequence, boxes) if protocol.bounded else None
-    try:
-        return frame_errors(
-            protocol,
-            boxes,
-            truth,
-            sequence.visible[:n],
-            labelled=sequence.labelled[:n],
-            dataset=truths.name,
-            frame_size=size,
-            file_shift=file_shift(sequence),
-        )
-    except DataError as error:
-        raise DataError(f"Sequence {sequence.name!r}: {error}") from error
-
-
-def _frame_size(truths: Truths, sequence: Sequence, boxes: np.ndarray) -> tuple[int, int]:
-    """Width and height [px] of the frames, or of the true boxes' extent where that is enough.
-
-    Raises:
-        DataError: there are no pictures, and a box reaches beyond all true ones.
-    """
-    size = truths.known_size(sequence.name)
-    if size is not None:
-        return size
-    shown = sequence.boxes[sequence.visible]
-    width, height = (shown[:, :2] + shown[:, 2:]).max(0)
-    if (np.nan_to_num(boxes[:, :2] + boxes[:, 2:]) > [width, height]).any():
-        raise DataError(
-            f"Sequence {sequence.name!r}: boxes reach beyond all true ones, where this protocol "
-            "cuts them at the frame's edge, but there is no picture to tell its size. Copy the "
-            "first frame of the sequence, or choose another protocol."
-        )
-    return width, height
-
-
 def _run_means(
-    protocol: Protocol, scores: list[_Score], weights: np.ndarray, runs: int
+    protocol: Protocol, scores: list[Score], weights: np.ndarray, runs: int
 ) -> tuple[dict[str, float], ...]:
     """Means of each run; a sequence with fewer runs stands in with its first."""
     means = []
