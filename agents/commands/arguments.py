@@ -14,7 +14,7 @@ from dataclasses import MISSING, Field, fields
 from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 
@@ -239,7 +239,7 @@ def _default(setting: Field[Any]) -> Any:
 
 def _option_of(hint: Any) -> dict[str, Any]:
     """Arguments of ``add_argument`` for a type hint; ``T | None`` is an option of T."""
-    if isinstance(hint, UnionType):
+    if get_origin(hint) in (Union, UnionType):
         hint = next(kind for kind in get_args(hint) if kind is not NoneType)
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}

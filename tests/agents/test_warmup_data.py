@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 from dataclasses import replace
 
 import pytest
 import torch
 
+from agents.commands.arguments import add_config, config_from
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.warmup import ClipBatches, Warmup, WarmupConfig, warmup
 from agents.warmup.clock import RunClock
 from agents.warmup.data import ClipLoader
 from agents.warmup.pixels import PixelAugmentation, _blurred
+from relo_env.errors import ConfigError
 from tests.agents.worlds import micro_network
 from tests.toys import Squares
 
@@ -152,3 +155,27 @@ def test_the_entropy_bonus_keeps_the_policy_from_certainty():
     loss = -(logits.softmax(-1) * earned).sum() - 0.2 * entropy
     (gradient,) = torch.autograd.grad(loss, logits)
     torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-7, rtol=0.0)
+
+
+def test_the_command_line_takes_minutes_and_a_start_method():
+    parser = argparse.ArgumentParser()
+    add_config(parser, WarmupConfig)
+    options = parser.parse_args(["--minutes", "0.5", "--start-method", "spawn", "--augment-pixels"])
+    config = config_from(options, WarmupConfig)
+    assert (config.minutes, config.start_method, config.augment_pixels) == (0.5, "spawn", True)
+    assert config_from(parser.parse_args([]), WarmupConfig) == WarmupConfig()
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--start-method", "thread"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"minutes": 0.0}, "minutes is 0.0; expected"),
+        ({"start_method": "thread"}, "start_method is 'thread'; expected"),
+        ({"entropy_weight": -1.0}, "entropy_weight is -1.0; expected"),
+    ],
+)
+def test_faulty_settings(change, message):
+    with pytest.raises(ConfigError, match=message):
+        replace(CONFIG, **change)
