@@ -21,13 +21,13 @@ from relo_env.errors import ConfigError, FrameError, OutputError, ReloError
 
 logger = logging.getLogger(__name__)
 
-TICKS = 90_000
+TICKS = 60_000
 """Time stamps of a written video, a second."""
 ENCODERS: dict[str, tuple[tuple[str, dict[str, str]], ...]] = {
     ".mp4": (
-        ("libx264", {"preset": "veryfast", "crf": "20"}),
+        ("libx264", {"preset": "ultrafast", "crf": "23"}),
         ("libopenh264", {}),
-        ("mpeg4", {"qscale": "3"}),
+        ("mpeg4", {}),
     ),
     ".webm": (("libvpx", {"deadline": "realtime", "cpu-used": "8", "crf": "10"}),),
 }
