@@ -11,7 +11,14 @@ from relo_env.crops import SearchWindow
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.registry import list_datasets, make_dataset
 from relo_env.env import TrackingEnv
-from relo_env.errors import CheckpointError, ConfigError, DataError, FrameError, ReloError
+from relo_env.errors import (
+    ArgumentError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    FrameError,
+    ReloError,
+)
 from relo_env.proposers import BoxProposer, Proposals
 from relo_env.registration import register_dataset, register_ids
 from relo_env.rewards import clip_auc
@@ -19,6 +26,7 @@ from relo_env.vector_env import TrackingVectorEnv
 
 __version__ = "0.1.0"
 __all__ = [
+    "ArgumentError",
     "BoxProposer",
     "CheckpointError",
     "ClipConfig",

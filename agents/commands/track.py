@@ -367,6 +367,4 @@ def picture(
     seen: View | None = getattr(tracker, "view", None)
     if seen is None:
         return rendering.draw(frame, np.array(found), truth, caption=caption)
-    (cx, cy), side = seen.window.center, seen.window.side
-    window = np.array([cx - side / 2, cy - side / 2, side, side])
-    return rendering.draw(frame, np.array(found), truth, window, seen.scores, caption)
+    return rendering.draw(frame, np.array(found), truth, seen.window.box, seen.scores, caption)

@@ -30,12 +30,6 @@ def picture(ax: Axes, image: np.ndarray, title: str) -> None:
     ax.spines[:].set_visible(False)
 
 
-def window_box(step: Step) -> np.ndarray:
-    """The search window, xywh pixels of the frame."""
-    (x, y), side = step.window.center, step.window.side
-    return np.array([x - side / 2, y - side / 2, side, side])
-
-
 def in_crop(step: Step, boxes: np.ndarray) -> np.ndarray:
     """Boxes of the frame, xywh pixels of the search crop."""
     centre_size = step.window.to_crop(boxes) * step.window.size
@@ -45,7 +39,7 @@ def in_crop(step: Step, boxes: np.ndarray) -> np.ndarray:
 
 def show_all(ax: Axes, step: Step) -> None:
     """Limits that hold the frame and what of the window lies outside."""
-    x, y, w, h = window_box(step)
+    x, y, w, h = step.window.box
     height, width = step.frame.shape[:2]
     ax.set(
         xlim=(min(0, x) - 3, max(width, x + w) + 3), ylim=(max(height, y + h) + 3, min(0, y) - 3)
@@ -61,7 +55,7 @@ def template(ax: Axes, clip: Play, true: Colour) -> None:
 def frame(ax: Axes, step: Step, window: Colour, chosen: Colour, true: Colour | None = None) -> None:
     """A frame with its search window; with ``true`` also the box chosen in it and the true one."""
     picture(ax, step.frame, f"2  frame {step.info['frame']}: search window")
-    box(ax, window_box(step), window)
+    box(ax, step.window.box, window)
     if true is None:
         show_all(ax, step)
         return
@@ -111,7 +105,7 @@ def next_frame(ax: Axes, step: Step, following: Step, window: Colour, chosen: Co
         ax, following.frame, f"6  frame {following.info['frame']}: the window follows the choice"
     )
     box(ax, step.info["box"], chosen, 1.5, "--")
-    box(ax, window_box(following), window)
+    box(ax, following.window.box, window)
     show_all(ax, following)
 
 

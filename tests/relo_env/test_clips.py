@@ -9,10 +9,10 @@ from relo_env.errors import ConfigError, DataError
 from tests.toys import Squares
 
 
-def sample(seed=0, templates=2, count=1, video=None, pins=None, **config):
+def sample(seed=0, templates=2, count=1, video=None, reset_options=None, **config):
     dataset = Squares(count=count, **(video or {}))
     sampler = ClipSampler(dataset, ClipConfig(**config), templates, augment=False)
-    return sampler.sample(np.random.default_rng(seed), **(pins or {}))
+    return sampler.sample(np.random.default_rng(seed), **(reset_options or {}))
 
 
 @given(st.integers(0, 1000))
@@ -72,20 +72,20 @@ def test_a_whole_sequence_is_played_in_order_from_its_first_frame():
 
 
 @pytest.mark.parametrize("sampling", ["consecutive", "ordered", "causal"])
-def test_pins_choose_sequence_and_first_template(sampling):
-    pins = {"sequence": "square-2", "start": 7}
-    clip = sample(count=4, pins=pins, frame_sampling=sampling)
+def test_reset_options_choose_sequence_and_first_template(sampling):
+    options = {"sequence": "square-2", "start": 7}
+    clip = sample(count=4, reset_options=options, frame_sampling=sampling)
     assert clip.sequence.name == "square-2"
     assert clip.template_frames[0] == 7
 
 
-def test_wrong_pins_are_explained():
+def test_wrong_reset_options_are_explained():
     with pytest.raises(ConfigError, match=r"Unknown sequence of Squares 'square-9'.*square"):
-        sample(pins={"sequence": "square-9"})
+        sample(reset_options={"sequence": "square-9"})
     with pytest.raises(ConfigError, match="start=99: expected a frame of 'square-0'"):
-        sample(pins={"start": 99})
+        sample(reset_options={"start": 99})
     with pytest.raises(ConfigError, match="start=4"):
-        sample(video={"absent": (4,)}, pins={"start": 4})
+        sample(video={"absent": (4,)}, reset_options={"start": 4})
 
 
 def test_an_empty_data_set_is_refused():
