@@ -29,6 +29,7 @@ import torch
 from plain_network import PlainFastITPN
 from torch import Tensor, nn
 
+from agents.backends import Backend, make_backend
 from agents.network import RELONetwork, TemplateCache, TokenState, normalize_crops
 from agents.network.inference import fold
 from agents.proposer import find_network
@@ -36,6 +37,7 @@ from agents.tracker import hann_window
 from relo_env import boxes as bx
 from relo_env.crops import SearchWindow
 from relo_env.datasets.folder import Folder
+from relo_env.errors import ConfigError
 
 OFFICIAL = ("t256", "b256", "l256")
 
@@ -89,6 +91,20 @@ class Ours:
         features, self.tokens = self.network.encode(self.cache, None, search, self.tokens)
         outputs = self.network.heads(features, only=("boxes", "policy"))
         return outputs.policy_logits, outputs.candidates
+
+
+class Backed(Ours):
+    """`Ours` with encoder and boxes in another backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend.network)
+        self.backend = backend
+
+    def __call__(self, templates: Tensor, boxes: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
+        if self.cache is None:
+            self.cache = self.backend.encode_templates(templates, boxes)
+        features, candidates, self.tokens = self.backend.encode(self.cache, search, self.tokens)
+        return self.network.heads(features, only=("policy",)).policy_logits, candidates
 
 
 class Steady(Ours):
@@ -179,6 +195,8 @@ def variants(
             made[f"{label}, CUDA graph"] = lambda dtype=dtype: Graphed(
                 network.for_inference(device, dtype)
             )
+    if device.type == "cpu":
+        made["ours, ONNX Runtime"] = lambda: Backed(make_backend(network, "onnxruntime"))
     if args.int8 and device.type == "cpu":
         made["ours, int8"] = lambda: Ours(int8(network))
     return made
@@ -241,7 +259,7 @@ def prepare(name: str, make: Callable[[], Step], frame: Frame, device: torch.dev
         for _ in range(2):
             step(*frame)
         synchronize(device)
-    except (RuntimeError, ImportError, AttributeError) as error:
+    except (ConfigError, RuntimeError, ImportError, AttributeError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         print(f"{name}: left out, {type(error).__name__}: {reason}", file=sys.stderr)
         return None

@@ -14,17 +14,19 @@ import cv2
 import torch
 from videos import row, table
 
+from agents.backends import NAMES
 from agents.commands.arguments import tracker_factory
 from relo_env.benchmark.interface import Tracker
 from relo_env.datasets.synthetic import Synthetic
 
+DEFAULT = ["nano", "nano onnxruntime", "nano bfloat16", "opencv:CSRT"]
 VIDEOS, LENGTH, SIZE = 3, 120, (640, 480)
 
 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trackers", nargs="+", default=["nano", "nano bfloat16", "opencv:CSRT"])
+    parser.add_argument("--trackers", nargs="+", default=DEFAULT)
     parser.add_argument("--threads", type=int, default=2, help="of torch and of OpenCV [2]")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -50,9 +52,9 @@ def main() -> None:
 
 
 def make_tracker(name: str) -> Tracker:
-    """A tracker as `relo track --tracker` takes it, with a dtype behind a blank."""
-    spec, _, dtype = name.partition(" ")
-    options = {"dtype": dtype} if dtype else {}
+    """A tracker as `relo track --tracker` takes it, with a backend or a dtype behind a blank."""
+    spec, _, option = name.partition(" ")
+    options = {"backend" if option in NAMES else "dtype": option} if option else {}
     return tracker_factory(spec, device="cpu", options=options)()
 
 

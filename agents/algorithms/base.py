@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch as th
@@ -22,6 +23,7 @@ from torch import nn
 from agents.algorithms.buffer import CreditCallback, RELORolloutBuffer, RolloutSamples
 from agents.algorithms.credit import Credit
 from agents.algorithms.schedules import Changing, linear, stages
+from agents.algorithms.untrusted import load_untrusted
 from agents.network import HeadOutputs
 from agents.network.boxes import box_loss
 from agents.policies import RELOPolicy
@@ -29,6 +31,9 @@ from agents.proposer import NetworkProposer
 from relo_env.checks import PositiveInt, check
 from relo_env.config import EnvConfig
 from relo_env.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Loss = Callable[[RolloutSamples], tuple[th.Tensor, Mapping[str, th.Tensor | float]]]
 """Loss of a micro-batch, a mean over its frames, and named scalars to log."""
@@ -246,6 +251,28 @@ class RELOAlgorithm(OnPolicyAlgorithm):
                 n_envs=self.n_envs,
                 **self.rollout_buffer_kwargs,
             )
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls, path: str | Path, env: GymEnv | None = None, *, trusted: bool = True, **kwargs: Any
+    ) -> Self:
+        """Load a model that `save` wrote.
+
+        SB3 unpickles settings from the file, which runs whatever code is in it.
+
+        Args:
+            path: the zip.
+            env: environment to go on in.
+            trusted: False for a file of somebody else: only weights and plain settings are read,
+                and ``env`` is required; see `agents.algorithms.untrusted`.
+            **kwargs: of SB3's ``load``; with ``trusted=False`` arguments of the constructor.
+
+        Raises:
+            CheckpointError: with ``trusted=False``, a file that does not fit.
+        """
+        if trusted:
+            return super().load(path, env, **kwargs)
+        return load_untrusted(cls, path, env, **kwargs)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Write SB3's zip; a network given as a module is stored as its preset and weights."""
