@@ -252,7 +252,7 @@ class _Step(nn.Module):
 
 @torch.no_grad()
 def _export(network: RELONetwork) -> bytes:
-    """ONNX model of a frame's step, the number of sequences open.
+    """ONNX model of a frame's step; the numbers of sequences and of templates are open.
 
     torch's older exporter takes a second where the one of `agents.export` takes ten.
     """
@@ -271,6 +271,8 @@ def _export(network: RELONetwork) -> bytes:
         inputs["tokens"] = torch.zeros(2, network.token_size)
         inputs["tokens_valid"] = torch.ones(2, dtype=torch.bool)
         outputs.append("tokens_next")
+    axes = {name: {0: "batch"} for name in (*inputs, *outputs)}
+    axes["template_rows"][1] = "length"  # trackers may keep another number of templates
     model = io.BytesIO()
     export: Callable[..., Any] = torch.onnx.export
     try:
@@ -282,7 +284,7 @@ def _export(network: RELONetwork) -> bytes:
                 model,
                 input_names=list(inputs),
                 output_names=outputs,
-                dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
+                dynamic_axes=axes,
                 opset_version=17,
                 dynamo=False,
             )

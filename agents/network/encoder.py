@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -108,3 +109,22 @@ def foreground(boxes: Tensor, size: int, stride: int) -> Tensor:
     inside = ((pixels >= low) & (pixels < high)).float().unflatten(2, (-1, stride)).mean(-1)
     columns, rows = inside.unbind(1)
     return (rows[:, :, None] * columns[:, None, :]).flatten(1)
+
+
+def import_timm() -> ModuleType:
+    """timm, imported where a network needs it.
+
+    Raises:
+        ConfigError: timm's torchvision was built for another torch.
+    """
+    try:
+        import timm
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        raise ConfigError(
+            "torchvision does not fit this torch: the two come from different builds. Install "
+            "both from one index in one command: pip install --force-reinstall torch torchvision, "
+            "with the same --index-url for a CPU build."
+        ) from error
+    return timm

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, linear, scaled_dot_product_attention, silu
 
-from agents.network.encoder import Encoder
+from agents.network.encoder import Encoder, import_timm
 from agents.network.temporal import Block, TemporalConfig
 from relo_env.config import CropConfig
 from relo_env.errors import CheckpointError, ConfigError
@@ -120,7 +120,7 @@ class StemBlock(nn.Module):
         self.widen = nn.Linear(width, 3 * width)
         self.inner_norm = nn.LayerNorm(3 * width, eps=1e-6)
         self.narrow = nn.Linear(3 * width, width)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = import_timm().layers.DropPath(drop_path)
         _initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class AttentionBlock(nn.Module):
         self.mlp = SwiGLU(width, 3 * width)
         self.scale1 = nn.Parameter(torch.full((width,), 0.1))
         self.scale2 = nn.Parameter(torch.full((width,), 0.1))
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = import_timm().layers.DropPath(drop_path)
         _initialize(self)
 
     def forward(
@@ -208,21 +208,6 @@ class SwiGLU(nn.Module):
         """Same shape in and out."""
         gate, value = self.gate_value(x).chunk(2, dim=-1)
         return self.out(self.norm(silu(gate) * value))
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: in training a sample's branch is dropped with probability ``rate``."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape in and out; the identity in evaluation."""
-        if not self.training or self.rate == 0:
-            return x
-        kept = x.new_empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(1 - self.rate)
-        return x * kept / (1 - self.rate)
 
 
 def adapt_position(pretrained: Tensor, search: int, template: int, method: str = "index") -> Tensor:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from agents.network.encoder import Encoder
+from agents.network.encoder import Encoder, import_timm
 from agents.network.temporal import Block, TemporalConfig
 from relo_env.config import CropConfig
 from relo_env.errors import CheckpointError, ConfigError, unknown
@@ -84,7 +83,7 @@ class ViTEncoder(Encoder):
         Raises:
             CheckpointError: an entry is missing, has another shape or cannot be downloaded.
         """
-        timm = _import_timm()
+        timm = import_timm()
         if state is None:
             try:
                 state = timm.create_model(self.model, pretrained=True, num_classes=0).state_dict()
@@ -156,7 +155,7 @@ def _build(config: ViTConfig, crop: CropConfig) -> Any:
 
 
 def _create(model: str, **arguments: Any) -> Any:
-    timm = _import_timm()
+    timm = import_timm()
     if not timm.is_model(model):
         raise ConfigError(unknown("timm model", model, timm.list_models("*vit*")))
     plain = timm.models.vision_transformer
@@ -177,22 +176,3 @@ def _create(model: str, **arguments: Any) -> Any:
         "parallel blocks are not supported); choose e.g. 'timm:vit_base_patch16_224' or "
         "'timm:vit_small_patch14_dinov2'."
     )
-
-
-def _import_timm() -> ModuleType:
-    """timm, imported where a network needs it.
-
-    Raises:
-        ConfigError: timm's torchvision was built for another torch.
-    """
-    try:
-        import timm
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        raise ConfigError(
-            "torchvision does not fit this torch: the two come from different builds. Install "
-            "both from one index in one command: pip install --force-reinstall torch torchvision, "
-            "with the same --index-url for a CPU build."
-        ) from error
-    return timm

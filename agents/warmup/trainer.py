@@ -19,6 +19,7 @@ from agents import distributed
 from agents.algorithms.losses import expected_policy_gradient_loss
 from agents.network import RELONetwork
 from agents.network.checkpoints import save_checkpoint
+from agents.network.inference import warn_of_slow_half
 from agents.runs import Run, load_state, mismatches_explained, save_state, untouched_if_refused
 from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
 from agents.warmup.clock import RunClock
@@ -95,6 +96,7 @@ class Warmup:
         device: torch.device,
     ) -> None:
         self.config, self.out, self.device = config, out, device
+        warn_of_slow_half(torch.bfloat16 if config.amp else None, device)
         self._run = _run(out, config, network, dataset)
         with untouched_if_refused(network):
             self._prepare(network, dataset, resume)
