@@ -383,7 +383,7 @@ def _bar(model: OnPolicyAlgorithm, config: PolicyConfig) -> tqdm:
         initial=model.num_timesteps,
         unit="frame",
         desc="policy stage",
-        mininterval=1,
+        mininterval=1 if sys.stderr.isatty() else 60,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from dataclasses import dataclass
 from importlib import resources
@@ -24,8 +25,10 @@ from agents.commands import arguments
 from agents.commands.track import picture
 from agents.network import HeadOutputs, RELONetwork
 from agents.network.checkpoints import find_checkpoint
+from agents.proposer import NetworkProposer
 from agents.tracker import RELOTracker
 from agents.training import STATE, PolicyConfig, train_policy
+from agents.vec import RELOVecEnv
 from relo_env.benchmark import plots
 from relo_env.benchmark.evaluation import Evaluation, evaluate, summary_table
 from relo_env.benchmark.runner import run as run_benchmark
@@ -94,29 +97,27 @@ def run(options: argparse.Namespace) -> int:
     )
     say(
         "2/4",
-        f"Policy stage: {config.steps} frames, {config.num_envs} clips at a time, 8 frames each.",
+        f"Policy stage: {config.num_envs} clips at a time, 8 frames each, until it has learnt; "
+        f"{config.steps} frames at most.",
     )
     say("", "A frame pays the IoU of the box chosen; a clip's end pays its AUC. TensorBoard:")
     say("", f"tensorboard --logdir {out / 'run'}")
     network = RELONetwork.from_checkpoint(weights)
     checkpoint = learn(config, network, out / "run", device=options.device)
-    say("3/4", f"Benchmark: {config.sequences} synthetic videos and a real one, none seen before.")
-    trackers = contestants(checkpoint, options.device)
+    say("3/4", "Pictures of what it has learnt: its box red, the true one green.")
     synthetic, real = held_back(config), real_clip()
     names = list(synthetic.names[: config.sequences])
+    tracker = RELOTracker.from_pretrained(checkpoint, device=options.device)
+    for sequence in (real[0], synthetic[names[0]]):
+        say("", str(film(tracker, sequence, out / f"{sequence.name}.mp4")))
+    say("4/4", f"Benchmark: {config.sequences} synthetic videos and a real one, none seen before.")
+    trackers = contestants(checkpoint, options.device)
     evaluations = compare(trackers, synthetic, out / "results", names, workers=options.workers)
     on_real_clip = compare(
         trackers, real, out / "results", list(real.names), workers=options.workers
     )
-    say("4/4", "Pictures.")
     plots.save(plots.curve_plot(evaluations, "success"), out / "success.png")
-    tracker = RELOTracker.from_pretrained(checkpoint, device=options.device)
-    videos = [
-        film(tracker, sequence, out / f"{sequence.name}.mp4")
-        for sequence in (real[0], synthetic[names[0]])
-    ]
     print(f"\n{summary_table(evaluations)}\n\nReal clip: {summary_table(on_real_clip)}\n")
-    print(f"videos       {', '.join(map(str, videos))}")
     print(f"success plot {out / 'success.png'}")
     print(f"TensorBoard  tensorboard --logdir {out / 'run'}")
     print(f"network      {checkpoint}   (relo track VIDEO --box X,Y,W,H --tracker {checkpoint})")
@@ -135,16 +136,82 @@ def learn(config: DemoConfig, network: RELONetwork, out: Path, *, device: str = 
     Returns:
         The checkpoint.
     """
-    dataset = Synthetic("train", difficulty=config.difficulty)
-    return train_policy(
-        PolicyConfig(steps=config.steps, num_envs=config.num_envs, seed=config.seed),
+    check = HeldBackCheck(config, network)
+    checkpoint = train_policy(
+        PolicyConfig(
+            steps=config.steps,
+            num_envs=config.num_envs,
+            seed=config.seed,
+            checkpoint_every=CHECK_EVERY,
+        ),
         network=network,
-        dataset=dataset,
+        dataset=Synthetic("train", difficulty=config.difficulty),
         out=out,
         resume=(out / STATE).exists(),
         device=device,
-        callbacks=[LearningCurve()],
+        callbacks=[*([LearningCurve()] if sys.stdout.isatty() else []), check],
     )
+    if check.learnt:
+        say("", f"Learnt after {check.frames} frames: {check.share:.0%} of the best IoU there is.")
+    return checkpoint
+
+
+CHECK_EVERY = 10
+"""Rollouts from one check, and one checkpoint, to the next."""
+
+LEARNT = 0.9
+"""Share of the best candidates' IoU from which on the policy counts as trained."""
+
+
+class HeldBackCheck(BaseCallback):
+    """Ends the training once the greedy policy does well on held-back clips, always the same.
+
+    The measure is its IoU as a share of the IoU of the best candidate in each frame.
+
+    Args:
+        config: its difficulty and its number of clips.
+        network: in training.
+
+    Attributes:
+        share: of the last check.
+        frames: trained on before it.
+        learnt: the share reached `LEARNT`.
+    """
+
+    def __init__(self, config: DemoConfig, network: RELONetwork) -> None:
+        super().__init__()
+        self.config, self.network = config, network
+        self.share, self.frames, self.learnt = 0.0, 0, False
+
+    def _on_rollout_start(self) -> None:
+        steps = self.model.n_steps * self.config.num_envs  # type: ignore[attr-defined]
+        if self.num_timesteps and self.num_timesteps % (CHECK_EVERY * steps) == 0:
+            self.frames, self.share = self.num_timesteps, self._measure()
+            self.learnt = self.share >= LEARNT
+            self.logger.record("demo/held_back_share", self.share)
+
+    def _on_step(self) -> bool:
+        return not self.learnt
+
+    def _measure(self) -> float:
+        env = RELOVecEnv(
+            "RELO-Synthetic-v0",
+            num_envs=self.config.num_envs,
+            split="val",
+            difficulty=self.config.difficulty,
+            proposer=NetworkProposer(self.network, backend="torch"),
+            candidate_info=True,
+        )
+        env.seed(self.config.seed)
+        observation = env.reset()
+        reached = best = 0.0
+        for _ in range(self.model.n_steps):  # type: ignore[attr-defined]
+            actions, _ = self.model.predict(observation, deterministic=True)  # type: ignore[arg-type]
+            observation, _, _, infos = env.step(actions)
+            reached += sum(float(info["iou"]) for info in infos)
+            best += sum(float(info["candidate_ious"].max()) for info in infos)
+        env.close()
+        return reached / best
 
 
 class LearningCurve(BaseCallback):
@@ -192,8 +259,8 @@ def contestants(checkpoint: Path, device: str = "cpu") -> list[TrackerFactory]:
     loader = f"{arguments.__name__}:load_tracker"
     common = {"name_or_path": str(checkpoint), "device": device}
     return [
-        TrackerFactory("learned policy", loader, common),
-        TrackerFactory("prior", loader, {**common, "localise": "prior"}),
+        TrackerFactory("learned policy", loader, {**common, "backend": "torch"}),
+        TrackerFactory("prior", loader, {**common, "localise": "prior", "backend": "torch"}),
         TrackerFactory("random policy", here, common),
         make_tracker_factory("opencv:MIL"),
     ]
@@ -234,7 +301,14 @@ def compare(
     """
     evaluations = []
     for tracker in trackers:
-        result = run_benchmark(tracker, dataset, out, sequences=sequences, workers=workers)
+        result = run_benchmark(
+            tracker,
+            dataset,
+            out,
+            sequences=sequences,
+            workers=workers,
+            progress=sys.stderr.isatty(),
+        )
         if result.failed:
             raise ReloError(f"{tracker.name}: {result.describe_failures()}")
         evaluations.append(
