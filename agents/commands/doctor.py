@@ -222,4 +222,5 @@ def _half_precision() -> str:
 
     cost = half_precision_cost(torch.bfloat16)
     advice = "leave it off" if cost > 1 else "dtype, amp and half may be used"
-    return f"bfloat16 takes {cost:.2f} times as long as float32 on this CPU: {advice}"
+    kind = torch.backends.cpu.get_cpu_capability()
+    return f"{kind}; bfloat16 takes {cost:.2f} times as long as float32 on this CPU: {advice}"
