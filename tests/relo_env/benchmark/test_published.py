@@ -1,11 +1,12 @@
 """Result folders of other people: found, matched to sequences, and read."""
 
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from relo_env.benchmark.evaluation import evaluate
+from relo_env.benchmark.evaluation import evaluate, summary_table
 from relo_env.benchmark.published import find_results
 from relo_env.errors import DataError
 from tests.relo_env.datasets.layouts import write
@@ -243,3 +244,30 @@ class TestEvaluation:
         assert evaluation.mean("AO") == pytest.approx(np.mean(means))
         assert evaluation.deviation("AO") == pytest.approx(np.std(means, ddof=1))
         assert "means of 3 runs" in evaluation.notes[0]
+
+
+class Sparse(Squares):
+    """Every fifth frame has a box; nobody labelled the others, or the target is absent there."""
+
+    def __init__(self, *, labelled):
+        super().__init__(count=2)
+        shown = np.arange(30) % 5 == 0
+        for name, video in self.videos.items():
+            self.videos[name] = replace(
+                video,
+                boxes=np.where(shown[:, None], video.boxes, 0.0),
+                visible=shown,
+                labelled=np.ones(30, bool) if labelled else shown,
+            )
+
+
+def test_not_labelled_is_not_absent(tmp_path):
+    for sequence in Squares(count=2):
+        np.savetxt(tmp_path / f"{sequence.name}.txt", sequence.boxes)
+    sparse = evaluate(tmp_path, Sparse(labelled=False))
+    assert sparse.mean("AO") == 1
+    assert "48 of 60 frames are not labelled and left out" in summary_table([sparse])
+    absent = evaluate(tmp_path, Sparse(labelled=True))
+    assert absent.mean("AO") == pytest.approx(0.2)
+    assert "80 % of the frames have no true box and count as failures" in summary_table([absent])
+    assert evaluate(tmp_path, Sparse(labelled=True), protocol="dev").notes == ()
