@@ -326,7 +326,7 @@ def _from_text(options: dict[str, Any]) -> dict[str, Any]:
     dtype, recovery = options.get("dtype"), options.get("recovery")
     if not isinstance(recovery, Recovery | None):
         raise ConfigError(
-            f"recovery is {recovery!r}; expected null, which switches it off; without the option "
+            f"recovery is {recovery!r}; give recovery=null to switch it off; without the option "
             "the tracker uses its own."
         )
     if isinstance(dtype, str):

@@ -145,7 +145,7 @@ def test_bash_completes_commands_and_options(tmp_path: Path, capfd: Any) -> None
 
     assert completed("relo", "tr") == ["track", "train"]
     assert "--learning-rate" in completed("relo", "train", "policy", "--l")
-    assert completed("relo", "evaluate", "--protocol", "of") == ["official"]
+    assert completed("relo", "report", "--lengths", "st") == ["strict"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
