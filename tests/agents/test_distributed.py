@@ -12,7 +12,7 @@ import torch
 from agents import distributed
 from agents.network import RELONetwork
 from agents.warmup import CHECKPOINT, STATE, ClipBatches, Warmup, WarmupConfig, warmup
-from agents.warmup.trainer import CONFIG
+from agents.warmup.trainer import CONFIG as CLAIM
 from relo_env.errors import ConfigError
 from tests.toys import Squares
 
@@ -67,7 +67,7 @@ def test_one_process_writes(two_processes):
     names = sorted(path.name for path in (two_processes / "run").iterdir())
     events = [name for name in names if name.startswith("events.")]
     assert len(events) == 1
-    assert names == sorted([CHECKPOINT, CONFIG, STATE, *events])
+    assert names == sorted([CHECKPOINT, CLAIM, STATE, *events])
 
 
 def test_parts_make_up_the_batch():
