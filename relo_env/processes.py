@@ -162,11 +162,10 @@ def _serve(connection: Connection, build: Callable[[], Work]) -> None:
             return  # the parent is finished, or gone
 
 
-def end_with_parent(*_: Any) -> None:
+def end_with_parent() -> None:
     """End this process when its parent has ended, also where that was killed.
 
-    For a process started by `multiprocessing`; as ``worker_init_fn`` for a DataLoader's. It gets
-    SIGTERM first, and `GRACE` seconds to save.
+    For a process started by `multiprocessing`. It gets SIGTERM first, and `GRACE` seconds to save.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -179,6 +178,23 @@ def end_with_parent(*_: Any) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def settle_data_worker() -> None:
+    """Let a DataLoader's process leave Ctrl-C to its parent, and end after it.
+
+    Signals that a whole group of processes gets would otherwise take the worker from under a parent
+    that still saves. SIGTERM ends the process after `GRACE` seconds.
+    """
+
+    def end_later(number: int, frame: Any) -> None:
+        timer = threading.Timer(GRACE, os._exit, (1,))
+        timer.daemon = True
+        timer.start()
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end_later)
+    end_with_parent()
 
 
 def require_main_guard(*objects: Any) -> None:

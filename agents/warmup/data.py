@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from agents.warmup.clips import ClipBatch, ClipBatches
+from relo_env.processes import settle_data_worker
 
 
 class ClipLoader:
@@ -41,7 +42,7 @@ class ClipLoader:
             sampler=steps,
             num_workers=num_workers,
             multiprocessing_context=start_method if num_workers else None,
-            worker_init_fn=_use_one_thread,
+            worker_init_fn=_settle,
             pin_memory=device.type == "cuda",
         )
 
@@ -62,7 +63,8 @@ class ClipLoader:
         return ClipBatch(*(part.to(self.device, non_blocking=True) for part in batch))
 
 
-def _use_one_thread(worker: int) -> None:
-    """Keep a worker process to one core: there are as many workers as cores for them."""
+def _settle(worker: int) -> None:
+    """Keep a worker process to one core, and leave signals to its parent."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    settle_data_worker()

@@ -20,7 +20,15 @@ from agents.algorithms.losses import expected_policy_gradient_loss
 from agents.network import RELONetwork
 from agents.network.checkpoints import save_checkpoint
 from agents.network.inference import warn_of_slow_half
-from agents.runs import Run, load_state, mismatches_explained, save_state, untouched_if_refused
+from agents.runs import (
+    Run,
+    check_finite,
+    diverged,
+    load_state,
+    mismatches_explained,
+    save_state,
+    untouched_if_refused,
+)
 from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
 from agents.warmup.clock import RunClock
 from agents.warmup.config import WarmupConfig
@@ -121,6 +129,7 @@ class Warmup:
             part=(distributed.rank(), distributed.world_size()),
         )
         self.step = 0
+        self._last: ClipBatch | None = None
         self.clock = RunClock(config.steps, config.minutes)
         torch.manual_seed(config.seed)  # of drop path
         if resume:
@@ -152,9 +161,14 @@ class Warmup:
         return self.out / CHECKPOINT
 
     def save(self) -> None:
-        """Write checkpoint and state; each is replaced whole. The first process does."""
+        """Write checkpoint and state, each replaced whole; the first process does.
+
+        Raises:
+            TrainingError: weights or outputs are not finite; nothing is written.
+        """
         if distributed.rank():
             return
+        self._check_finite()
         state = {
             "config": asdict(self.config),
             "step": self.step,
@@ -166,6 +180,17 @@ class Warmup:
         save_state(self.out / STATE, state)
         metrics = {"step": float(self.step), "frames": float(self.step * self._frames)}
         save_checkpoint(self.network, self.out / CHECKPOINT, stage="warmup", metrics=metrics)
+
+    @torch.no_grad()
+    def _check_finite(self) -> None:
+        """Check weights, and outputs on the first clip of the last batch, before a save."""
+        outputs: tuple[torch.Tensor, ...] = ()
+        if self._last is not None:
+            mode = self.network.training
+            seen = read_clips(self.network.eval(), _first_crop(self._last, self.device))
+            self.network.train(mode)
+            outputs = seen.candidates, seen.prior
+        check_finite(self.network, outputs, self.out)
 
     def _load(self) -> None:
         path = self.out / STATE
@@ -209,6 +234,7 @@ class Warmup:
         return iter(self._bar)
 
     def _step(self, batch: ClipBatch) -> None:
+        self._last = batch
         if self.config.augment_pixels:
             batch = PixelAugmentation()(batch, self.config.seed, self.step)
         losses = self._update(batch)
@@ -246,14 +272,15 @@ class Warmup:
         if seen.policy_logits is not None:
             earned = overlaps(seen.candidates.detach(), targets[:, None])
             policy = expected_policy_gradient_loss(seen.policy_logits, earned)
-            entropy = Categorical(logits=seen.policy_logits).entropy().mean()
+            entropy = Categorical(logits=seen.policy_logits, validate_args=False).entropy().mean()
             policy = policy - config.entropy_weight * entropy
             losses = losses._replace(total=losses.total + config.policy_weight * policy)
         self.optimizer.zero_grad()
         losses.total.backward()
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         distributed.average([p.grad for p in trained if p.grad is not None])
-        clip_grad_norm_(trained, self.config.max_gradient_norm, error_if_nonfinite=True)
+        if not clip_grad_norm_(trained, self.config.max_gradient_norm).isfinite():
+            raise diverged(self.out)
         self.optimizer.step()
         values = [value.detach() for value in losses]
         distributed.average(values)
@@ -275,7 +302,7 @@ class Warmup:
     @torch.no_grad()
     def _log_picture(self, batch: ClipBatch) -> None:
         """First crop of a batch: score map, the prior's candidate (red), the true box (green)."""
-        first = ClipBatch(*(part[:1] for part in batch[:2]), *(part[:1, :1] for part in batch[2:]))
+        first = _first_crop(batch, self.device)
         self.network.eval()
         seen = read_clips(self.network, first)
         self.network.train()
@@ -288,6 +315,12 @@ class Warmup:
             scores=seen.prior[0].unflatten(0, self.network.crop.grid).cpu().numpy(),
         )
         self.writer.add_image("warmup/search", picture, self.step, dataformats="HWC")
+
+
+def _first_crop(batch: ClipBatch, device: torch.device) -> ClipBatch:
+    """First search crop of a batch's first clip, with its templates."""
+    first = ClipBatch(*(part[:1] for part in batch[:2]), *(part[:1, :1] for part in batch[2:]))
+    return ClipBatch(*(part.to(device) for part in first))
 
 
 def _run(out: Path, config: WarmupConfig, network: RELONetwork, dataset: Dataset) -> Run:

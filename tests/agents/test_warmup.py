@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -16,7 +17,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.network import RELONetwork
+from agents.confidence import Confidence
+from agents.network import RELONetwork, checkpoints
 from agents.warmup import (
     ClipBatches,
     Warmup,
@@ -35,7 +37,7 @@ from agents.warmup.losses import (
 )
 from agents.warmup.trainer import parameter_groups, schedule
 from relo_env import boxes as bx
-from relo_env.errors import CheckpointError, ConfigError, DataError
+from relo_env.errors import CheckpointError, ConfigError, DataError, TrainingError
 from tests.toys import Squares, hidden_squares
 
 CONFIG = WarmupConfig(steps=4, clips=2, clip_length=2, log_every=1, picture_every=2, save_every=2)
@@ -310,6 +312,50 @@ class TestResume:
         train(tmp_path)
         with pytest.raises(CheckpointError, match="learning_rate"):
             train(tmp_path, replace(CONFIG, learning_rate=1.0), resume=True)
+
+    def test_other_data_are_refused_and_steps_may_grow(self, tmp_path):
+        train(tmp_path)
+        other = Squares("train", count=5)
+        with pytest.raises(CheckpointError, match="made on other data"):
+            warmup(CONFIG, network=small_network(), dataset=other, out=tmp_path, resume=True)
+        train(tmp_path, replace(CONFIG, steps=5, save_every=3, log_every=2), resume=True)
+        assert checkpoints.read_header(tmp_path / "warmup.safetensors")["metrics"]["step"] == 5
+
+    @pytest.mark.parametrize("refused", ["claim", "settings", "frozen", "cut", "incomplete"])
+    def test_a_refused_run_leaves_the_network_as_it_was(self, refused, tmp_path):
+        train(tmp_path)
+        network = small_network()
+        network.confidence = Confidence(0.0, 1.0, 1.0)
+        network.heads.size.requires_grad_(False)
+        before = copy.deepcopy(network.state_dict())
+        flags = [parameter.requires_grad for parameter in network.parameters()]
+        config, out, resume = CONFIG, tmp_path, refused != "claim"
+        state = tmp_path / "warmup.state.pt"
+        if refused == "settings":
+            config = replace(CONFIG, clips=4)
+        elif refused == "frozen":
+            config, out, resume = replace(CONFIG, frozen=("nothing",)), tmp_path / "new", False
+        elif refused == "cut":
+            state.write_bytes(state.read_bytes()[:500])
+        elif refused == "incomplete":
+            content = torch.load(state, weights_only=True)
+            del content["optimizer"]
+            torch.save(content, state)
+        with pytest.raises((ConfigError, CheckpointError)):
+            warmup(config, network=network, dataset=small_data(), out=out, resume=resume)
+        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+        assert [parameter.requires_grad for parameter in network.parameters()] == flags
+        assert network.confidence is not None
+        assert not network.training
+        assert not (tmp_path / "new").exists()
+
+    def test_numbers_that_are_none_are_never_saved(self, tmp_path):
+        config = replace(CONFIG, learning_rate=1e30, encoder_learning_rate=1e30, save_every=1)
+        with pytest.raises(TrainingError, match="diverged"):
+            train(tmp_path, config)
+        for path in tmp_path.glob("*.safetensors"):
+            weights = RELONetwork.from_checkpoint(path).state_dict()
+            assert all(value.isfinite().all() for value in weights.values())
 
     def test_a_split_without_boxes_is_refused(self, tmp_path):
         with pytest.raises(DataError, match="split 'test', has no boxes but the first ones"):

@@ -99,6 +99,21 @@ def test_a_truncated_file_is_refused(tmp_path):
         load_run_state(model, path)
 
 
+@pytest.mark.parametrize(
+    "entry", ["parameters", "counters", "environment", "numpy", "num_timesteps"]
+)
+def test_a_state_without_an_entry_is_refused(entry, tmp_path):
+    model = make("actor-critic")
+    model.learn(16)
+    path = tmp_path / "state.pt"
+    save_run_state(model, path)
+    state = torch.load(path, weights_only=True)
+    del (state["counters"] if entry == "num_timesteps" else state)[entry]
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=f"state.pt is not the state of this run.*{entry}"):
+        load_run_state(model, path)
+
+
 def test_the_state_of_another_algorithm_is_refused(tmp_path):
     model = make("grpo")
     model.learn(16)
