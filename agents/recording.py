@@ -26,6 +26,7 @@ from agents.network import RELONetwork
 from agents.network.checkpoints import find_checkpoint
 from agents.policies import RELOPolicy, observed_features
 from agents.proposer import NetworkProposer
+from agents.recorded import Recorded
 from relo_env.checks import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -131,28 +132,6 @@ class RecordConfig:
         """Minari's id of the recording of a data set."""
         words = f"{dataset.name}-{Path(self.policy.replace(':', '-')).stem}".lower()
         return self.id or f"relo/{''.join(c if c.isalnum() else '-' for c in words)}-v0"
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """One recorded clip of T frames.
-
-    Attributes:
-        seed: ``env.reset(seed=seed)`` shows the same clip.
-        sequence: name of its video.
-        observations: by key, ``(T + 1, ...)``; the last is that of the last frame again.
-        actions: int64 ``(T,)``.
-        rewards: float64 ``(T,)``.
-        infos: by name, ``(T + 1, ...)``: entry t + 1 tells of the frame that action t settled,
-            entry 0 of the last template, with zeros where a reset has none.
-    """
-
-    seed: int
-    sequence: str
-    observations: dict[str, np.ndarray]
-    actions: np.ndarray
-    rewards: np.ndarray
-    infos: dict[str, np.ndarray]
 
 
 def record(

@@ -35,6 +35,8 @@ autodoc_mock_imports = ["minari", "ray"]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+# Sphinx links the names of an ``Attributes`` section, and some are attributes of two classes.
+suppress_warnings = ["ref.python"]
 # Docstrings put code between single backquotes, as Markdown does.
 default_role = "code"
 

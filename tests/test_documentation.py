@@ -33,7 +33,7 @@ BLOCK = re.compile(
     re.M | re.S,
 )
 PROGRAMS = {"export", "pip", "pre-commit", "pytest", "python", "ruff", "sphinx-build"}
-PROGRAMS |= {"tensorboard", "torchrun", "mypy", "."}
+PROGRAMS |= {"git", "tensorboard", "torchrun", "mypy", "."}
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ RUN_ELSEWHERE = {
     "python -m venv": (".ci/run", "python3 -m venv"),
 }
 """File that runs a documented command, and the text in it that does."""
-OF_THE_SHELL = (".", "pip install", "tensorboard")
+OF_THE_SHELL = (".", "git worktree", "pip install", "tensorboard")
 """Commands of other programs that no test runs."""
 
 
@@ -344,7 +344,9 @@ NOT_IN_THE_REFERENCE = re.compile(
 
 def test_reference_has_every_module():
     pages = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
-    listed = set(re.findall(r"automodule:: (\S+)", pages))
+    found = re.findall(r"automodule:: (\S+)", pages)
+    listed = set(found)
+    assert len(found) == len(listed), "a module stands in two places"
     for package in ("relo_env", "agents"):
         for path in (ROOT / package).rglob("*.py"):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts)

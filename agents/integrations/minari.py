@@ -18,7 +18,7 @@ from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
 from minari.dataset.minari_storage import MinariStorage
 
-from agents.recording import Recorded
+from agents.recorded import Recorded
 from relo_env.claims import Claim
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, ReloError
