@@ -95,8 +95,9 @@ def stream(
     finally:
         for worker in busy.values():
             worker.process.terminate()
+        deadline = time.monotonic() + GRACE
         for worker in busy.values():
-            worker.stop()
+            worker.stop(max(0.0, deadline - time.monotonic()))
 
 
 class _Worker:
@@ -130,10 +131,14 @@ class _Worker:
             )
         return lost(self.item, exit_code)
 
-    def stop(self) -> int | None:
-        """Close the pipe, which ends an idle process, and return its exit code."""
+    def stop(self, grace: float = GRACE) -> int | None:
+        """Close the pipe, which ends an idle process, and return its exit code.
+
+        Args:
+            grace: [s] after which the process is killed.
+        """
         self.connection.close()
-        self.process.join(GRACE)
+        self.process.join(grace)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
