@@ -66,5 +66,5 @@ def load_untrusted(
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether an entry of SB3's JSON is the value itself, not a pickle in base64."""
+    """True if an entry of SB3's JSON is the value itself, not a pickle in base64."""
     return not (isinstance(value, dict) and ":serialized:" in value)
