@@ -173,11 +173,19 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         type=_protocol,
+        choices=_Protocols(PROTOCOLS),
         default="clean",
         metavar="P",
         help=f"{', '.join(PROTOCOLS)}; changed as in otb,count_first=false,figures=P+AO; or "
         "module:PROTOCOL (default: %(default)s)",
     )
+
+
+class _Protocols(tuple[str, ...]):
+    """Names that a shell completes; `_protocol` has checked the others."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
 
 
 def _protocol(text: str) -> str:
