@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from math import inf, isfinite, isnan
 from numbers import Integral, Real
@@ -97,8 +98,12 @@ def check_arguments(whose: str, function: Callable[..., Any], arguments: Mapping
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        known = ", ".join(signature.parameters) or "none"
-        raise ArgumentError(f"{whose}: {error}; known: {known}.") from None
+        names = list(signature.parameters)
+        unknown = [name for name in arguments if name not in names]
+        near = [n for name in unknown for n in get_close_matches(name, names, n=1)]
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        known = ", ".join(names) or "none"
+        raise ArgumentError(f"{whose}: {error}; known: {known}.{hint}") from None
     hints = _hints(function)
     for name in arguments.keys() & hints:
         check(f"{whose}: {name}", arguments[name], hints[name])

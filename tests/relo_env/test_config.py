@@ -115,6 +115,7 @@ def test_both_environments_take_the_same_arguments():
     ("environment", "options", "message"),
     [
         (relo_env.TrackingEnv, {"frameskip": 4}, "'frameskip'"),
+        (relo_env.TrackingEnv, {"dificulty": "hard"}, "Did you mean 'difficulty'"),
         (relo_env.TrackingEnv, {"max_strid": 4}, "Did you mean the environment's 'max_stride'"),
         (relo_env.TrackingVectorEnv, {"clip_lenght": 4}, "Did you mean .* 'clip_length'"),
         (
