@@ -37,7 +37,7 @@ class NetworkProposer:
         dtype: run a copy of the network in this type; None keeps it.
         train_encoder: the policy encodes the crops itself.
         backend: of the copy that runs, see `agents.backends`. Numbers of different backends differ
-            by rounding: name one where a run must repeat to the bit on another machine.
+            by rounding: name one where a run must repeat to the bit in another process.
         features_on_device: leave the features where the network runs. Gymnasium's observation,
             which is numpy, then has none; `RELOVecEnv` adds them to its own as a tensor, and
             `RELORolloutBuffer` keeps them as one.

@@ -32,7 +32,8 @@ def square_world(
 ) -> RELOVecEnv:
     """Clips of four frames of square videos, with a network's features in the observation."""
     if network is not None:
-        options["proposer"] = NetworkProposer(network, train_encoder=train_encoder)
+        # One backend: what another process measures as faster would give other numbers.
+        options["proposer"] = NetworkProposer(network, train_encoder=train_encoder, backend="torch")
     return RELOVecEnv(
         TrackingVectorEnv(
             num_envs,
