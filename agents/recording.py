@@ -202,7 +202,8 @@ class _Player:
         self.env = TrackingVectorEnv(
             config.num_envs,
             dataset,
-            proposer=NetworkProposer(network, train_encoder=crops),
+            # One backend: a resumed recording gives the same bytes.
+            proposer=NetworkProposer(network, train_encoder=crops, backend="torch"),
             candidate_info=True,
             autoreset_mode=AutoresetMode.DISABLED,
             **config.env_options,

@@ -98,7 +98,7 @@ def play(
         dataset,
         group_size=count,
         autoreset_mode=AutoresetMode.DISABLED,
-        proposer=proposer or NetworkProposer(network),
+        proposer=proposer or NetworkProposer(network, backend="torch"),
         clip_length=held_back.length,
         search_window="tracked",
         augment=False,
