@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 import torch
@@ -52,7 +53,9 @@ class ClipLoader:
     def __iter__(self) -> Iterator[ClipBatch]:
         """Each batch; the next one's copy is under way by then."""
         ahead: ClipBatch | None = None
-        for batch in self.loader:
+        with _without_opencv_threads():
+            batches = iter(self.loader)  # starts the workers
+        for batch in batches:
             ahead, ready = self._moved(batch), ahead
             if ready is not None:
                 yield ready
@@ -61,6 +64,17 @@ class ClipLoader:
 
     def _moved(self, batch: ClipBatch) -> ClipBatch:
         return ClipBatch(*(part.to(self.device, non_blocking=True) for part in batch))
+
+
+@contextmanager
+def _without_opencv_threads() -> Iterator[None]:
+    """Fork in here: OpenCV's threads do not live on in a child, which would wait for them."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _settle(worker: int) -> None:

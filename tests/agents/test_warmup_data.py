@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import time
 from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -109,6 +112,21 @@ def test_clips_are_the_same_however_they_are_made(start_method):
     assert len(loader) == 3
     for batch, want in zip(loader, expected, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(batch, want, strict=True))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_workers_fork_from_a_process_whose_opencv_has_threads():
+    batches = ClipBatches(small_data(), micro_network().crop, clips=2, clip_length=2, seed=3)
+    threads = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        cv2.resize(np.zeros((3000, 3000, 3), np.uint8), (1000, 900))  # its threads start
+        time.sleep(0.5)  # they wait for work
+        loader = ClipLoader(batches, range(2), torch.device("cpu"), 1, "fork")
+        assert len(list(loader)) == 2
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def test_pixels_are_changed_by_seed_and_step():
