@@ -53,14 +53,14 @@ class Command:
 
 COMMANDS = {
     "policy": Command(
-        "train policy --network micro --random-weights --steps 640 --num-envs 4 --clip-length 4 "
+        "train policy --network micro --random-weights --steps 320 --num-envs 4 --clip-length 4 "
         "--out {out}",
         "config.json",
         "network.safetensors",
         resume=True,
     ),
     "warmup": Command(
-        "train warmup --network micro --random-weights --steps 60 --clips 2 --clip-length 2 "
+        "train warmup --network micro --random-weights --steps 40 --clips 2 --clip-length 2 "
         "--save-every 7 --out {out}",
         "_run.json",
         "warmup.safetensors",
