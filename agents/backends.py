@@ -16,8 +16,9 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from agents.export import Step, step_inputs
 from agents.network import RELONetwork, TemplateCache, TokenState
 from agents.network.inference import check_device, fold
 from relo_env.errors import ConfigError, unknown
@@ -227,29 +228,6 @@ def _measure(network: RELONetwork, seconds: float) -> Choice:
     return Choice(name, reason, medians)
 
 
-class _Step(nn.Module):
-    """Graph of `OnnxBackend`."""
-
-    def __init__(self, network: RELONetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(
-        self,
-        template_rows: Tensor,
-        search: Tensor,
-        tokens: Tensor | None = None,
-        tokens_valid: Tensor | None = None,
-    ) -> tuple[Tensor, ...]:
-        network = self.network
-        state = None if tokens is None else network.unpack_tokens(tokens, tokens_valid)
-        features, state = network.encode(TemplateCache(template_rows), None, search, state)
-        candidates = network.heads(features, only=("boxes",)).candidates
-        assert candidates is not None
-        known = features, candidates
-        return known if state is None else (*known, network.pack_tokens(state))
-
-
 @torch.no_grad()
 def _export(network: RELONetwork) -> bytes:
     """ONNX model of a frame's step; the numbers of sequences and of templates are open.
@@ -258,19 +236,9 @@ def _export(network: RELONetwork) -> bytes:
     """
     _onnxruntime()
     network = fold(network).cpu().float()
-    crop = network.crop
-    # Two sequences: the exporter takes a size of 1 for a constant.
-    templates = torch.zeros(2, crop.num_templates, 3, crop.template_size, crop.template_size)
-    boxes = torch.full((2, crop.num_templates, 4), 0.25)
-    inputs = {
-        "template_rows": network.encode_templates(templates, boxes).rows,
-        "search": torch.zeros(2, 3, crop.search_size, crop.search_size),
-    }
-    outputs = ["features", "candidates"]
-    if network.token_size:
-        inputs["tokens"] = torch.zeros(2, network.token_size)
-        inputs["tokens_valid"] = torch.ones(2, dtype=torch.bool)
-        outputs.append("tokens_next")
+    inputs, outputs = step_inputs(network), ["features", "candidates"]
+    step = Step(network, outputs)
+    outputs += ["tokens_next"] if network.token_size else []
     axes = {name: {0: "batch"} for name in (*inputs, *outputs)}
     axes["template_rows"][1] = "length"  # trackers may keep another number of templates
     model = io.BytesIO()
@@ -279,7 +247,7 @@ def _export(network: RELONetwork) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: the shapes of a network are fixed
             export(
-                _Step(network),
+                step,
                 tuple(inputs.values()),
                 model,
                 input_names=list(inputs),

@@ -19,6 +19,7 @@ import copy
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -46,12 +47,21 @@ class _Templates(nn.Module):
         return self.network.encode_templates(templates, template_boxes).rows
 
 
-class _Step(nn.Module):
-    """Module exported as ``step.onnx``."""
+class Step(nn.Module):
+    """Graph of a frame's step.
 
-    def __init__(self, network: RELONetwork) -> None:
+    Args:
+        network: frozen.
+        outputs: names of what it gives, in order: ``"features"`` and the keys of `HEADS`. The next
+            tokens follow where the network has some.
+    """
+
+    HEADS = {"candidates": "boxes", "policy_logits": "policy", "value": "value"}
+
+    def __init__(self, network: RELONetwork, outputs: Sequence[str]) -> None:
         super().__init__()
         self.network = network
+        self.outputs = tuple(outputs)
 
     def forward(
         self,
@@ -60,12 +70,39 @@ class _Step(nn.Module):
         tokens: Tensor | None = None,
         tokens_valid: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
+        """Outputs in their order, of one frame of N sequences; shapes as in the module's text."""
         network = self.network
         state = None if tokens is None else network.unpack_tokens(tokens, tokens_valid)
         features, state = network.encode(TemplateCache(template_rows), None, search, state)
-        outputs = network.heads(features, only=("boxes", "policy", "value"))
-        known = (outputs.candidates, outputs.policy_logits, outputs.value)
+        heads = [self.HEADS[name] for name in self.outputs if name in self.HEADS]
+        computed = network.heads(features, only=tuple(heads))
+        known = tuple(
+            features if name == "features" else getattr(computed, name) for name in self.outputs
+        )
         return known if state is None else (*known, network.pack_tokens(state))
+
+
+def template_inputs(network: RELONetwork) -> dict[str, Tensor]:
+    """Example templates and boxes by name; two sequences, as exporters take 1 for a constant."""
+    crop = network.crop
+    side, count = crop.template_size, crop.num_templates
+    return {
+        "templates": torch.zeros(2, count, 3, side, side),
+        "template_boxes": torch.tensor([0.25, 0.25, 0.5, 0.5]).repeat(2, count, 1),
+    }
+
+
+def step_inputs(network: RELONetwork) -> dict[str, Tensor]:
+    """Example inputs of `Step` by name, for two sequences."""
+    side = network.crop.search_size
+    inputs = {
+        "template_rows": network.encode_templates(**template_inputs(network)).rows,
+        "search": torch.zeros(2, 3, side, side),
+    }
+    if network.token_size:
+        inputs["tokens"] = torch.zeros(2, network.token_size)
+        inputs["tokens_valid"] = torch.ones(2, dtype=torch.bool)
+    return inputs
 
 
 def export_onnx(network: RELONetwork, folder: str | PathLike[str]) -> tuple[Path, Path]:
@@ -86,26 +123,17 @@ def export_onnx(network: RELONetwork, folder: str | PathLike[str]) -> tuple[Path
             f"Writing ONNX needs more packages ({error}): pip install '.[onnx]'."
         ) from error
     network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
-    crop = network.crop
-    # Two sequences: the exporter takes a size of 1 for a constant.
-    templates = torch.zeros(2, crop.num_templates, 3, crop.template_size, crop.template_size)
-    boxes = torch.tensor([0.25, 0.25, 0.5, 0.5]).repeat(2, crop.num_templates, 1)
-    step = {
-        "template_rows": network.encode_templates(templates, boxes).rows,
-        "search": torch.zeros(2, 3, crop.search_size, crop.search_size),
-    }
     outputs = ["candidates", "policy_logits", "value"]
-    if network.token_size:
-        step["tokens"] = torch.zeros(2, network.token_size)
-        step["tokens_valid"] = torch.ones(2, dtype=torch.bool)
-        outputs.append("tokens_next")
+    following = ["tokens_next"] if network.token_size else []
+    step = Step(network, outputs), step_inputs(network), [*outputs, *following]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    inputs = {"templates": templates, "template_boxes": boxes}
-    facts = {"preset": network.preset_name, "changes": network.changes, "crop": asdict(crop)}
+    inputs = template_inputs(network)
+    crop = asdict(network.crop)
+    facts = {"preset": network.preset_name, "changes": network.changes, "crop": crop}
     return (
         _export(_Templates(network), inputs, ["template_rows"], folder / TEMPLATES, facts),
-        _export(_Step(network), step, outputs, folder / STEP, facts),
+        _export(*step, folder / STEP, facts),
     )
 
 

@@ -4,8 +4,8 @@ The proposer gives each frame features that it made before, so that what is meas
 an action: policy heads, environment, infos, rollout buffer. Two source trees take turns, each in a
 process of its own that stays:
 
-    git worktree add /tmp/old 80d53bb
-    python benchmarks/collection.py --trees /tmp/old . --rounds 9
+    git worktree add ../old 80d53bb
+    python benchmarks/collection.py --trees ../old . --rounds 9
 """
 
 from __future__ import annotations
