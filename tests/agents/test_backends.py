@@ -86,8 +86,8 @@ def test_a_backend_pickles():
     network = micro()
     backend = make_backend(network, "onnxruntime")
     again = pickle.loads(pickle.dumps(backend))
-    for a, b in zip(frames(backend, network), frames(again, network), strict=True):
-        assert torch.equal(a, b)
+    # Unpickled weights may be aligned otherwise, which torch's sums follow on some processors.
+    assert_close(frames(backend, network), frames(again, network))
 
 
 def test_the_choice_is_made_once(monkeypatch):
