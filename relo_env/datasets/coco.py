@@ -73,7 +73,7 @@ class COCO(DiskDataset):
         """The sequence itself: its annotation is no text; see ``Dataset.annotation``."""
         return self[name]
 
-    def load(self, name: str) -> Sequence:
-        """The image as a sequence; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """The image as a sequence; see `DiskDataset.read`."""
         frames = StillFrames(self.locate(name), self._length)
         return annotate(name, frames, np.tile(self._boxes[name], (self._length, 1)))

@@ -15,9 +15,10 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from relo_env.checks import check
-from relo_env.datasets.annotations import read_text
+from relo_env.datasets.annotations import annotate, read_text, require_count, without_empty
 from relo_env.datasets.base import Dataset, FrameSource, Sequence
 from relo_env.datasets.frames import ImageFrames, NoFrames, is_clutter
+from relo_env.datasets.toolkits import Found, find_annotations
 from relo_env.errors import DataError
 
 ROOT_VARIABLE = "RELO_DATA"
@@ -40,7 +41,9 @@ class DiskDataset(Dataset):
     """A data set in a folder.
 
     Subclasses say where the sequences of a split are (``find``), which the benchmark says there
-    should be (``official_names``), and how to ``load`` one.
+    should be (``official_names``), and how to ``read`` one. Of sequences that are not found, the
+    annotation in a toolkit's files is taken: ``<root>/<data set>.json`` as pysot has it, or
+    ``<root>/annos/<sequence>.txt`` as LaSOT's toolkit has it.
 
     Args:
         root: the data set's folder; by default ``$RELO_DATA/<name>``.
@@ -59,6 +62,10 @@ class DiskDataset(Dataset):
     """Possible names of its folder in ``$RELO_DATA``, the preferred one first."""
     official_counts: ClassVar[Mapping[str, int]] = {}
     """Number of sequences of each split whose names only the download tells."""
+    toolkit_names: ClassVar[tuple[str, ...]] = ()
+    """Further names of its JSON file in pysot's toolkit."""
+    origins: ClassVar[Mapping[str, Any]] = {}
+    """Arguments ``origin`` and ``file_origin`` of `annotate`, where they are not 0."""
 
     def __init__(
         self,
@@ -74,6 +81,8 @@ class DiskDataset(Dataset):
         self.root = self._find_root(root)
         self._recent: dict[str, Sequence] = {}
         self._paths = dict(self.find())
+        self._listed = self._find_listed()
+        self._paths.update({name: found.path for name, found in self._listed.items()})
         self._names = self._list_names()
         if not any(name in self._paths for name in self._names):
             raise DataError(
@@ -116,6 +125,22 @@ class DiskDataset(Dataset):
         May include those of other splits where ``official_names`` are known.
         """
 
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of a sequence that ``find`` gives; see ``Dataset.load``.
+
+        Raises:
+            DataError: its files are missing or malformed.
+        """
+        raise NotImplementedError
+
+    def load(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see ``Dataset.load``."""
+        return self._read_listed(name) if name in self._listed else self.read(name)
+
+    def attributes(self, name: str) -> tuple[str, ...]:
+        """Challenges that the benchmark marks a sequence with; none where it is not known."""
+        return ()
+
     def locate(self, name: str) -> Path:
         """The folder (or annotation file) of a sequence.
 
@@ -138,6 +163,8 @@ class DiskDataset(Dataset):
             DataError: its annotation is missing or malformed.
         """
         path = self.annotation_file(name)
+        if name in self._listed:
+            return self._read_listed(name, pictures=False)
         if not path.is_file():
             return self[name]
         text = read_text(path)
@@ -180,6 +207,45 @@ class DiskDataset(Dataset):
     def count(self, frames: FrameSource) -> int | None:
         """Number of boxes and labels that a video must have; None: any, to be cut."""
         return None if self.cut else len(frames)
+
+    def _find_listed(self) -> dict[str, Found]:
+        official = self.official_names
+        lacking = None if official is None else [n for n in official if n not in self._paths]
+        if lacking == [] or (official is None and self._paths):
+            return {}
+        titles = (self.name, *self.folder_names(), *self.toolkit_names)
+        return find_annotations(self.root, titles, lacking)
+
+    def _read_listed(self, name: str, *, pictures: bool = True) -> Sequence:
+        """Sequence by a toolkit's annotation.
+
+        Raises:
+            DataError: it is malformed, or there are no pictures where they are asked for.
+        """
+        path, read = self._listed[name]
+        found = read()
+        if pictures and not (found.images and found.images[0].is_file()):
+            looked = f" in {found.images[0].parent}" if found.images else ""
+            raise MissingSequenceError(
+                f"{self.name}: {path} has the boxes of sequence {name!r}, but there are no pictures"
+                f"{looked}. Figures of results need none; for all else copy them. Expected "
+                f"layout:\n{self.layout}"
+            )
+        shift = self.origins.get("file_origin", 0) - self.origins.get("origin", 0)
+        boxes = found.boxes - [shift, shift, 0, 0]
+        frames = ImageFrames(found.images) if pictures else NoFrames(len(boxes), path)
+        for kind, given in (("boxes", boxes), ("labels", found.absent)):
+            require_count(path, len(boxes if given is None else given), self.count(frames), kind)
+        attributes = self.attributes(name) or found.attributes
+        return annotate(
+            name,
+            frames,
+            without_empty(boxes),
+            found.absent,
+            attributes,
+            cut=self.cut,
+            **self.origins,
+        )
 
     def _list_names(self) -> tuple[str, ...]:
         official = self.official_names

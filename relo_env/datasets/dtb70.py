@@ -17,6 +17,7 @@ class DTB70(DiskDataset):
     name = "DTB70"
     folders = ("DTB70", "DTB")
     splits = ("test",)
+    origins = ONE_BASED
     layout = (
         "  <root>/<Sequence>/img/00001.jpg ...\n"
         "  <root>/<Sequence>/groundtruth_rect.txt   x,y,width,height a line"
@@ -33,9 +34,9 @@ class DTB70(DiskDataset):
             if (self.root / name).is_dir():
                 yield name, self.root / name
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
         folder = self.locate(name)
         frames = self.open(image_frames, folder / "img")
         boxes = read_boxes(self.annotation_file(name), self.count(frames))
-        return annotate(name, frames, boxes, cut=self.cut, **ONE_BASED)
+        return annotate(name, frames, boxes, cut=self.cut, **self.origins)

@@ -121,8 +121,8 @@ class Folder(DiskDataset):
             return [(self.root.resolve().name, self.root)]
         return [(folder.name, folder) for folder in subfolders(self.root) if _is_sequence(folder)]
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
         folder = self.locate(name)
         return load_folder(
             name,

@@ -66,8 +66,8 @@ class GOT10k(DiskDataset):
                 return int(found[1]), int(found[2])
         return super().frame_size(name)
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
         folder = self.locate(name)
         frames = self.open(image_frames, folder)
         if self.split == "test":

@@ -15,8 +15,8 @@ from relo_env.datasets.frames import find_frames
 class LaSOT(DiskDataset):
     """LaSOT: 1120 training and 280 test sequences of 70 classes, protocol II.
 
-    Both forms of the download are read: a folder a class, or all sequences in one folder. Test
-    sequences have their attributes, out of 14.
+    Both forms of the download are read: a folder a class, or all sequences in one folder. Figures
+    need only the evaluation toolkit's ``annos/``. Test sequences have their attributes, out of 14.
     """
 
     name = "LaSOT"
@@ -42,12 +42,15 @@ class LaSOT(DiskDataset):
             for sequence in [folder] if "-" in folder.name else subfolders(folder):
                 yield sequence.name, sequence
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
-        attributes = read_table("lasot_attributes.txt").get(name, ())
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
         folder = self.locate(name)
         frames = self.open(find_frames, folder)
-        return load_folder(name, folder, frames, attributes=attributes, cut=self.cut)
+        return load_folder(name, folder, frames, attributes=self.attributes(name), cut=self.cut)
+
+    def attributes(self, name: str) -> tuple[str, ...]:
+        """Attributes of the benchmark, which marks its test sequences."""
+        return read_table("lasot_attributes.txt").get(name, ())
 
 
 class LaSOText(LaSOT):

@@ -70,8 +70,8 @@ class MaskDataset(DiskDataset):
         """The sequence itself: its annotation is no text; see ``Dataset.annotation``."""
         return self[name]
 
-    def load(self, name: str) -> Sequence:
-        """Read the masks of one object; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """Read the masks of one object; see `DiskDataset.read`."""
         folder = self.locate(name)
         video, _, number = name.rpartition("_")
         frames = self.frames(video)

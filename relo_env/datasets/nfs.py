@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from relo_env.datasets.annotations import annotate, read_boxes, read_text, require_count
-from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_list
-from relo_env.datasets.frames import image_frames
+from relo_env.datasets.base import FrameSource, Sequence
+from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_list, read_table
+from relo_env.datasets.frames import NoFrames, image_frames
 from relo_env.errors import DataError
 
 
@@ -21,11 +21,14 @@ class NfS(DiskDataset):
     Two layouts are read: the benchmark's own, whose files hold corners and flags, and the one
     that trackers of the pytracking family use, whose files hold x, y, width, height. In the
     benchmark's own some 30 fps videos come with the 240 fps annotation, of which every eighth row
-    is taken, and some counts differ by one, where the longer is cut.
+    is taken (of one in the folder 240, too, if there is no other), and some counts differ by one,
+    where the longer is cut.
     """
 
     name = "NfS"
     splits = ("test",)
+    origins = ONE_BASED
+    toolkit_names: ClassVar[tuple[str, ...]] = ("NFS30", "NFS")
     layout = (
         "  <root>/<sequence>/{30,240}/<sequence>/00001.jpg ... and <root>/<sequence>/{30,240}/"
         "<sequence>.txt\n"
@@ -41,36 +44,59 @@ class NfS(DiskDataset):
     def find(self) -> Iterable[tuple[str, Path]]:
         """Annotation files of the sequences."""
         for name in self.official_names:
-            own = self.root / name / str(self._fps) / f"{name}.txt"
-            family = self.root / "anno" / f"nfs_{name}.txt"
-            for path in (own, family) if self._fps == 30 else (own,):
-                if path.is_file():
-                    yield name, path
-                    break
+            places = [self.root / name / str(self._fps) / f"{name}.txt"]
+            if self._fps == 30:
+                places.append(self.root / "anno" / f"nfs_{name}.txt")
+                places.append(self.root / name / "240" / f"{name}.txt")
+            path = next((path for path in places if path.is_file()), None)
+            if path is not None:
+                yield name, path
 
     def annotation(self, name: str) -> Sequence:
         """Boxes and labels of a sequence; see ``Dataset.annotation``.
 
-        In the benchmark's own layout the number of pictures, where there are some, tells of how
-        many frames a second the annotation is.
+        The number of pictures, where there are some, tells of how many frames a second the
+        annotation is.
         """
-        path = self.locate(name)
-        return self[name] if (path.parent / name).is_dir() else super().annotation(name)
+        there = name not in self._listed and self._pictures(name).is_dir()
+        return self[name] if there else super().annotation(name)
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
-        path = self.locate(name)
-        if path.parent.name == "anno":
-            frames = self.open(image_frames, self.root / "sequences" / name)
-            boxes = read_boxes(path, self.count(frames))
-            return annotate(name, frames, boxes, cut=self.cut, **ONE_BASED)
-        frames = self.open(image_frames, path.parent / name)
-        boxes = _read_corners(path)
-        if abs(len(boxes) / len(frames) - 8) < 1:
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
+        path, pictures = self.locate(name), self._pictures(name)
+        own = path.parent.name != "anno"
+        boxes = _read_corners(path) if own else read_boxes(path)
+        if self._annotated is None:
+            frames: FrameSource = image_frames(pictures)
+            count = len(frames)
+        else:
+            count = self._count_without_pictures(path, len(boxes))
+            frames = NoFrames(count, pictures)
+        if abs(len(boxes) / count - 8) < 1:
             boxes = boxes[::8]
-        cut = self.cut or abs(len(boxes) - len(frames)) == 1
-        require_count(path, len(boxes), None if cut else len(frames), "boxes")
-        return annotate(name, frames, boxes, cut=cut, **ONE_BASED)
+        cut = self.cut or (own and abs(len(boxes) - count) == 1)
+        require_count(path, len(boxes), None if cut else count, "boxes")
+        return annotate(name, frames, boxes, cut=cut, **self.origins)
+
+    def _pictures(self, name: str) -> Path:
+        if self.locate(name).parent.name == "anno":
+            return self.root / "sequences" / name
+        return self.root / name / str(self._fps) / name
+
+    def _count_without_pictures(self, path: Path, lines: int) -> int:
+        """Number of frames of a video, by its annotation and the benchmark's own number at 30 fps.
+
+        An annotation at 240 fps has eight times as many lines, or lies in the folder 240, or has
+        as many as the one there.
+        """
+        if self._fps == 240:
+            return lines
+        known = int(read_table("nfs.txt")[path.stem.removeprefix("nfs_")][0])
+        if abs(lines - known) <= 1 or abs(lines / known - 8) < 1:
+            return known
+        other = path.parents[1] / "240" / path.name
+        dense = other.is_file() and len(_read_corners(other)) == lines
+        return -(-lines // 8) if dense else lines
 
 
 class NfS240(NfS):
@@ -78,6 +104,7 @@ class NfS240(NfS):
 
     name = "NfS240"
     folders = ("NfS",)
+    toolkit_names = ("NFS240",)
     _fps = 240
 
 

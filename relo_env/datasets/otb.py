@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from relo_env.datasets.annotations import annotate, read_boxes
 from relo_env.datasets.base import Sequence
@@ -24,6 +24,7 @@ class OTB100(DiskDataset):
     name = "OTB100"
     folders: ClassVar[tuple[str, ...]] = ("OTB100", "OTB2015", "OTB")
     splits = ("test",)
+    origins: ClassVar[Mapping[str, Any]] = {"file_origin": 1}
     layout = (
         "  <root>/<Sequence>/img/0001.jpg ...\n"
         "  <root>/<Sequence>/groundtruth_rect.txt, or groundtruth_rect.<k>.txt for target k"
@@ -51,8 +52,8 @@ class OTB100(DiskDataset):
         own = folder.name != name.partition("_")[0] and not numbered.is_file()
         return numbered if target and not own else folder / "groundtruth_rect.txt"
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
         folder = self.locate(name)
         ranges = read_table("otb100_ranges.txt")
         if name in ranges:
@@ -63,8 +64,12 @@ class OTB100(DiskDataset):
             frames, left_out = self.open(image_frames, folder / "img"), 0
         count = None if self.cut else len(frames) + left_out
         boxes = read_boxes(self.annotation_file(name), count, one_based=True)[left_out:]
-        attributes = read_table("otb100_attributes.txt")[name]
-        return annotate(name, frames, boxes, attributes=attributes, cut=self.cut, file_origin=1)
+        attributes = self.attributes(name)
+        return annotate(name, frames, boxes, attributes=attributes, cut=self.cut, **self.origins)
+
+    def attributes(self, name: str) -> tuple[str, ...]:
+        """Attributes of the benchmark."""
+        return read_table("otb100_attributes.txt")[name]
 
 
 class OTB50(OTB100):
@@ -80,4 +85,5 @@ class OTB2013(OTB100):
 
     name = "OTB2013"
     folders = ("OTB2013", *OTB100.folders)
+    toolkit_names = ("CVPR13", "CVPR2013")
     _list = "otb2013.txt"

@@ -47,15 +47,18 @@ class TNL2K(DiskDataset):
                     for sequence in [part] if own else subfolders(part):
                         yield sequence.name, sequence
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
         folder = self.locate(name)
+        frames = self.open(find_frames, folder)
+        return load_folder(name, folder, frames, attributes=self.attributes(name), cut=self.cut)
+
+    def attributes(self, name: str) -> tuple[str, ...]:
+        """Attributes in the evaluation toolkit's files."""
         places = [
             base / kind / f"{name}_attribute.txt"
-            for base in (folder.parent, self.root)
+            for base in (self.locate(name).parent, self.root)
             for kind in ("att", "annos/att")
         ]
         path = next((place for place in places if place.is_file()), places[0])
-        attributes = read_attributes(path, ATTRIBUTES)
-        frames = self.open(find_frames, folder)
-        return load_folder(name, folder, frames, attributes=attributes, cut=self.cut)
+        return read_attributes(path, ATTRIBUTES)

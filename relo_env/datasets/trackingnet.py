@@ -34,8 +34,8 @@ class TrackingNet(DiskDataset):
             for path in sorted((self.root / chunk / "anno").glob("*.txt")):
                 yield path.stem, path
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
         path = self.locate(name)
         frames = self.open(image_frames, path.parent.parent / "frames" / name)
         if self.split == "test":

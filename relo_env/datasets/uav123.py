@@ -24,6 +24,7 @@ class UAV123(DiskDataset):
 
     name = "UAV123"
     splits = ("test",)
+    origins = ONE_BASED
     layout = (
         "  <root>/data_seq/{UAV123,UAV123_10fps}/<folder>/000001.jpg ...\n"
         "  <root>/anno/{UAV123,UAV123_10fps,UAV20L}/<sequence>.txt   x,y,width,height a line"
@@ -43,18 +44,19 @@ class UAV123(DiskDataset):
         for path in sorted((self.root / "anno" / self.name).glob("*.txt")):
             yield path.stem, path
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
         path = self.locate(name)
         folder, *ends = read_table(self._table)[name]
         first, last = ((int(end) - 1) // self._frame_step + 1 for end in ends)
         images = self.root / "data_seq" / self._images / folder
         frames = self.open(numbered_frames, images, first, last)
         boxes = read_boxes(path, self.count(frames))
-        attributes = self._attributes(name, path.parent / "att" / path.name)
-        return annotate(name, frames, boxes, attributes=attributes, cut=self.cut, **ONE_BASED)
+        attributes = self.attributes(name)
+        return annotate(name, frames, boxes, attributes=attributes, cut=self.cut, **self.origins)
 
-    def _attributes(self, name: str, path: Path) -> tuple[str, ...]:
+    def attributes(self, name: str) -> tuple[str, ...]:
+        """Attributes of the benchmark."""
         return read_table("uav123_attributes.txt")[name]
 
 
@@ -63,6 +65,7 @@ class UAV123At10fps(UAV123):
 
     name = "UAV123_10fps"
     folders = ("UAV123_10fps", "UAV123")
+    toolkit_names = ("UAV10FPS",)
     _images = "UAV123_10fps"
     _frame_step = 3
 
@@ -77,5 +80,6 @@ class UAV20L(UAV123):
     folders = ("UAV123",)
     _table = "uav20l.txt"
 
-    def _attributes(self, name: str, path: Path) -> tuple[str, ...]:
-        return read_attributes(path, ATTRIBUTES)
+    def attributes(self, name: str) -> tuple[str, ...]:
+        """Attributes in the download."""
+        return read_attributes(self.root / "anno" / self.name / "att" / f"{name}.txt", ATTRIBUTES)

@@ -20,6 +20,7 @@ class UAVDT(DiskDataset):
     name = "UAVDT"
     folders = ("UAVDT", "UAVDT-S", "UAV-benchmark-S")
     splits = ("test",)
+    origins = ONE_BASED
     layout = (
         "  <root>/{UAV-benchmark-S,sequences,data_seq}/<sequence>/img000001.jpg ...\n"
         "  <root>/{anno,UAV-benchmark-SOT_v1.0/anno}/<sequence>_gt.txt   x,y,width,height a line"
@@ -39,11 +40,11 @@ class UAVDT(DiskDataset):
                     yield name, path
                     break
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
         path = self.locate(name)
         folders = [self.root / folder / name for folder in IMAGES]
         images = next((folder for folder in folders if folder.is_dir()), folders[0])
         frames = self.open(image_frames, images)
         boxes = read_boxes(path, self.count(frames))
-        return annotate(name, frames, boxes, cut=self.cut, **ONE_BASED)
+        return annotate(name, frames, boxes, cut=self.cut, **self.origins)

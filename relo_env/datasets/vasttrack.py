@@ -32,8 +32,8 @@ class VastTrack(DiskDataset):
             for sequence in subfolders(folder):
                 yield sequence.name, sequence
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
         folder = self.locate(name)
         frames = self.open(find_frames, folder)
         return load_folder(name, folder, frames, boxes_file="Groundtruth.txt", cut=self.cut)

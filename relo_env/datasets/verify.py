@@ -138,7 +138,7 @@ def _file_faults(dataset: Dataset, sequence: Sequence, name: str) -> list[str]:
     faults += [
         f"there is no {path / file}; copy it anew"
         for file in LABELS.get(dataset.name, ())
-        if not (path / file).is_file()
+        if path.is_dir() and not (path / file).is_file()
     ]
     absent = read_absence(path, None) if path.is_dir() else None
     for file in [path] if path.suffix == ".txt" else sorted(path.glob("[Gg]roundtruth*.txt")):

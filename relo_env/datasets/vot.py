@@ -25,6 +25,7 @@ class VOT(DiskDataset):
 
     name = "VOT"
     splits = ("test",)
+    origins = ONE_BASED
     layout = (
         "  <root>/list.txt  (or <root>/sequences/list.txt, the toolkit's workspace)\n"
         "  beside it <sequence>/color/00000001.jpg ...  or  <sequence>/00000001.jpg ...\n"
@@ -49,8 +50,8 @@ class VOT(DiskDataset):
                 number = file.removeprefix("groundtruth_").removesuffix(".txt")
                 yield f"{name}_{number}", folder / file
 
-    def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
         path = self.locate(name)
         folder = path if path.is_dir() else path.parent
         color = folder / "color"
@@ -59,7 +60,9 @@ class VOT(DiskDataset):
         attributes = tuple(mark.stem for mark in marks if read_labels(mark).any())
         if path == folder:
             boxes = read_boxes(folder / "groundtruth.txt", self.count(frames), polygons=True)
-            return annotate(name, frames, boxes, attributes=attributes, cut=self.cut, **ONE_BASED)
+            return annotate(
+                name, frames, boxes, attributes=attributes, cut=self.cut, **self.origins
+            )
         boxes = read_boxes(path, polygons=True)
         labelled = np.arange(len(frames)) < len(boxes)
         require_count(path, max(len(boxes), len(frames)), self.count(frames), "boxes")
@@ -71,7 +74,7 @@ class VOT(DiskDataset):
             attributes=attributes,
             labelled=labelled,
             cut=self.cut,
-            **ONE_BASED,
+            **self.origins,
         )
 
     @property
