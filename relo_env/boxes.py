@@ -75,6 +75,4 @@ def clip(boxes: np.ndarray, frame_size: tuple[int, int], margin: float = MARGIN)
 
 def clip_to_unit(boxes: np.ndarray) -> np.ndarray:
     """Clip xywh boxes ``(..., 4)`` to the unit square: fractions of a crop to the crop."""
-    low, high = _corners(boxes)
-    low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
-    return np.concatenate([low, high - low], axis=-1)
+    return clip(boxes, (1, 1), margin=0.0)

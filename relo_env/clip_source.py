@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from relo_env.clips import ClipSampler
-from relo_env.config import ClipConfig, CropConfig
+from relo_env.config import ClipConfig, CropConfig, check_reset_options
 from relo_env.errors import DataError, FrameError
 from relo_env.prefetch import LOOKAHEAD, ClipPrefetch, FrameLoader
 
@@ -85,9 +85,10 @@ class ClipSource:
                 decoded ahead, a frame coming in for each frame of the current clip that goes out.
 
         Raises:
-            ConfigError: there is no such sequence, or no target at ``start``.
+            ConfigError: an unknown option, no such sequence, or no target at ``start``.
             DataError: too many clips cannot be read; in sequence mode, one.
         """
+        reset_options = check_reset_options(reset_options)
         draws: dict[int, Draw] = {}
         for row, seed in zip(rows, seeds, strict=True):
             prepared, self._next[row] = self._next[row], None

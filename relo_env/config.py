@@ -61,7 +61,7 @@ class CropConfig:
     @property
     def num_positions(self) -> int:
         """Number of positions H * W, which is the number of actions."""
-        return self.grid[0] * self.grid[1]
+        return (self.search_size // self.stride) ** 2
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,19 @@ class SearchWindow:
         """
         if self.official:
             return self._extract_official(np.ascontiguousarray(frame[:, ::-1]) if mirror else frame)
-        return self._extract_exact(frame, mirror)
+        # cv2 puts a pixel's centre on an integer, we put it half a pixel further: crop pixel i
+        # samples the frame at left + (i + 0.5) / scale - 0.5.
+        step = self.side / self.size
+        left, top = (c - 0.5 * self.side + 0.5 * step - 0.5 for c in self.center)
+        crop_to_frame = np.array([[step, 0.0, left], [0.0, step, top]])
+        if mirror:
+            crop_to_frame[0] = [-step, 0.0, frame.shape[1] - 1 - left]
+        return cv2.warpAffine(
+            frame,
+            crop_to_frame,
+            (self.size, self.size),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        )
 
     def to_crop(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes ``(..., 4)`` from xywh image pixels to cxcywh01 of the crop."""
@@ -115,21 +127,6 @@ class SearchWindow:
         extent = boxes[..., 2:] * scale
         corners = np.concatenate([position - extent / 2, extent], axis=-1) / span
         return xywh_to_cxcywh(corners)
-
-    def _extract_exact(self, frame: np.ndarray, mirror: bool) -> np.ndarray:
-        # cv2 puts a pixel's centre on an integer, we put it half a pixel further: crop pixel i
-        # samples the frame at left + (i + 0.5) / scale - 0.5.
-        step = self.side / self.size
-        left, top = (c - 0.5 * self.side + 0.5 * step - 0.5 for c in self.center)
-        crop_to_frame = np.array([[step, 0.0, left], [0.0, step, top]])
-        if mirror:
-            crop_to_frame[0] = [-step, 0.0, frame.shape[1] - 1 - left]
-        return cv2.warpAffine(
-            frame,
-            crop_to_frame,
-            (self.size, self.size),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        )
 
     def _extract_official(self, frame: np.ndarray) -> np.ndarray:
         height, width = frame.shape[:2]

@@ -2,8 +2,8 @@
 
 The way of an action: `act` gives the outcome of each row's action and changes nothing; `commit`
 takes the outcomes over; `observe` cuts the new search crops and runs the proposer on them, once for
-all rows; `observation` is what the rows see. `draw` and `begin` start episodes. `TrackingEnv` is an
-engine of one row, `TrackingVectorEnv` of many.
+all rows; `observation` is what the rows see. `begin` starts episodes on clips that `clips` drew.
+`TrackingEnv` is an engine of one row, `TrackingVectorEnv` of many.
 """
 
 from __future__ import annotations
@@ -18,22 +18,14 @@ import numpy as np
 
 from relo_env.clip_source import ClipSource, Draw
 from relo_env.clips import ClipSampler
-from relo_env.config import CropConfig, EnvConfig, check_reset_options, open_dataset
+from relo_env.config import CropConfig, EnvConfig, open_dataset
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.fingerprint import plain
 from relo_env.episode import Episode, Outcome
 from relo_env.errors import ConfigError
 from relo_env.prefetch import FrameLoader
 from relo_env.proposers import BoxProposer, check_proposals, check_proposer, make_proposer
-from relo_env.spaces import (
-    MAX_RENEWAL_AGE,
-    Choice,
-    action_space,
-    check_action,
-    check_box,
-    check_choice,
-    observation_space,
-)
+from relo_env.spaces import MAX_RENEWAL_AGE, action_space, check_action, observation_space
 from relo_env.states import Record, check_state, read_records, reading_state
 
 
@@ -103,30 +95,19 @@ class Engine:
             for name, space in self.observation_space.items()
         }
 
-    def draw(
-        self,
-        rows: SequenceOf[int],
-        seeds: SequenceOf[int],
-        reset_options: Mapping[str, Any],
-        next_seeds: SequenceOf[int] = (),
-    ) -> list[Draw]:
-        """Clips for episodes that are about to begin; see `ClipSource.draw`. No row changes."""
-        return self.clips.draw(rows, seeds, check_reset_options(reset_options), next_seeds)
-
     def begin(self, rows: SequenceOf[int], draws: SequenceOf[Draw]) -> list[dict[str, Any]]:
-        """Begin an episode on each row with a clip of its own; returns their infos."""
+        """Begin an episode on each row with a clip of `ClipSource.draw`; returns their infos."""
         for row, draw in zip(rows, draws, strict=True):
             self.episodes[row] = Episode(draw.frames, self.config, self.crop)
             self._show_templates(row)
             self._show_controls(row)
             self._records[row] = Record(draw.seed, dict(draw.reset_options))
-        if len(rows):
-            proposing, _ = self._proposing(rows)
-            self.proposer.reset(
-                np.asarray(proposing),
-                np.stack([self.episodes[row].templates for row in proposing]),
-                np.stack([self.episodes[row].template_boxes for row in proposing]),
-            )
+        proposing, _ = self._proposing(rows)
+        self.proposer.reset(
+            np.asarray(proposing),
+            np.stack([self.episodes[row].templates for row in proposing]),
+            np.stack([self.episodes[row].template_boxes for row in proposing]),
+        )
         return [self.episodes[row].first_info() for row in rows]
 
     def act(self, rows: SequenceOf[int], actions: SequenceOf[Any]) -> list[Outcome]:
@@ -136,22 +117,32 @@ class Engine:
             ConfigError: an action is not in the action space, or a reward is not a number.
             FrameError: the frame after this one cannot be decoded.
         """
-        checked = [self._check_action(action) for action in actions]
-        return [self._outcome(row, action) for row, action in zip(rows, checked, strict=True)]
+        checked = [check_action(action, self.config, self.crop) for action in actions]
+        outcomes = []
+        for row, action in zip(rows, checked, strict=True):
+            episode, boxes01 = self.episodes[row], self.candidates01[row]
+            if self.config.action_mode == "move":
+                outcomes.append(episode.move(action))
+            elif self.config.action_mode == "box":
+                outcomes.append(episode.choose(action, boxes01))
+            else:
+                outcomes.append(episode.choose(boxes01[action.position], boxes01, action))
+        return outcomes
 
     def commit(
         self, rows: SequenceOf[int], actions: SequenceOf[Any], outcomes: SequenceOf[Outcome]
     ) -> None:
         """Take the outcomes of `act` over, and go to the next frames."""
         for row, action, outcome in zip(rows, actions, outcomes, strict=True):
-            record = self._records[row]
+            record, episode = self._records[row], self.episodes[row]
             assert record is not None
             record.actions.append(np.asarray(action).tolist())
-            self.episodes[row].apply(outcome)
+            episode.apply(outcome)
             if outcome.done:
                 continue
-            self.clips.fetch_next(row, self.episodes[row].settled)
-            self._show_controls(row)
+            self.clips.fetch_next(row, episode.t)
+            if self.config.controls:
+                self._show_controls(row)
             if outcome.choice is not None and outcome.choice.renew:
                 self._show_templates(row)
                 self._renewed.append(row)
@@ -161,10 +152,25 @@ class Engine:
         if not len(rows):
             return
         searches = self._observed["search"]
-        self.loader.spread(lambda row: self.episodes[row].cut_search(searches[row]), list(rows))
-        self._pass_on_renewals()
-        if self.config.action_mode != "move":
-            self._update_candidates(rows)
+
+        def cut(row: int) -> None:
+            episode = self.episodes[row]
+            episode.frames.cut(episode.t, episode.window, searches[row])
+
+        self.loader.spread(cut, list(rows))
+        if self._renewed:
+            self._pass_on_renewals()
+        if self.config.action_mode == "move":
+            return
+        proposing, source = self._proposing(rows)
+        boxes01 = np.stack([self.episodes[row].boxes01 for row in proposing])
+        proposals = self.proposer.propose(
+            np.asarray(proposing), searches[proposing], boxes01[:, 0], boxes01[:, 1]
+        )
+        check_proposals(proposals, self.proposer, len(proposing))
+        self.candidates01[rows] = proposals.boxes[source]
+        for name, values in proposals.extras.items():
+            self._observed[name][rows] = values[source]
 
     def observation(self, copy: bool = True) -> dict[str, np.ndarray]:
         """Observation of all rows, ``(num_rows, ...)`` each.
@@ -222,27 +228,25 @@ class Engine:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Replay the episodes of a `state`, frame by frame, up to where they were.
 
+        Args:
+            state: one that `check_state` has passed.
+
         Raises:
-            ConfigError: see `check_state`; or the state is malformed.
+            ConfigError: it is malformed.
         """
-        self.check_state(state)
         with reading_state():
             records = read_records(state["rows"], self.num_rows)
             clip_length = state.get("clip_length", self.config.clip.clip_length)
         if clip_length != self.config.clip.clip_length:
             self.set_clip_length(clip_length)
         self._records = [None] * self.num_rows
-        begun = list(records)
-        draws: dict[int, Draw] = {}
-        for options in {
-            str(record.reset_options): record.reset_options for record in records.values()
-        }.values():
-            rows = [row for row in begun if records[row].reset_options == options]
-            draws |= zip(
-                rows, self.draw(rows, [records[r].seed for r in rows], options), strict=True
-            )
-        self.begin(begun, [draws[row] for row in begun])
-        self.observe(begun)
+        alike: dict[str, list[int]] = {}  # rows by their options
+        for row, record in records.items():
+            alike.setdefault(str(record.reset_options), []).append(row)
+        for rows in alike.values():
+            seeds = [records[row].seed for row in rows]
+            self.begin(rows, self.clips.draw(rows, seeds, records[rows[0]].reset_options))
+        self.observe(list(records))
         self._replay({row: record.actions for row, record in records.items()})
 
     def _replay(self, actions: Mapping[int, SequenceOf[Any]]) -> None:
@@ -254,23 +258,6 @@ class Engine:
             outcomes = self.act(rows, chosen)
             self.commit(rows, chosen, outcomes)
             self.observe([r for r, out in zip(rows, outcomes, strict=True) if not out.done])
-
-    def _outcome(self, row: int, action: Any) -> Outcome:
-        episode = self.episodes[row]
-        if self.config.action_mode == "move":
-            return episode.move(action)
-        candidates = self.candidates01[row]
-        if self.config.action_mode == "box":
-            return episode.choose(action, candidates)
-        return episode.choose(candidates[action.position], candidates, action)
-
-    def _check_action(self, action: Any) -> Any:
-        if self.config.action_mode == "box":
-            return check_box(action)
-        if self.config.controls:
-            return check_choice(action, self.config.controls, self.crop.num_positions)
-        number = check_action(action, int(self.action_space.n))  # type: ignore[attr-defined]
-        return number if self.config.action_mode == "move" else Choice(number)
 
     def _show_templates(self, row: int) -> None:
         seen, episode = self._observed, self.episodes[row]
@@ -286,24 +273,11 @@ class Engine:
 
     def _pass_on_renewals(self) -> None:
         rows, self._renewed = self._renewed, []
-        if rows:
-            self.proposer.renew(  # type: ignore[attr-defined]
-                np.asarray(rows),
-                np.stack([self.episodes[row].templates[-1] for row in rows]),
-                np.stack([self.episodes[row].template_boxes[-1] for row in rows]),
-            )
-
-    def _update_candidates(self, rows: SequenceOf[int]) -> None:
-        proposing, source = self._proposing(rows)
-        boxes01 = np.stack([self.episodes[row].boxes01 for row in proposing])
-        searches = self._observed["search"][proposing]
-        proposals = self.proposer.propose(
-            np.asarray(proposing), searches, boxes01[:, 0], boxes01[:, 1]
+        self.proposer.renew(  # type: ignore[attr-defined]
+            np.asarray(rows),
+            np.stack([self.episodes[row].templates[-1] for row in rows]),
+            np.stack([self.episodes[row].template_boxes[-1] for row in rows]),
         )
-        proposals = check_proposals(proposals, self.proposer, len(proposing))
-        self.candidates01[rows] = proposals.boxes[source]
-        for name, values in proposals.extras.items():
-            self._observed[name][rows] = values[source]
 
     def _proposing(self, rows: SequenceOf[int]) -> tuple[list[int], np.ndarray]:
         """Rows passed to the proposer, and the index of the proposal each of ``rows`` uses."""

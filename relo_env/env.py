@@ -19,7 +19,7 @@ from relo_env.datasets.base import Dataset
 from relo_env.engine import Engine, make_engine
 from relo_env.errors import ArgumentError
 from relo_env.proposers import BoxProposer
-from relo_env.states import reading_state
+from relo_env.states import read_generator, reading_state
 
 ROWS = (0,)
 
@@ -241,15 +241,16 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         """Begin an episode; ``options`` may give its ``sequence`` and ``start``."""
         super().reset(seed=None if seed is None else int(seed))
         seeds = peek_episode_seeds(self.np_random, 1)
-        draws = self.engine.draw(ROWS, seeds, options or {})
+        draws = self.engine.clips.draw(ROWS, seeds, options or {})
         draw_episode_seed(self.np_random)
         self._running = False  # until the proposer has answered
         (info,) = self.engine.begin(ROWS, draws)
         self.engine.observe(ROWS)
         self._running = True
         self._warn_of_step_limit()
-        self._refresh()
-        return self._observation(), info
+        if self.render_mode == "human":
+            self._viewer.show(self._picture())
+        return self.engine.observation_of(0), info
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Choose the target's box in the current frame and go on to the next."""
@@ -261,8 +262,10 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         if not outcome.done:
             self.engine.observe(ROWS)
         self._running = not outcome.done
-        self._refresh()
-        return self._observation(), outcome.reward, outcome.done, False, outcome.info
+        if self.render_mode == "human":
+            self._viewer.show(self._picture())
+        observation = self.engine.observation_of(0)
+        return observation, outcome.reward, outcome.done, False, outcome.info
 
     @property
     def frame(self) -> np.ndarray:
@@ -300,31 +303,24 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         """
         self.engine.check_state(state)
         with reading_state():
-            generator, _ = gym.utils.seeding.np_random(0)
-            generator.bit_generator.state = state["np_random"]
+            generator = read_generator(state["np_random"])
             check("playing", running := state["playing"], bool)
         self._running = False  # until all of it is restored
         self.engine.restore(state)
         self.np_random, self._running = generator, running
-        return self._observation()
+        return self.engine.observation_of(0)
 
     def render(self) -> np.ndarray | None:
         """The frame acted on last with the chosen box, the true one and the search window."""
-        if self.render_mode != "rgb_array":
-            return None
-        return rendering.draw_episode(self.engine.episode(0).shown())
+        return self._picture() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
         """Close the window and the decoding threads."""
         self._viewer.close()
         self.engine.loader.close()
 
-    def _observation(self) -> dict[str, np.ndarray]:
-        return self.engine.observation_of(0)
-
-    def _refresh(self) -> None:
-        if self.render_mode == "human":
-            self._viewer.show(rendering.draw_episode(self.engine.episode(0).shown()))
+    def _picture(self) -> np.ndarray:
+        return rendering.draw_episode(self.engine.episode(0).shown())
 
     def _warn_of_step_limit(self) -> None:
         if self._knows_step_limit:

@@ -7,6 +7,7 @@ random was drawn with the clip.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +19,6 @@ from relo_env.prefetch import ClipPrefetch
 from relo_env.rendering import Shown
 from relo_env.rewards import check_reward, clip_auc, make_reward
 from relo_env.spaces import MOVES, STOP, Choice
-
-TOLD = {"zoom": "zoom", "renew": "renewed"}
-"""Entry of the info that each control has."""
 
 
 class Outcome(NamedTuple):
@@ -52,6 +50,7 @@ class Episode:
         crop: sizes of the crops.
 
     Attributes:
+        frames: the clip and its pixels.
         clip: its frames and what was drawn with them.
         templates: uint8 ``(K, 3, Hz, Wz)``.
         template_boxes: float32 ``(K, 4)`` xywh as fractions of each template crop, clipped to it.
@@ -61,12 +60,12 @@ class Episode:
         visible: the current frame shows the target.
         t: index of the current search frame.
         zoom: factor on the side of the current search window.
-        renewal_age: search frames settled since the last renewal of a template, or the start.
+        renewal_age: search frames settled since the last renewal of a template, or the start, where
+            there are controls.
     """
 
     def __init__(self, frames: ClipPrefetch, config: EnvConfig, crop: CropConfig) -> None:
-        self.clip, self.config, self.crop = frames.clip, config, crop
-        self._frames = frames
+        self.frames, self.clip, self.config, self.crop = frames, frames.clip, config, crop
         self._reward = make_reward(config.reward)
         self.t = 0
         self.zoom, self.renewal_age = 1.0, 0
@@ -90,7 +89,7 @@ class Episode:
     @property
     def frame(self) -> np.ndarray:
         """The current frame with its augmentation, uint8 RGB ``(H, W, 3)``, read-only."""
-        return self._frames.image(self.t)
+        return self.frames.image(self.t)
 
     @property
     def boxes01(self) -> np.ndarray:
@@ -102,10 +101,6 @@ class Episode:
     def target_box01(self) -> np.ndarray:
         """The true box, cxcywh01 of the current search window; zeros where it is absent."""
         return self.window.to_crop(self.target_box) if self.visible else np.zeros(4)
-
-    def cut_search(self, out: np.ndarray) -> None:
-        """Write the search crop of the current frame to ``out``, uint8 ``(3, Hx, Wx)``."""
-        self._frames.cut(self.t, self.window, out)
 
     def first_info(self) -> dict[str, Any]:
         """Description of the last template's frame, which a reset returns."""
@@ -138,20 +133,19 @@ class Episode:
         if self.config.candidate_info and candidates01 is not None:
             extra["candidate_ious"] = self._overlaps(candidates01)
             extra["target_box01"] = self.target_box01
-        box = self._to_frame(box01)
-        overlap = float(self._overlaps(box01)) if self.config.official else self._overlap(box)
-        if choice is not None:
-            told: dict[str, Any] = {"zoom": np.float64(choice.zoom), "renewed": choice.renew}
-            extra |= {TOLD[name]: told[TOLD[name]] for name in self.config.controls}
-        return self._settled(box, overlap, extra)._replace(choice=choice)
+        if choice is not None and "zoom" in self.config.controls:
+            extra["zoom"] = np.float64(choice.zoom)
+        if choice is not None and "renew" in self.config.controls:
+            extra["renewed"] = choice.renew
+        box = bx.clip(self.window.to_image(box01), self._frame_size)
+        overlap = float(self._overlaps(box01)) if self.config.official else None
+        return self._outcome(box, overlap, extra, choice)
 
     def move(self, action: int) -> Outcome:
         """Outcome of shifting or scaling the box; stopping, or the last move, settles the frame."""
         box = self.box if action == STOP else bx.clip(moved_box(self.box, action), self._frame_size)
-        overlap = self._overlap(box)
-        if action == STOP or self._moves + 1 >= self.config.max_moves:
-            return self._settled(box, overlap, {})
-        return Outcome(0.0, False, False, box, self._describe(box, overlap))
+        settles = action == STOP or self._moves + 1 >= self.config.max_moves
+        return self._outcome(box, settles=settles)
 
     def apply(self, outcome: Outcome) -> None:
         """Take over the box of an outcome, and enter the next frame if it settles this one."""
@@ -164,7 +158,8 @@ class Episode:
         self._visible.append(self.visible)
         self._shown = (self.t, self.window, self.box, self.target_box, self.visible)
         if not outcome.done:
-            self._apply_controls(outcome.choice or Choice(0))
+            if self.config.controls:
+                self._apply_controls(outcome.choice or Choice(0))
             self.t += 1
             self._enter_frame()
 
@@ -172,7 +167,7 @@ class Episode:
         """IoU of boxes ``(..., 4)`` cxcywh01, clipped to the frame, with the target or 0."""
         if not self.visible:
             return np.zeros(np.shape(boxes01)[:-1])
-        return bx.iou(self._to_frame(boxes01), self.target_box)
+        return bx.iou(bx.clip(self.window.to_image(boxes01), self._frame_size), self.target_box)
 
     def shown(self) -> Shown:
         """The frame acted on last, or the last template's, for rendering."""
@@ -180,7 +175,7 @@ class Episode:
         caption = "template" if t < 0 else f"IoU {self._ious[t]:.2f}" if visible else "absent"
         counted = f"{self.settled}/{len(self.clip.search_frames)}"
         return Shown(
-            frame=self._frames.image(t),
+            frame=self.frames.image(t),
             window=window,
             box=box,
             target_box=target_box,
@@ -189,16 +184,16 @@ class Episode:
         )
 
     def _start_at_template(self) -> None:
-        last = self._frames.frame(-1)
+        last = self.frames.frame(-1)
         assert last.window is not None
         self.window, self.visible = last.window, True
-        self.box = self.target_box = self._frames.true_box(-1, last.size)
+        self.box = self.target_box = self.frames.true_box(-1, last.size)
         self._shown = (-1, self.window, self.box, self.target_box, True)
 
     def _enter_frame(self) -> None:
-        frame = self._frames.enter(self.t)
+        frame = self.frames.enter(self.t)
         self._frame_size, self._planned_window = frame.size, frame.window
-        self.target_box = self._frames.true_box(self.t, frame.size)
+        self.target_box = self.frames.true_box(self.t, frame.size)
         self.visible = bool(self.clip.sequence.visible[self.clip.search_frames[self.t]])
         self._moves = 0
         self._place_window()
@@ -213,16 +208,10 @@ class Episode:
         self.zoom = choice.zoom
         self.renewal_age += 1
         if choice.renew:
-            template, box = self._frames.cut_template(self.t, self.box)
+            template, box = self.frames.cut_template(self.t, self.box)
             self.templates = np.concatenate([self.templates[:-1], template[None]])
             self.template_boxes = np.concatenate([self.template_boxes[:-1], box[None]])
             self.renewal_age = 0
-
-    def _to_frame(self, boxes01: np.ndarray) -> np.ndarray:
-        return bx.clip(self.window.to_image(boxes01), self._frame_size)
-
-    def _overlap(self, box: np.ndarray) -> float:
-        return float(bx.iou(box, self.target_box)) if self.visible else 0.0
 
     def _overlaps(self, boxes01: np.ndarray) -> np.ndarray:
         """Overlap that the reward counts, of boxes ``(..., 4)`` cxcywh01."""
@@ -232,27 +221,36 @@ class Episode:
         target = bx.clip_to_unit(bx.cxcywh_to_xywh(self.target_box01))
         return bx.iou(bx.cxcywh_to_xywh(boxes01), target)
 
-    def _settled(self, box: np.ndarray, overlap: float, extra: dict[str, Any]) -> Outcome:
-        """Outcome of leaving the current frame with a box."""
-        ious, visible = np.array([*self._ious, overlap]), np.array([*self._visible, self.visible])
-        done = len(ious) == len(self.clip.search_frames)
-        info = self._describe(box, overlap) | extra
-        if done:
-            info |= {"auc": np.float64(clip_auc(ious[visible])), "ious": ious.copy()}
-        else:
-            self._frames.frame(self.t + 1)  # raises here, where nothing has changed yet
-        reward = check_reward(self._reward(ious, visible, done))
-        return Outcome(reward, done, True, box, info)
-
-    def _describe(self, box: np.ndarray, overlap: float) -> dict[str, Any]:
-        return {
+    def _outcome(
+        self,
+        box: np.ndarray,
+        overlap: float | None = None,
+        extra: Mapping[str, Any] | None = None,
+        choice: Choice | None = None,
+        settles: bool = True,
+    ) -> Outcome:
+        """Outcome of a box; ``overlap`` is its IoU where the reward counts another one."""
+        if overlap is None:
+            overlap = float(bx.iou(box, self.target_box)) if self.visible else 0.0
+        info = {
             "sequence": self.clip.sequence.name,
             "frame": int(self.clip.search_frames[self.t]),
             "box": box.copy(),
             "target_box": self.target_box.copy(),
             "iou": np.float64(overlap),
             "visible": self.visible,
+            **(extra or {}),
         }
+        if not settles:
+            return Outcome(0.0, False, False, box, info)
+        ious, visible = np.array([*self._ious, overlap]), np.array([*self._visible, self.visible])
+        done = len(ious) == len(self.clip.search_frames)
+        if done:
+            info |= {"auc": np.float64(clip_auc(ious[visible])), "ious": ious.copy()}
+        else:
+            self.frames.frame(self.t + 1)  # raises here, where nothing has changed yet
+        reward = check_reward(self._reward(ious, visible, done))
+        return Outcome(reward, done, True, box, info, choice)
 
 
 def moved_box(box: np.ndarray, action: int) -> np.ndarray:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
@@ -56,7 +57,8 @@ class FrameLoader:
     the settings of the original, and none of its frames and threads.
 
     Args:
-        num_threads: decoding threads, and as many that cut crops; 0 uses the caller's thread.
+        num_threads: decoding threads, and as many that cut crops; None: one a core, at most 16; 0
+            uses the caller's thread.
         cache_bytes: bound on the decoded frames that are kept until they are acted on.
 
     Raises:
@@ -67,7 +69,10 @@ class FrameLoader:
         kept_bytes: decoded frames that are kept at the moment.
     """
 
-    def __init__(self, num_threads: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(self, num_threads: int | None = 0, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        if num_threads is None:
+            affine = getattr(os, "sched_getaffinity", None)  # Linux has it
+            num_threads = min((len(affine(0)) if affine else os.cpu_count()) or 1, 16)
         check("num_threads", num_threads, NonNegativeInt)
         check("cache_bytes", cache_bytes, NonNegativeInt)
         self._settings = int(num_threads), int(cache_bytes)
@@ -193,13 +198,13 @@ class ClipPrefetch:
         self.clip = clip
         self._loader, self._crop, self._official = loader, crop, official
         self._range = range(-len(clip.template_frames), len(clip.search_frames))
-        self._indices = [*map(int, clip.template_frames), *map(int, clip.search_frames)]
+        frames = [*map(int, clip.template_frames), *map(int, clip.search_frames)]
+        self._index = dict(zip(self._range, frames, strict=True))
         self._frames: dict[int, Future[PrefetchedFrame]] = {}
-        self._empty: set[int] = set()  # decoded, but neither cut nor kept
         self._fetched = self._range.start
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_frames": {}, "_empty": set()}
+        return {**self.__dict__, "_frames": {}}
 
     def fetch(self, stop: int | None = None) -> None:
         """Have all frames before ``stop`` decoded, by default all there are."""
@@ -214,7 +219,7 @@ class ClipPrefetch:
         Raises:
             FrameError: one of them cannot be.
         """
-        for frame in self._frames.values():
+        for frame in list(self._frames.values()):  # threads take some out
             frame.result()
 
     @cached_property
@@ -235,9 +240,8 @@ class ClipPrefetch:
         Raises:
             FrameError: it cannot be decoded.
         """
-        if self._lacks(t):
-            self._request(t, always=True)
-        return self._frames[t].result()
+        known = self._frames.get(t)  # a thread may take it out
+        return (self._request(t, always=True) if known is None else known).result()
 
     def enter(self, t: int) -> PrefetchedFrame:
         """Go to search frame ``t``; let frames go that are needed no more, and fetch the next ones.
@@ -248,7 +252,7 @@ class ClipPrefetch:
         frame = self.frame(t)
         self._frames.pop(t - 2, None)  # the one before is shown by a rendering
         self.fetch(t + 1 + LOOKAHEAD)
-        if t + 1 < self._range.stop and self._lacks(t + 1):
+        if t + 1 < self._range.stop and t + 1 not in self._frames:
             self._request(t + 1, always=True)
         return frame
 
@@ -284,7 +288,7 @@ class ClipPrefetch:
         known = self._frames.get(t)
         frame = known.result().frame if known is not None else None
         if frame is None:
-            frame = self._loader.decode(self.clip.sequence, self._index(t)).result()
+            frame = self._loader.decode(self.clip.sequence, self._index[t]).result()
         image = frame.image
         if self.clip.augmentation.mirror:
             image = np.ascontiguousarray(image[:, ::-1])
@@ -294,21 +298,14 @@ class ClipPrefetch:
 
     def true_box(self, t: int, size: tuple[int, int]) -> np.ndarray:
         """The annotated box in a frame of ``size``, xywh pixels; zeros where it is absent."""
-        index = self._index(t)
+        index = self._index[t]
         if not self.clip.sequence.visible[index]:
             return np.zeros(4)
         return self.clip.augmentation.boxes(self.clip.sequence.boxes[index], size[0])
 
-    def _index(self, t: int) -> int:
-        return self._indices[t - self._range.start]
-
-    def _lacks(self, t: int) -> bool:
-        return t not in self._frames or t in self._empty
-
-    def _request(self, t: int, always: bool = False) -> None:
+    def _request(self, t: int, always: bool = False) -> Future[PrefetchedFrame]:
         prefetched: Future[PrefetchedFrame] = Future()
         self._frames[t] = prefetched
-        self._empty.discard(t)
 
         def take(decoded: Future[DecodedFrame]) -> None:
             try:
@@ -316,7 +313,8 @@ class ClipPrefetch:
             except Exception as error:  # handed to whoever asks for the frame
                 prefetched.set_exception(error)
 
-        self._loader.decode(self.clip.sequence, self._index(t)).add_done_callback(take)
+        self._loader.decode(self.clip.sequence, self._index[t]).add_done_callback(take)
+        return prefetched
 
     def _take(self, t: int, frame: DecodedFrame, always: bool) -> PrefetchedFrame:
         """Cut the crop, if its window is known; else keep the frame, if there is room."""
@@ -324,7 +322,7 @@ class ClipPrefetch:
         if window is None and self._loader.keep(frame, always):
             return PrefetchedFrame(frame.size, frame=frame)
         if window is None:
-            self._empty.add(t)
+            self._frames.pop(t, None)
             return PrefetchedFrame(frame.size)
         crop = np.empty((3, window.size, window.size), np.uint8)
         self._cut(frame, window, crop)
@@ -336,7 +334,7 @@ class ClipPrefetch:
             return None
         if not bx.iou(box, np.array([0.0, 0.0, *size])):
             raise FrameError(
-                f"Sequence {self.clip.sequence.name!r}, frame {self._index(t)}: box {box.tolist()} "
+                f"Sequence {self.clip.sequence.name!r}, frame {self._index[t]}: box {box.tolist()} "
                 f"lies outside its frame of {size[0]} x {size[1]} px. Mark the target as absent."
             )
         try:
@@ -348,7 +346,7 @@ class ClipPrefetch:
             return SearchWindow.around(box, factor, side, self._official)
         except ConfigError as error:
             raise FrameError(
-                f"Sequence {self.clip.sequence.name!r}, frame {self._index(t)}: {error} "
+                f"Sequence {self.clip.sequence.name!r}, frame {self._index[t]}: {error} "
                 "Mark a target of this size as absent."
             ) from error
 

@@ -115,14 +115,10 @@ class PreviousSizeProposer:
         target_boxes: np.ndarray | None = None,
     ) -> Proposals:
         """Candidates of the last size."""
-        return self._of_size(previous_boxes[:, 2:])
-
-    def _of_size(self, sizes: np.ndarray) -> Proposals:
-        shape = (len(sizes), len(self._centers), 2)
+        shape = (len(previous_boxes), len(self._centers), 2)
         centers = np.broadcast_to(self._centers, shape)
-        return Proposals(
-            np.concatenate([centers, np.broadcast_to(sizes[:, None], shape)], axis=-1), {}
-        )
+        sizes = np.broadcast_to(previous_boxes[:, None, 2:], shape)
+        return Proposals(np.concatenate([centers, sizes], axis=-1), {})
 
 
 class TargetSizeProposer(PreviousSizeProposer):
@@ -138,8 +134,8 @@ class TargetSizeProposer(PreviousSizeProposer):
         """Candidates of the true size; of the last size where the target is absent."""
         if target_boxes is None:
             raise ConfigError('"target-size" needs the true boxes, which only an environment has.')
-        sizes = target_boxes[:, 2:]
-        return self._of_size(np.where(sizes > 0, sizes, previous_boxes[:, 2:]))
+        boxes = np.where(target_boxes[:, 2:3] > 0, target_boxes, previous_boxes)
+        return super().propose(rows, searches, boxes)
 
 
 BUILT_IN = {"previous-size": PreviousSizeProposer, "target-size": TargetSizeProposer}

@@ -104,54 +104,49 @@ def num_positions(action: gym.Space) -> int:
     )
 
 
-def check_action(action: Any, num_actions: int) -> int:
-    """A discrete action as an int.
-
-    Raises:
-        ConfigError: it is not an integer in ``[0, num_actions)``.
-    """
-    value = np.asarray(action)
-    if value.size != 1 or value.dtype.kind not in "iu" or not 0 <= value.item() < num_actions:
-        raise ConfigError(f"Action {action!r}; expected an integer from 0 to {num_actions - 1}.")
-    return int(value.item())
-
-
-def check_choice(action: Any, controls: Sequence[str], num_positions: int) -> Choice:
-    """A grid action with its controls.
+def check_action(action: Any, config: EnvConfig, crop: CropConfig) -> Any:
+    """An action as the episode takes it.
 
     Args:
-        action: integers, the position and an entry for each control.
-        controls: names of the controls, in the order of `CONTROLS`.
-        num_positions: positions A.
+        action: action of one row.
+        config: its action mode and controls.
+        crop: its grid.
+
+    Returns:
+        A `Choice` in ``action_mode="grid"``, float64 ``(4,)`` in ``"box"``, an int in ``"move"``.
 
     Raises:
-        ConfigError: it is not as many integers, each in its range.
+        ConfigError: it is not in the action space.
     """
-    nvec = np.array(_sizes(controls, num_positions))
+    if config.action_mode == "box":
+        value = np.asarray(action, dtype=np.float64)
+        if value.shape != (4,) or not np.isfinite(value).all():
+            raise ConfigError(
+                f"Action {action!r}; expected four finite numbers, cxcywh as fractions of the "
+                "window."
+            )
+        return value
     value = np.asarray(action)
+    if config.controls:
+        return _check_choice(value, config.controls, crop.num_positions)
+    last = (len(MOVES) if config.action_mode == "move" else crop.num_positions) - 1
+    if value.size != 1 or value.dtype.kind not in "iu" or not 0 <= value.item() <= last:
+        raise ConfigError(f"Action {action!r}; expected an integer from 0 to {last}.")
+    return int(value.item()) if config.action_mode == "move" else Choice(int(value.item()))
+
+
+def _check_choice(value: np.ndarray, controls: Sequence[str], num_positions: int) -> Choice:
+    """A position and an entry for each control, in the order of `CONTROLS`."""
+    nvec = np.array(_sizes(controls, num_positions))
     fits = value.shape == nvec.shape and value.dtype.kind in "iu"
     if not fits or (value < 0).any() or (value >= nvec).any():
         raise ConfigError(
-            f"Action {action!r}; expected {len(nvec)} integers from 0, below {nvec.tolist()}: the "
-            f"position and {' and '.join(controls)}."
+            f"Action {value.tolist()!r}; expected {len(nvec)} integers from 0, below "
+            f"{nvec.tolist()}: the position and {' and '.join(controls)}."
         )
     entries = dict(zip(controls, value[1:].tolist(), strict=True))
     zoom, renew = ZOOMS[entries.get("zoom", 0)], bool(entries.get("renew", 0))
     return Choice(int(value[0]), zoom, renew)
-
-
-def check_box(action: Any) -> np.ndarray:
-    """A box action as float64 ``(4,)``.
-
-    Raises:
-        ConfigError: it is not four finite numbers.
-    """
-    value = np.asarray(action, dtype=np.float64)
-    if value.shape != (4,) or not np.isfinite(value).all():
-        raise ConfigError(
-            f"Action {action!r}; expected four finite numbers, cxcywh as fractions of the window."
-        )
-    return value
 
 
 def _sizes(controls: Sequence[str], num_positions: int) -> list[int]:

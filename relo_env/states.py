@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from gymnasium.utils import seeding
+
 from relo_env.config import check_reset_options
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.fingerprint import fingerprint_differences
@@ -77,6 +80,13 @@ def read_records(rows: SequenceOf[Any], num_rows: int) -> dict[int, Record]:
                 raise ValueError(f"seed {seed} of row {row}")
             records[row] = Record(seed, check_reset_options(options), actions)
     return records
+
+
+def read_generator(state: Mapping[str, Any]) -> np.random.Generator:
+    """Generator in a state of its ``bit_generator``."""
+    generator, _ = seeding.np_random(0)
+    generator.bit_generator.state = state
+    return generator
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -28,7 +27,7 @@ from relo_env.env import (
 from relo_env.errors import ConfigError
 from relo_env.prefetch import DEFAULT_CACHE_BYTES, FrameLoader
 from relo_env.proposers import BoxProposer
-from relo_env.states import reading_state
+from relo_env.states import read_generator, reading_state
 
 OF_EACH_ROW: Mapping[str, Callable[[Engine, int], Any]] = {
     "frame": lambda engine, row: engine.episode(row).frame,
@@ -136,7 +135,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
         self.num_envs, self.group_size, self.copy = int(num_envs), int(group_size), copy
-        loader = FrameLoader(_cores() if num_threads is None else num_threads, cache_bytes)
+        loader = FrameLoader(num_threads, cache_bytes)
         self.engine = make_engine(
             self.num_envs, arguments, loader=loader, group_size=self.group_size
         )
@@ -144,7 +143,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         self.single_action_space = self.engine.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
+        self._rngs: list[np.random.Generator] = [None] * self.num_envs  # type: ignore[list-item]
         self._done = np.ones(self.num_envs, dtype=bool)
 
     def reset(
@@ -167,7 +166,17 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Act on every row's frame; rows whose episode is over follow the autoreset mode."""
         step = self.step_rows(actions)
-        info = self._batched({**step.infos, **step.reset_infos}) | self._final(step)
+        info = self._batched({**step.infos, **step.reset_infos})
+        if step.final_observations:
+            observations = np.full(self.num_envs, None, dtype=object)
+            for row, observation in step.final_observations.items():
+                observations[row] = observation
+            info |= {
+                "final_obs": observations,
+                "_final_obs": step.terminated.copy(),
+                "final_info": self._batched({n: step.infos[n] for n in step.final_observations}),
+                "_final_info": step.terminated.copy(),
+            }
         truncated = np.zeros_like(step.terminated)
         return step.observation, step.rewards, step.terminated, truncated, info
 
@@ -185,8 +194,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         draws = self._draw(rows, rngs, reset_options)
         super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         self._rngs = rngs
-        infos = self._begin(rows, draws)
-        self._observe(rows)
+        infos = self._begin_and_observe(rows, draws)
         return self.engine.observation(self.copy), infos
 
     def step_rows(self, actions: Any) -> StepRows:
@@ -195,23 +203,21 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         An error leaves all rows as they were, unless the proposer raises it: then all need a reset.
         """
         self._require_open()
-        self._require_actions(actions)
         live, stale = np.flatnonzero(~self._done).tolist(), np.flatnonzero(self._done).tolist()
-        self._require_episodes(stale)
+        self._require_ready(actions, stale)
         taken = [actions[row] for row in live]
         outcomes = self.engine.act(live, taken)
         by_row = dict(zip(live, outcomes, strict=True))
         ended = [row for row, outcome in by_row.items() if outcome.done]
         same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
         begun = ended if same_step else stale
-        draws = self._draw(begun, self._rngs, {})
+        draws = self._draw(begun, self._rngs, {}) if begun else []
         # Nothing has changed before this line.
         self.engine.commit(live, taken, outcomes)
         self._done[ended] = True
         final = {row: self.engine.observation_of(row) for row in ended} if same_step else {}
-        reset_infos = self._begin(begun, draws)
         moved = [row for row in live if not by_row[row].done]
-        self._observe(sorted(begun + moved))
+        reset_infos = self._begin_and_observe(begun, draws, moved)
         rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
         rewards[live] = [outcome.reward for outcome in outcomes]
         terminated[ended] = True
@@ -245,7 +251,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         self._rngs = self._seeded(range(self.num_envs), None)
         return {
             **self.engine.state(),
-            "rngs": [rng.bit_generator.state for rng in self._rngs if rng is not None],
+            "rngs": [rng.bit_generator.state for rng in self._rngs],
             "done": self._done.tolist(),
         }
 
@@ -257,11 +263,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         """
         self.engine.check_state(state)
         with reading_state():
-            rngs: list[np.random.Generator | None] = []
-            for rng_state in state["rngs"]:
-                rng, _ = seeding.np_random(0)
-                rng.bit_generator.state = rng_state
-                rngs.append(rng)
+            rngs = [read_generator(entry) for entry in state["rngs"]]
             done = np.array(state["done"], dtype=bool)
             if not len(rngs) == len(done) == self.num_envs:
                 raise ValueError(f"{len(rngs)} rngs and {len(done)} done for {self.num_envs} rows")
@@ -303,7 +305,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
 
     def _seeded(
         self, rows: Iterable[int], seed: int | Iterable[int | None] | None
-    ) -> list[np.random.Generator | None]:
+    ) -> list[np.random.Generator]:
         """The rows' generators, with new ones for rows that are seeded or have none."""
         if isinstance(seed, Iterable):
             seeds = [None if number is None else int(number) for number in seed]
@@ -322,44 +324,25 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         return rngs
 
     def _draw(
-        self,
-        rows: list[int],
-        rngs: list[np.random.Generator | None],
-        reset_options: dict[str, Any],
+        self, rows: list[int], rngs: list[np.random.Generator], reset_options: dict[str, Any]
     ) -> list[Draw]:
-        """Clips of the rows' next seeds; the generators stay where they are until `_begin`."""
-        seeds = [peek_episode_seeds(rng, 2) for row in rows if (rng := rngs[row]) is not None]
+        """Clips of the rows' next seeds; `_begin_and_observe` advances the generators."""
+        seeds = [peek_episode_seeds(rngs[row], 2) for row in rows]
         following = [after for _, after in seeds]
-        return self.engine.draw(rows, [first for first, _ in seeds], reset_options, following)
+        return self.engine.clips.draw(rows, [first for first, _ in seeds], reset_options, following)
 
-    def _begin(self, rows: list[int], draws: list[Draw]) -> dict[int, dict[str, Any]]:
-        for row in rows:
-            rng = self._rngs[row]
-            assert rng is not None
-            draw_episode_seed(rng)
-        infos = self.engine.begin(rows, draws)
-        self._done[rows] = False
-        return dict(zip(rows, infos, strict=True))
-
-    def _observe(self, rows: list[int]) -> None:
+    def _begin_and_observe(
+        self, begun: list[int], draws: list[Draw], moved: Iterable[int] = ()
+    ) -> dict[int, dict[str, Any]]:
+        """Begin episodes on drawn clips; observe their rows and those that moved on."""
         done, self._done = self._done, np.ones_like(self._done)  # until the proposer has answered
-        self.engine.observe(rows)
+        for row in begun:
+            draw_episode_seed(self._rngs[row])
+        infos = self.engine.begin(begun, draws) if begun else []
+        self.engine.observe(sorted([*begun, *moved]))
+        done[begun] = False
         self._done = done
-
-    def _final(self, step: StepRows) -> dict[str, Any]:
-        """Last observations and infos of the rows that ended, in ``SAME_STEP``."""
-        if not step.final_observations:
-            return {}
-        final_obs = np.full(self.num_envs, None, dtype=object)
-        for row, observation in step.final_observations.items():
-            final_obs[row] = observation
-        final_info = self._batched({row: step.infos[row] for row in step.final_observations})
-        return {
-            "final_obs": final_obs,
-            "_final_obs": step.terminated.copy(),
-            "final_info": final_info,
-            "_final_info": step.terminated.copy(),
-        }
+        return dict(zip(begun, infos, strict=True))
 
     def _batched(self, infos: dict[int, dict[str, Any]]) -> dict[str, Any]:
         """Infos of some rows in Gymnasium's form; ``ious`` differ in length, so are objects."""
@@ -372,7 +355,17 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         ended = np.array([value is not None for value in ious])
         return batched | ({"ious": ious, "_ious": ended} if ended.any() else {})
 
-    def _require_episodes(self, stale: list[int]) -> None:
+    def _require_open(self) -> None:
+        if self.closed:
+            raise gym.error.ClosedEnvironmentError("The environment is closed; make a new one.")
+
+    def _require_ready(self, actions: Any, stale: list[int]) -> None:
+        """Require an action for each row, and episodes that go on or are begun by the step."""
+        listed = np.iterable(actions)  # None and numbers are not
+        if not listed or len(actions) != self.num_envs:
+            raise ConfigError(
+                f"Actions {actions!r} for {self.num_envs} rows; expected as many, one for each."
+            )
         if stale and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
             raise gym.error.ResetNeeded(
                 f"Rows {stale} have no episode; call reset() first"
@@ -380,27 +373,6 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
             )
         if any(self._rngs[row] is None for row in stale):
             raise gym.error.ResetNeeded("No episode began yet; call reset() first.")
-
-    def _require_open(self) -> None:
-        if self.closed:
-            raise gym.error.ClosedEnvironmentError("The environment is closed; make a new one.")
-
-    def _require_actions(self, actions: Any) -> None:
-        try:
-            count = len(actions)
-        except TypeError:  # None, or a number
-            count = 0
-        if count != self.num_envs:
-            raise ConfigError(
-                f"Actions {actions!r} for {self.num_envs} rows; expected as many, one for each."
-            )
-
-
-def _cores() -> int:
-    """Cores that this process may use, at most 16."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), 16)
-    return min(os.cpu_count() or 1, 16)
 
 
 def _mode(mode: AutoresetMode | str) -> AutoresetMode:

@@ -90,7 +90,7 @@ class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
     def __getitem__(self, index: int) -> ClipBatch:
         engine, rows = self.engine, range(self.engine.num_rows)
         seeds = np.random.SeedSequence([self.seed, index]).generate_state(self.clips, np.uint64)
-        engine.begin(rows, engine.draw(rows, seeds[self.part].tolist(), {}))
+        engine.begin(rows, engine.clips.draw(rows, seeds[self.part].tolist(), {}))
         episodes = engine.episodes
         templates = np.stack([episode.templates for episode in episodes])
         template_boxes = np.stack([episode.template_boxes for episode in episodes])
