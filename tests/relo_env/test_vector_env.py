@@ -163,8 +163,8 @@ class Mean(PreviousSizeProposer):
     def propose(self, rows, searches, previous_boxes, target_boxes=None):
         self.looked.append(rows.tolist())
         mean = searches.mean((1, 2, 3), dtype=np.float64).astype(np.float32)[:, None]
-        sizes = np.repeat(0.1 + mean / 1000, 2, axis=1)
-        return relo_env.Proposals(self._of_size(sizes).boxes, {"mean": mean})
+        boxes = np.repeat(0.1 + mean / 1000, 4, axis=1)
+        return relo_env.Proposals(super().propose(rows, searches, boxes).boxes, {"mean": mean})
 
 
 @pytest.mark.parametrize(
