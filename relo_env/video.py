@@ -352,7 +352,8 @@ class VideoWriter:
         try:
             self._container.mux(self._stream.encode())
             self._container.close()
-            written = _count_packets(self._part)
+            with open_video(str(self._part)) as container:
+                written = len(list_packets(container))
             if written != self.count:
                 raise OSError(f"{written} of {self.count} frames arrived")
             os.replace(self._part, self.path)
@@ -397,8 +398,3 @@ def _find_encoder(suffix: str) -> tuple[str, dict[str, str]]:
             av.Codec(name, "w")
             return name, settings
     raise ConfigError(f"This PyAV cannot write {suffix}; install it with pip: `pip install av`.")
-
-
-def _count_packets(path: Path) -> int:
-    with open_video(str(path)) as container:
-        return len(list_packets(container))

@@ -23,8 +23,8 @@ from relo_env.benchmark.plots import report_plots, to_svg, write_plots
 from relo_env.benchmark.protocols import Protocol, get_protocol
 from relo_env.benchmark.published import find_results
 from relo_env.benchmark.report import write_report
+from relo_env.benchmark.scoring import Truths
 from relo_env.benchmark.tables import write_overview, write_tables
-from relo_env.benchmark.truths import Truths
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import find_dataset
 from relo_env.errors import ConfigError, nearest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -126,7 +127,7 @@ def align(
     first = {name: _first_offset(runs[0][0], sequences[name]) for name, runs in boxes.items()}
     offsets, notes = _offsets(first, sequences, origin)
     if changed:
-        notes += (f"{_DONE[lengths]} in {len(changed)} files: {_some(changed)}",)
+        notes += (f"{_DONE[lengths]} in {len(changed)} files: {first_of(changed)}",)
     aligned = replace(aligned, offsets=offsets, notes=notes)
     return aligned, {
         name: [aligned.shift(each, sequences[name]) for each in runs]
@@ -184,5 +185,6 @@ _KIND = {
 }
 
 
-def _some(names: list[str], count: int = 5) -> str:
+def first_of(names: SequenceOf[str], count: int = 5) -> str:
+    """The first of some names, for messages."""
     return ", ".join(names[:count]) + (" ..." if len(names) > count else "")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from relo_env.datasets.annotations import parse_table
+from relo_env.datasets.annotations import decode_text, parse_table
 from relo_env.errors import DataError
 
 SUFFIXES = (".txt", ".csv", ".mat")
@@ -49,7 +49,7 @@ def _parse_plain(data: bytes) -> np.ndarray | None:
 
 def _parse_lines(data: bytes, name: str | Path) -> np.ndarray:
     """Boxes read line by line, which tells what is wrong in which line."""
-    lines = decode(data, name).rstrip().splitlines()
+    lines = decode_text(data, name).rstrip().splitlines()
     names = {field.strip().lower() for field in re.split(r"[,;\s]+", lines[0])} if lines else set()
     header = bool(names) and not any(_is_number(field) for field in names if field)
     rows = [_parse_line(line, name, k) for k, line in enumerate(lines, 1) if k > header]
@@ -80,25 +80,13 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def decode(data: bytes, name: str | Path) -> str:
-    """Text of a file, without its byte order mark.
-
-    Raises:
-        DataError: it is not text.
-    """
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name} is not a text file ({error.reason}).") from error
-
-
 def parse_seconds(data: bytes, name: str | Path) -> np.ndarray:
     """Seconds a frame ``(n,)``; of a file with a column for each run, the first run's.
 
     Raises:
         DataError: a field is not a number.
     """
-    lines = decode(data, name).split("\n")
+    lines = decode_text(data, name).split("\n")
     if "," in lines[0] or ";" in lines[0] or " " in lines[0].strip():
         lines = [line.translate(_SEPARATORS).partition(" ")[0] for line in map(str.strip, lines)]
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Sequence as SequenceOf
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,14 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from relo_env.benchmark.alignment import Aligned, Lengths, align
-from relo_env.benchmark.failures import Failure
-from relo_env.benchmark.metrics import bootstrap_interval
+from relo_env.benchmark.alignment import Aligned, Lengths, align, first_of
+from relo_env.benchmark.metrics import Failure, bootstrap_interval
 from relo_env.benchmark.protocols import Protocol, get_protocol
 from relo_env.benchmark.published import Published, find_results
 from relo_env.benchmark.results import Speed, check_data, check_folder, speed_of
-from relo_env.benchmark.scoring import CURVES, Score, score_sequence
-from relo_env.benchmark.truths import Truths
+from relo_env.benchmark.scoring import CURVES, Score, Truths, score_sequence
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.disk import MissingSequenceError
 from relo_env.errors import DataError
@@ -144,7 +141,7 @@ def evaluate(
         folder: holds a box file for every sequence, named and laid out as
             :mod:`relo_env.benchmark.published` says; usually ``<tracker>/<dataset>``.
         dataset: the annotated sequences; its pictures may be missing. Give a
-            :class:`~relo_env.benchmark.truths.Truths` to read annotations once for many trackers.
+            :class:`~relo_env.benchmark.scoring.Truths` to read annotations once for many trackers.
         protocol: name of a protocol, see :func:`relo_env.benchmark.protocols.get_protocol`, or
             one's own.
         tracker: name in tables; by default the name of the folder, or of the one around it
@@ -228,13 +225,13 @@ def _describe_missing(
     first = missing[0]
     text = (
         f"{folder} has results for {len(wanted) - len(missing)} of {len(wanted)} sequences of "
-        f"{truths.name}; missing: {_some(missing)}. Looked for {first}.txt, "
+        f"{truths.name}; missing: {first_of(missing)}. Looked for {first}.txt, "
         f"{first}/{first}_001.txt and {first}.mat, in any case, with - . or _ between the parts of "
         "the name, and with a prefix or suffix that all files have."
     )
     if published.unmatched:
         return (
-            f"{text} Files that match no sequence: {_some(published.unmatched)}. Check the data "
+            f"{text} Files that match no sequence: {first_of(published.unmatched)}. Check the data "
             f"set and its split (here {truths.split!r}), rename the files, or evaluate the rest: "
             "allow_missing=True, or --allow-missing of `relo report`."
         )
@@ -242,10 +239,6 @@ def _describe_missing(
         f"{text} Run the tracker on them, or evaluate the rest: allow_missing=True, or "
         "--allow-missing of `relo report`."
     )
-
-
-def _some(names: SequenceOf[str], count: int = 5) -> str:
-    return ", ".join(names[:count]) + (" ..." if len(names) > count else "")
 
 
 def _run_means(

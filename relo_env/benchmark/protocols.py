@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -19,6 +18,7 @@ from relo_env.benchmark.metrics import (
     overlaps_of_inclusive_pixels,
 )
 from relo_env.errors import ConfigError, DataError, unknown
+from relo_env.named import import_named
 
 Curve = Literal["precision", "normalised precision"]
 
@@ -169,10 +169,7 @@ def get_protocol(name: str) -> Protocol:
 
 
 def _imported(path: str) -> Protocol:
-    try:
-        protocol = resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"Protocol {path!r} cannot be imported: {error}.") from error
+    protocol = import_named(path, "Protocol")
     if not isinstance(protocol, Protocol):
         raise ConfigError(f"{path} is {protocol!r}; expected a relo_env.benchmark Protocol.")
     return protocol

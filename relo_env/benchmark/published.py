@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from relo_env.benchmark.box_files import SUFFIXES, parse_boxes, parse_seconds
+from relo_env.datasets.frames import is_clutter
 from relo_env.errors import DataError
 
 DEPTH = 3
@@ -72,9 +73,9 @@ class Files:
         found: dict[str, str] = {}
         for folder, inside, names in os.walk(self.place):
             parts = Path(folder).relative_to(self.place).parts
-            inside[:] = sorted(n for n in inside if not _is_debris(n)) if len(parts) < DEPTH else []
+            inside[:] = sorted(n for n in inside if not is_clutter(n)) if len(parts) < DEPTH else []
             for name in sorted(names):
-                if not _is_debris(name):
+                if not is_clutter(name):
                     found["/".join((*parts, name))] = os.path.join(folder, name)
         return found
 
@@ -94,7 +95,7 @@ class Files:
         return {
             path: entry
             for path, entry in entries.items()
-            if not path.endswith("/") and not any(map(_is_debris, path.split("/")))
+            if not path.endswith("/") and not any(map(is_clutter, path.split("/")))
         }
 
 
@@ -106,10 +107,6 @@ def _unwrapped(files: dict[str, str]) -> dict[str, str]:
     first, last = min(folders), max(folders)  # in order, so that these two differ the most
     depth = next((k for k, part in enumerate(first) if part != last[k]), len(first))
     return {"/".join(path.split("/")[depth:]): own for path, own in files.items()}
-
-
-def _is_debris(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
 
 
 @dataclass(frozen=True)

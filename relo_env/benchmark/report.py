@@ -13,8 +13,8 @@ import numpy as np
 
 from relo_env.benchmark.comparison import difference
 from relo_env.benchmark.evaluation import Evaluation, check_comparable
-from relo_env.benchmark.failures import Failure
 from relo_env.benchmark.filmstrips import TRUE_COLOUR, Filmstrip, Overlay, make_filmstrip
+from relo_env.benchmark.metrics import Failure
 from relo_env.benchmark.plots import colour, report_plots, to_svg
 from relo_env.benchmark.results import read_score_maps
 from relo_env.datasets.base import Dataset, Sequence

@@ -16,7 +16,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -185,11 +184,14 @@ def read_boxes(folder: str | Path, sequence: str) -> np.ndarray:
 
 def parse_boxes(path: Path) -> np.ndarray:
     """Boxes ``(n, 4)`` of one text file; raises as :func:`read_boxes`."""
+    return box_files.parse_boxes(_read_bytes(path), path)
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return box_files.parse_boxes(data, path)
 
 
 def is_finished(folder: str | Path, sequence: str, length: int) -> bool:
@@ -212,13 +214,7 @@ def read_seconds(folder: str | Path, sequence: str, kind: str = "tracker") -> np
     path = _with_suffix(_stem(folder, sequence), f"{_TIME_FILES[kind]}.txt")
     if not path.is_file():
         return None
-    try:
-        return np.array([float(line) for line in _read_text(path).split()])
-    except ValueError as error:
-        raise DataError(
-            f"{path} is damaged: {error}; expected the seconds of a frame in each line. Remove it "
-            "to go without times."
-        ) from error
+    return box_files.parse_seconds(_read_bytes(path), path)
 
 
 def read_score_maps(folder: str | Path, sequence: str) -> np.ndarray | None:
@@ -240,13 +236,6 @@ def read_score_maps(folder: str | Path, sequence: str) -> np.ndarray | None:
     return maps
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}.") from error
-
-
 @dataclass(frozen=True)
 class Speed:
     """[frames/s] over all frames but first ones; None where it was not measured.
@@ -260,11 +249,6 @@ class Speed:
     tracker: float | None
     model: float | None
     end_to_end: float | None
-
-
-def read_speed(folder: str | Path, sequences: Iterable[str]) -> Speed:
-    """Speed over those of the sequences whose times were kept."""
-    return speed_of(partial(read_seconds, folder), sequences)
 
 
 def speed_of(read: Callable[[str, str], np.ndarray | None], sequences: Iterable[str]) -> Speed:

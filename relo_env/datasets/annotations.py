@@ -27,7 +27,7 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: the file is missing or is not text.
     """
-    return _decode(read_bytes(path), path)
+    return decode_text(read_bytes(path), path)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -44,7 +44,12 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def _decode(data: bytes, path: Path | str) -> str:
+def decode_text(data: bytes, path: Path | str) -> str:
+    """Text of a file, without its byte order mark.
+
+    Raises:
+        DataError: it is not text.
+    """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -102,7 +107,7 @@ def parse_boxes(
     Raises:
         DataError: a line is malformed; the message has its number.
     """
-    text = _decode(data, path)
+    text = decode_text(data, path)
     lines = text.rstrip().splitlines()
     boxes = parse_table(data)
     if boxes is None or boxes.shape[1] != 4:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from relo_env.benchmark.failures import Failure, find_failures
+from relo_env.benchmark.metrics import Failure, find_failures
 
 
 def found(overlap, visible=None, min_frames=2):

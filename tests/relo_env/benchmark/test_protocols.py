@@ -129,7 +129,7 @@ def test_a_protocol_may_be_imported():
         ("otb,count_frist=true", "'count_frist=true' is no change .*count_first"),
         ("otb,count_first=maybe", "=true or"),
         ("otb,name=mine", "no change"),
-        ("nowhere:MINE", "cannot be imported"),
+        ("nowhere:MINE", "no module 'nowhere'"),
         ("json:dumps", "expected a relo_env.benchmark Protocol"),
     ],
 )

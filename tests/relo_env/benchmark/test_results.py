@@ -1,5 +1,7 @@
 """Result files: round trips, published layouts, and files that are not finished."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from relo_env.benchmark.results import (
     read_boxes,
     read_score_maps,
     read_seconds,
-    read_speed,
+    speed_of,
     write_result,
 )
 from relo_env.errors import DataError
@@ -121,7 +123,7 @@ def test_damaged_times_are_named(tmp_path, content):
 
 def test_speed_leaves_out_first_frames_and_what_is_unknown(tmp_path):
     write_result(tmp_path, "a", RESULT)
-    speed = read_speed(tmp_path, ["a", "nobody-kept-times"])
+    speed = speed_of(partial(read_seconds, tmp_path), ["a", "nobody-kept-times"])
     assert speed.tracker == pytest.approx(1 / 0.02)
     assert speed.end_to_end == pytest.approx(1 / 0.05)
     assert speed.model is None

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -12,10 +13,10 @@ import pytest
 
 from relo_env.benchmark.evaluation import evaluate, summary_table
 from relo_env.benchmark.execution import track_sequence
-from relo_env.benchmark.results import read_boxes, read_score_maps, read_seconds, read_speed
+from relo_env.benchmark.results import read_boxes, read_score_maps, read_seconds, speed_of
 from relo_env.benchmark.runner import run
+from relo_env.benchmark.scoring import Truths
 from relo_env.benchmark.trackers import make_tracker_factory
-from relo_env.benchmark.truths import Truths
 from relo_env.datasets.mixture import Mixture
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, DataError, ReloError
@@ -77,7 +78,7 @@ def test_speeds_are_told_apart(tmp_path):
     assert read.min() >= SlowFrames.SECONDS
     assert np.median(tracker) < SlowFrames.SECONDS, "reading is not charged to the tracker"
     assert model.tolist() == [0.0] + [0.001] * 29
-    speed = read_speed(folder, ["square-0"])
+    speed = speed_of(partial(read_seconds, folder), ["square-0"])
     assert speed.model == pytest.approx(1000)
     assert speed.tracker == pytest.approx(29 / tracker[1:].sum())
     assert speed.end_to_end == pytest.approx(29 / (tracker[1:] + read[1:]).sum())
