@@ -86,11 +86,14 @@ def parse_seconds(data: bytes, name: str | Path) -> np.ndarray:
     Raises:
         DataError: a field is not a number.
     """
-    lines = decode_text(data, name).split("\n")
-    if "," in lines[0] or ";" in lines[0] or " " in lines[0].strip():
-        lines = [line.translate(_SEPARATORS).partition(" ")[0] for line in map(str.strip, lines)]
+    text = decode_text(data, name)
+    first = text.partition("\n")[0].strip()
+    fields = text.split()
+    if len(first.translate(_SEPARATORS).split()) > 1:  # a column for each run
+        lines = text.translate(_SEPARATORS).splitlines()
+        fields = [line.split()[0] for line in lines if line.strip()]
     try:
-        return np.array([float(line) for line in lines if line and not line.isspace()])
+        return np.array(list(map(float, fields)))
     except ValueError as error:
         raise DataError(f"{name}: {error}; expected the seconds of a frame a line.") from error
 

@@ -107,15 +107,15 @@ def parse_boxes(
     Raises:
         DataError: a line is malformed; the message has its number.
     """
-    text = decode_text(data, path)
-    lines = text.rstrip().splitlines()
     boxes = parse_table(data)
     if boxes is None or boxes.shape[1] != 4:
+        lines = decode_text(data, path).rstrip().splitlines()
         rows = [_parse_line(line, path, k, polygons) for k, line in enumerate(lines, 1)]
         boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    blank = len(text.splitlines()) - len(lines) if count else 0
-    if count and len(boxes) < count <= len(boxes) + blank:
-        boxes = np.concatenate([boxes, np.full((count - len(boxes), 4), np.nan)])
+    if count and len(boxes) < count:
+        blank = len(data.splitlines()) - len(data.rstrip().splitlines())
+        if count <= len(boxes) + blank:
+            boxes = np.concatenate([boxes, np.full((count - len(boxes), 4), np.nan)])
     return boxes
 
 
@@ -128,12 +128,13 @@ def parse_table(data: bytes) -> np.ndarray | None:
     import pandas as pd  # half a second, which programs that read no text are spared
 
     data = data.removeprefix(codecs.BOM_UTF8).rstrip()
+    commas = b"," in data  # pandas is quickest with them
     newest = tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1)  # its only parser is exact
     exact: dict[str, Any] = {} if newest else {"float_precision": "round_trip"}
     try:
         table = pd.read_csv(
-            io.BytesIO(data.translate(_TO_SPACES)),
-            sep=r"\s+",
+            io.BytesIO(data if commas else data.translate(_TO_SPACES)),
+            sep="," if commas else r"\s+",
             header=None,
             dtype=np.float64,
             skip_blank_lines=False,
@@ -206,8 +207,12 @@ def read_labels(path: Path, count: int | None = None) -> np.ndarray:
         DataError: the file is missing, a field is not a whole number, or the counts differ.
     """
     fields = read_text(path).translate(_SEPARATORS).split()
+    digits = "".join(fields)
     try:
-        labels = np.array([int(float(field)) for field in fields], dtype=np.int64)
+        if len(digits) == len(fields) and digits.isascii() and digits.isdigit():  # 0 and 1
+            labels = np.frombuffer(digits.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
+        else:
+            labels = np.array([int(float(field)) for field in fields], dtype=np.int64)
     except (ValueError, OverflowError) as error:
         raise DataError(f"{path}: {error}; expected one whole number a frame.") from error
     require_count(path, len(labels), count, "labels")

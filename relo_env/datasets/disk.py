@@ -15,7 +15,13 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from relo_env.checks import check
-from relo_env.datasets.annotations import annotate, read_text, require_count, without_empty
+from relo_env.datasets.annotations import (
+    annotate,
+    read_bytes,
+    read_text,
+    require_count,
+    without_empty,
+)
 from relo_env.datasets.base import Dataset, FrameSource, Sequence
 from relo_env.datasets.frames import ImageFrames, NoFrames, is_clutter
 from relo_env.datasets.toolkits import Found, find_annotations
@@ -167,9 +173,9 @@ class DiskDataset(Dataset):
             return self._read_listed(name, pictures=False)
         if not path.is_file():
             return self[name]
-        text = read_text(path)
-        lines = len(text.rstrip().splitlines())
-        if len(text.splitlines()) > lines:  # blank lines at the end: frames, if there are as many
+        data = read_bytes(path)
+        lines = len(data.rstrip().splitlines())
+        if len(data.splitlines()) > lines:  # blank lines at the end: frames, if there are as many
             with suppress(DataError):
                 return self[name]
         view = copy.copy(self)
