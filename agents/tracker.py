@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from time import perf_counter
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from agents.backends import make_backend
 from agents.confidence import Evidence, Recovery, agreement
 from agents.network import HeadOutputs, RELONetwork, TemplateCache, TokenState, normalize_crops
 from agents.network.presets import official_settings
+from agents.track_state import Track, View
 from relo_env import boxes as bx
 from relo_env.checks import NonNegativeFloat, PositiveInt, check
 from relo_env.crops import SearchWindow
@@ -28,63 +28,6 @@ RENEWAL: Mapping[str, Any] = {
     "update_threshold": 0.85,
 }
 """A second template, renewed where the score says that the box is right: of trackers that ship."""
-
-
-@dataclass(frozen=True)
-class View:
-    """Window and scores of a frame, for drawing.
-
-    Attributes:
-        window: the search window.
-        scores: ``(H, W)`` score of every position, before the window function.
-        candidates: ``(H * W, 4)`` box of every position, cxcywh01 of the window.
-        position: the position chosen.
-        evidence: what the score was made of, where the network has a confidence.
-    """
-
-    window: SearchWindow
-    scores: np.ndarray
-    candidates: np.ndarray
-    position: int
-    evidence: Evidence | None = None
-
-
-@dataclass
-class Track:
-    """State of one object being followed.
-
-    Attributes:
-        box: where it was last, xywh pixels.
-        templates: uint8 crops ``(3, Hz, Wz)``, and ``template_boxes``, xywh as fractions of each.
-        cache: what the network made of them.
-        tokens: temporal tokens, None before the first update.
-        frames: how many frames were updated.
-        view: what was seen in the last one.
-        lost: whether the target counts as lost; then ``box`` and ``tokens`` are those of the last
-            frame in which it did not.
-        misses: frames in a row whose score was too low.
-        zoom: factor on the search window's side.
-        renewal_age: frames since a control renewed the last template, or the start.
-        trusted: box and tokens of the last frame whose score was high enough.
-    """
-
-    box: np.ndarray
-    templates: list[np.ndarray]
-    template_boxes: list[np.ndarray]
-    cache: TemplateCache
-    tokens: TokenState | None = None
-    frames: int = 0
-    view: View | None = None
-    lost: bool = False
-    misses: int = 0
-    zoom: float = 1.0
-    renewal_age: int = 0
-    trusted: tuple[np.ndarray, TokenState | None] | None = None
-
-    @property
-    def score_map(self) -> np.ndarray | None:
-        """Scores ``(H, W)`` of the last frame, for the benchmark's runner."""
-        return None if self.view is None else self.view.scores
 
 
 class RELOTracker:
@@ -140,14 +83,17 @@ class RELOTracker:
         compiled: bool = False,
         backend: str = "auto",
     ) -> None:
-        _check_options(
-            network=network,
-            window_exponent=window_exponent,
-            num_templates=num_templates,
-            update_interval=update_interval,
-            localise=localise,
-            recovery=recovery,
-        )
+        if not isinstance(network, RELONetwork):
+            raise ConfigError(
+                f"network is {network!r}; expected a RELONetwork. Names and paths go to "
+                "RELOTracker.from_pretrained."
+            )
+        check("window_exponent", window_exponent, NonNegativeFloat)
+        check("num_templates", num_templates, None | PositiveInt)
+        check("update_interval", update_interval, None | PositiveInt)
+        check("localise", localise, Literal["policy", "prior"])
+        if not isinstance(recovery, Recovery | None):
+            raise ConfigError(f"recovery is {recovery!r}; expected None or a Recovery.")
         self.backend = make_backend(network, backend, device=device, dtype=dtype, compiled=compiled)
         self.network = self.backend.network
         self.crop = network.crop
@@ -158,7 +104,8 @@ class RELOTracker:
         self.localise = localise
         self.recovery = recovery
         self.controls = tuple(network.controls) if controls and not official else ()
-        self._check_controls()
+        rules = {"recovery": recovery, "update_interval": update_interval}
+        _check_controls(self.controls, self.num_templates, rules)
         self.confidence = None if official else network.confidence
         self.device = torch.device(device)
         self.model_seconds = 0.0
@@ -303,12 +250,13 @@ class RELOTracker:
                     features[i].flatten(1)[:, position].float().cpu().numpy(),
                 )
                 score = float(self.confidence(evidence))
-            self._follow(track, box, None if tokens is None else tokens.row(i), score)
+            track.follow(box, None if tokens is None else tokens.row(i), score, self.recovery)
             track.frames += 1
             track.view = View(
                 windows[i], scores[i].reshape(self.crop.grid), candidates[i], position, evidence
             )
-            self._update_templates(track, frame, score)
+            if track.is_due(self.update_interval, self.update_threshold, score):
+                self._renew(track, frame)
             self._apply_controls(track, frame, {name: c[i] for name, c in choices.items()})
             x, y, w, h = box.tolist()
             results.append(((x, y, w, h), score))
@@ -345,36 +293,6 @@ class RELOTracker:
         assert logits is not None
         return (logits if self.official else logits.softmax(-1)).cpu().numpy()
 
-    def _follow(
-        self, track: Track, box: np.ndarray, tokens: TokenState | None, score: float
-    ) -> None:
-        """Take the box for where the target is, unless the target counts as lost."""
-        recovery = self.recovery
-        if recovery is None or score >= recovery.lost_below:
-            track.box, track.tokens, track.trusted = box, tokens, (box, tokens)
-            track.lost, track.misses, track.zoom = False, 0, 1.0
-            return
-        track.misses += 1
-        if track.misses <= recovery.patience:
-            track.box, track.tokens = box, tokens
-        elif not track.lost:
-            track.lost = True
-            if track.trusted is not None:
-                track.box, track.tokens = track.trusted
-        else:
-            track.zoom = min(track.zoom * recovery.growth, recovery.reach)
-
-    def _update_templates(self, track: Track, frame: np.ndarray, score: float) -> None:
-        """Take a new template where it is time; the first one stays for ever.
-
-        While the target is lost the track's box is an old one: no template is taken from it.
-        """
-        if self.update_interval is None or self.num_templates == 1 or track.lost:
-            return
-        if track.frames % self.update_interval or score <= self.update_threshold:
-            return
-        self._renew(track, frame)
-
     def _apply_controls(self, track: Track, frame: np.ndarray, choices: dict[str, int]) -> None:
         """Set the next window's side and renew the last template, as the environment does."""
         if "zoom" in choices:
@@ -390,25 +308,6 @@ class RELOTracker:
         track.templates = [track.templates[0], *track.templates[2:], crop]
         track.template_boxes = [track.template_boxes[0], *track.template_boxes[2:], box]
         track.cache = self._encode(track.templates, track.template_boxes)
-
-    def _check_controls(self) -> None:
-        """Refuse rules that would do the work of the network's controls beside them.
-
-        Raises:
-            ConfigError: there are such rules, or too few templates to renew one.
-        """
-        rules = {"recovery": self.recovery, "update_interval": self.update_interval}
-        given = [name for name, rule in rules.items() if rule is not None]
-        if self.controls and given:
-            raise ConfigError(
-                f"{' and '.join(given)} given beside the network's own controls "
-                f"{list(self.controls)}; leave them out, or give controls=False."
-            )
-        if "renew" in self.controls and self.num_templates < 2:
-            raise ConfigError(
-                f"The network renews its last template and keeps the first; num_templates is "
-                f"{self.num_templates}, expected 2 or more. Or give controls=False."
-            )
 
     def _cut_template(self, frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         window = SearchWindow.around(
@@ -435,26 +334,19 @@ def hann_window(grid: tuple[int, int]) -> np.ndarray:
     return np.outer(rows, columns)
 
 
-def _check_options(
-    *,
-    network: Any,
-    window_exponent: Any,
-    num_templates: Any,
-    update_interval: Any,
-    localise: Any,
-    recovery: Any,
-) -> None:
-    if not isinstance(network, RELONetwork):
+def _check_controls(controls: Sequence[str], num_templates: int, rules: Mapping[str, Any]) -> None:
+    """Refuse rules that would do the work of the network's controls beside them."""
+    given = [name for name, rule in rules.items() if rule is not None]
+    if controls and given:
         raise ConfigError(
-            f"network is {network!r}; expected a RELONetwork. Names and paths go to "
-            "RELOTracker.from_pretrained."
+            f"{' and '.join(given)} given beside the network's own controls {list(controls)}; "
+            "leave them out, or give controls=False."
         )
-    check("window_exponent", window_exponent, NonNegativeFloat)
-    check("num_templates", num_templates, None | PositiveInt)
-    check("update_interval", update_interval, None | PositiveInt)
-    check("localise", localise, Literal["policy", "prior"])
-    if not isinstance(recovery, Recovery | None):
-        raise ConfigError(f"recovery is {recovery!r}; expected None or a Recovery.")
+    if "renew" in controls and num_templates < 2:
+        raise ConfigError(
+            f"The network renews its last template and keeps the first; num_templates is "
+            f"{num_templates}, expected 2 or more. Or give controls=False."
+        )
 
 
 def _check_frame(frame: np.ndarray) -> None:

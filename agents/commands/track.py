@@ -26,7 +26,8 @@ import torch
 from tqdm import tqdm
 
 from agents.commands import arguments
-from agents.tracker import RELOTracker, View
+from agents.track_state import View
+from agents.tracker import RELOTracker
 from relo_env import boxes as bx
 from relo_env import rendering
 from relo_env.benchmark.interface import Tracker, checked_answer, checked_box

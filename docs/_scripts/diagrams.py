@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from play import Play, Step
 
-from agents.confidence import calibration_error, reliability
-from examples.nano.calibration import Judged
+from examples.nano.calibration import Judged, calibration_error, reliability
 from relo_env import clip_auc
 
 Colour = tuple[float, float, float]

@@ -6,12 +6,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from agents.confidence import RIGHT, Confidence, Evidence, Recovery
+from agents.confidence import Confidence, Evidence, Recovery, inputs
 from agents.network import RELONetwork
 from agents.tracker import RELOTracker
 from relo_env import boxes as bx
 from relo_env.datasets.base import Sequence as Video
+
+RIGHT = 0.5
+"""A box is right where its IoU with the true one is above this."""
+
+RIDGE, FEATURES_RIDGE = 1e-3, 0.3
+"""Weight decay of the regression: of bias, agreement and heat, which might separate the data
+without error; of the features, of which there are hundreds for a few dozen videos."""
 
 
 class Judged(NamedTuple):
@@ -77,12 +86,65 @@ def calibrate(network: RELONetwork, videos: Sequence[Video], **options: object) 
     """
     network.confidence = Confidence(0.0, 1.0, 1.0)  # for the evidence that a tracker shows with it
     never = judge(network, videos, **options)
-    network.confidence = Confidence.fit(never.evidence, never.right)
+    network.confidence = fit(never.evidence, never.right)
     eager = judge(network, videos, recovery=EAGER, **options)
     evidence = map(np.concatenate, zip(never.evidence, eager.evidence, strict=True))
     right = np.concatenate([never.right, eager.right])
-    network.confidence = Confidence.fit(Evidence(*evidence), right)
+    network.confidence = fit(Evidence(*evidence), right)
     return network.confidence
+
+
+def fit(
+    evidence: Evidence, right: np.ndarray, features_ridge: float = FEATURES_RIDGE
+) -> Confidence:
+    """Logistic regression with weight decay.
+
+    Args:
+        evidence: of N boxes.
+        right: bool ``(N,)``, whether each box was right.
+        features_ridge: weight decay of the features.
+    """
+    x, y = torch.from_numpy(inputs(evidence)), torch.from_numpy(right).double()
+    scale = x.std(0, correction=0)
+    scale[scale == 0] = 1
+    decay = torch.full_like(scale, features_ridge)
+    decay[:3] = RIDGE
+    weights = torch.zeros_like(scale, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=1000, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        odds = (x / scale) @ weights
+        value = binary_cross_entropy_with_logits(odds, y) + decay @ weights.square() / 2
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    bias, agreed, heat, *features = (weights.detach() / scale).tolist()
+    return Confidence(bias, agreed, heat, tuple(features))
+
+
+def reliability(
+    confidence: np.ndarray, right: np.ndarray, bins: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean confidence, share of right boxes and number of boxes in each bin that has any.
+
+    Args:
+        confidence: ``(N,)`` in [0, 1].
+        right: bool ``(N,)``.
+        bins: of equal width.
+    """
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    count = np.bincount(index, minlength=bins)
+    used = count > 0
+    total = np.bincount(index, confidence, bins)[used], np.bincount(index, right, bins)[used]
+    return total[0] / count[used], total[1] / count[used], count[used]
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error: the bins' gaps between confidence and share, by their size."""
+    mean, share, count = reliability(confidence, right)
+    return float(np.abs(mean - share) @ count / count.sum())
 
 
 def judge(network: RELONetwork, videos: Sequence[Video], **options: object) -> Judged:

@@ -35,20 +35,29 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from agents.confidence import Recovery, calibration_error, reliability
+from agents.confidence import Recovery
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.network.vit import ViTEncoder
 from agents.tracker import RENEWAL
 from agents.training import PolicyConfig, train_policy
 from agents.warmup import WarmupConfig, warmup
-from examples.nano.calibration import absences, calibrate, judge
+from examples.nano.calibration import absences, calibrate, calibration_error, judge, reliability
 from examples.nano.regions import Regions
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.base import Sequence as Video
 from relo_env.datasets.folder import Folder
 from relo_env.datasets.mixture import Mixture, Sizeable
 from relo_env.datasets.synthetic import LEVELS, Synthetic
+
+FROZEN = (
+    "encoder.vit.cls_token",
+    "encoder.vit.pos_embed",
+    "encoder.vit.patch_embed.",
+    "encoder.vit.blocks.0.",
+    "encoder.vit.blocks.1.",
+)
+"""Parts of the backbone that stay as they came: those that read each crop apart."""
 
 WARMUP = WarmupConfig(
     steps=3_600,
@@ -57,14 +66,7 @@ WARMUP = WarmupConfig(
     max_interval=100,
     jitter=0.7,
     encoder_learning_rate=1e-4,
-    # The two blocks that read each crop apart stay as they came.
-    frozen=(
-        "encoder.vit.cls_token",
-        "encoder.vit.pos_embed",
-        "encoder.vit.patch_embed.",
-        "encoder.vit.blocks.0.",
-        "encoder.vit.blocks.1.",
-    ),
+    frozen=FROZEN,
     supervision="neighbours",
     amp=True,
 )

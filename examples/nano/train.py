@@ -27,6 +27,7 @@ from agents.network import RELONetwork
 from agents.training import PolicyConfig, train_policy
 from agents.warmup import WarmupConfig, warmup
 from examples.nano.boxed import Boxed
+from examples.nano.recipe import FROZEN, LEAST_REAL_TARGET
 from examples.nano.regions import Regions
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.folder import Folder
@@ -44,13 +45,7 @@ WARMUP = WarmupConfig(
     clip_length=3,
     jitter=0.7,
     encoder_learning_rate=1e-4,
-    frozen=(
-        "encoder.vit.cls_token",
-        "encoder.vit.pos_embed",
-        "encoder.vit.patch_embed.",
-        "encoder.vit.blocks.0.",
-        "encoder.vit.blocks.1.",
-    ),
+    frozen=FROZEN,
     supervision="neighbours",
     policy_weight=1.0,
     entropy_weight=0.05,
@@ -92,9 +87,6 @@ SHARES = {
     "real": 0.21,
 }
 """How often each kind of video is drawn."""
-
-LEAST_REAL_TARGET = 8.0
-"""[px] real targets below this teach only blur."""
 
 
 def training_data(pack: Path) -> Dataset:

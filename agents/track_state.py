@@ -1,0 +1,106 @@
+"""State of an object that is followed, and the tracker's rules for lost targets and templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents.confidence import Evidence, Recovery
+from agents.network import TemplateCache, TokenState
+from relo_env.crops import SearchWindow
+
+
+@dataclass(frozen=True)
+class View:
+    """Window and scores of a frame, for drawing.
+
+    Attributes:
+        window: the search window.
+        scores: ``(H, W)`` score of every position, before the window function.
+        candidates: ``(H * W, 4)`` box of every position, cxcywh01 of the window.
+        position: the position chosen.
+        evidence: what the score was made of, where the network has a confidence.
+    """
+
+    window: SearchWindow
+    scores: np.ndarray
+    candidates: np.ndarray
+    position: int
+    evidence: Evidence | None = None
+
+
+@dataclass
+class Track:
+    """State of one object being followed.
+
+    Attributes:
+        box: where it was last, xywh pixels.
+        templates: uint8 crops ``(3, Hz, Wz)``, and ``template_boxes``, xywh as fractions of each.
+        cache: what the network made of them.
+        tokens: temporal tokens, None before the first update.
+        frames: how many frames were updated.
+        view: what was seen in the last one.
+        lost: whether the target counts as lost; then ``box`` and ``tokens`` are those of the last
+            frame in which it did not.
+        misses: frames in a row whose score was too low.
+        zoom: factor on the search window's side.
+        renewal_age: frames since a control renewed the last template, or the start.
+        trusted: box and tokens of the last frame whose score was high enough.
+    """
+
+    box: np.ndarray
+    templates: list[np.ndarray]
+    template_boxes: list[np.ndarray]
+    cache: TemplateCache
+    tokens: TokenState | None = None
+    frames: int = 0
+    view: View | None = None
+    lost: bool = False
+    misses: int = 0
+    zoom: float = 1.0
+    renewal_age: int = 0
+    trusted: tuple[np.ndarray, TokenState | None] | None = None
+
+    def follow(
+        self,
+        box: np.ndarray,
+        tokens: TokenState | None,
+        score: float,
+        recovery: Recovery | None,
+    ) -> None:
+        """Take the box for where the target is, unless the target counts as lost.
+
+        Args:
+            box: found in the next frame, xywh pixels.
+            tokens: temporal tokens of that frame.
+            score: of the box.
+            recovery: rules for a lost target; None follows every box.
+        """
+        if recovery is None or score >= recovery.lost_below:
+            self.box, self.tokens, self.trusted = box, tokens, (box, tokens)
+            self.lost, self.misses, self.zoom = False, 0, 1.0
+            return
+        self.misses += 1
+        if self.misses <= recovery.patience:
+            self.box, self.tokens = box, tokens
+        elif not self.lost:
+            self.lost = True
+            if self.trusted is not None:
+                self.box, self.tokens = self.trusted
+        else:
+            self.zoom = min(self.zoom * recovery.growth, recovery.reach)
+
+    def is_due(self, interval: int | None, threshold: float, score: float) -> bool:
+        """True in a frame whose score and number call for a new template.
+
+        While the target is lost the box is an old one: no template is taken from it.
+        """
+        if interval is None or len(self.templates) == 1 or self.lost:
+            return False
+        return self.frames % interval == 0 and score > threshold
+
+    @property
+    def score_map(self) -> np.ndarray | None:
+        """Scores ``(H, W)`` of the last frame, for the benchmark's runner."""
+        return None if self.view is None else self.view.scores
