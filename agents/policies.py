@@ -198,13 +198,15 @@ class RELOPolicy(ActorCriticPolicy):
         Raises:
             CheckpointError: the state belongs to another network.
         """
-        missing, unexpected = super().load_state_dict(state_dict, strict=False, assign=assign)
-        missing = [name for name in missing if not self._found_again(name)]
+        whole = super().state_dict()
+        missing = [n for n in whole if n not in state_dict and not self._found_again(n)]
+        unexpected = [n for n in state_dict if n not in whole]
         if strict and (missing or unexpected):
             raise CheckpointError(
                 f"The saved policy does not fit this network: missing {missing[:3]}, unexpected "
                 f"{unexpected[:3]}. Give the network and lr_scales that it was saved with."
             )
+        super().load_state_dict({**whole, **state_dict}, strict=strict, assign=assign)
 
     @property
     def recipe(self) -> NetworkSource:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 
 from agents.network import RELONetwork
 from relo_env.claims import Claim
+from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from relo_env.files import replacing
 
@@ -78,6 +79,15 @@ class Run:
         if grows:
             print(f"{self.folder}: from {steps[0]} steps on to {steps[1]}", file=sys.stderr)
         return found
+
+
+def training_claim(
+    path: Path, config: Any, network: RELONetwork, dataset: Dataset, command: str
+) -> Claim:
+    """Claim of a training stage; ``command`` trains its weights on in a new run."""
+    settings = {**asdict(config), "network": [network.preset_name, network.changes]}
+    advice = f"Resume with the same, or train its weights on in a new run: {command}."
+    return Claim(path, settings, {"train": dataset.fingerprint}, CheckpointError, advice)
 
 
 def save_state(path: str | Path, state: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ from agents.callbacks import CheckpointCallback, CreditCallback, ImageCallback
 from agents.network import RELONetwork
 from agents.policies import HEADS_ONLY, RELOPolicy
 from agents.proposer import NetworkProposer
-from agents.runs import Run, diverged, untouched_if_refused
+from agents.runs import Run, diverged, training_claim, untouched_if_refused
 from agents.vec import RELOVecEnv
 from relo_env.benchmark.evaluation import check_truth
 from relo_env.checks import (
@@ -50,9 +50,8 @@ from relo_env.checks import (
     check_known,
     parameters_of,
 )
-from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
-from relo_env.errors import CheckpointError, ConfigError, ReloError, unknown
+from relo_env.errors import ConfigError, ReloError, unknown
 from relo_env.interrupts import held
 from relo_env.named import import_named
 from relo_env.vector_env import TrackingVectorEnv
@@ -207,7 +206,9 @@ def train_policy(
     """
     out = Path(out)
     check_truth(dataset)
-    run = _run(out, config, network, dataset)
+    train_on = f"--network {out / NETWORK} --no-fresh-heads --out ANOTHER"
+    claim = training_claim(out / CONFIG, config, network, dataset, train_on)
+    run = Run(claim, STATE, NETWORK, free=("checkpoint_every", "picture_every"))
     with ExitStack() as stack:
         with untouched_if_refused(network):
             resume = run.check(resume)
@@ -221,20 +222,6 @@ def train_policy(
             run.claim.write()
         _learn(model, config, out, callbacks)
     return out / NETWORK
-
-
-def _run(out: Path, config: PolicyConfig, network: RELONetwork, dataset: Dataset) -> Run:
-    """Folder of a run, with what its numbers depend on."""
-    settings = {**asdict(config), "network": [network.preset_name, network.changes]}
-    claim = Claim(
-        out / CONFIG,
-        settings,
-        {"train": dataset.fingerprint},
-        CheckpointError,
-        f"Resume with the same, or train its weights on in a new run: --network {out / NETWORK} "
-        "--no-fresh-heads --out ANOTHER.",
-    )
-    return Run(claim, STATE, NETWORK, free=("checkpoint_every", "picture_every"))
 
 
 def _learn(

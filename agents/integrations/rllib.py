@@ -124,7 +124,7 @@ class RELOModule(TorchRLModule, ValueFunctionAPI):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Load the state that `get_state` returned."""
-        self.load_state_dict(convert_to_torch_tensor(dict(state)), strict=False)
+        self.load_state_dict({**self.state_dict(), **convert_to_torch_tensor(dict(state))})
 
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
         """Values ``(N,)``; ``embeddings`` are the features of an earlier forward pass."""

@@ -27,6 +27,7 @@ from agents.runs import (
     load_state,
     mismatches_explained,
     save_state,
+    training_claim,
     untouched_if_refused,
 )
 from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
@@ -38,15 +39,15 @@ from agents.warmup.optimisation import parameter_groups, schedule
 from agents.warmup.pixels import PixelAugmentation
 from relo_env.benchmark.evaluation import check_truth
 from relo_env.boxes import cxcywh_to_xywh
-from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
-from relo_env.errors import CheckpointError
 from relo_env.interrupts import held
 from relo_env.rendering import draw
 
 CONFIG = "_run.json"
 CHECKPOINT = "warmup.safetensors"
 STATE = "warmup.state.pt"
+FREE = ("save_every", "log_every", "picture_every", "num_workers", "start_method")
+"""Settings that change no number."""
 ENDLESS = 2**31
 """Last step of a run that the clock ends."""
 
@@ -105,7 +106,9 @@ class Warmup:
     ) -> None:
         self.config, self.out, self.device = config, out, device
         warn_of_slow_half(torch.bfloat16 if config.amp else None, device)
-        self._run = _run(out, config, network, dataset)
+        train_on = f"--network {out / CHECKPOINT} --out ANOTHER"
+        claim = training_claim(out / CONFIG, config, network, dataset, train_on)
+        self._run = Run(claim, STATE, CHECKPOINT, FREE)
         with untouched_if_refused(network):
             self._prepare(network, dataset, resume)
 
@@ -321,18 +324,3 @@ def _first_crop(batch: ClipBatch, device: torch.device) -> ClipBatch:
     """First search crop of a batch's first clip, with its templates."""
     first = ClipBatch(*(part[:1] for part in batch[:2]), *(part[:1, :1] for part in batch[2:]))
     return ClipBatch(*(part.to(device) for part in first))
-
-
-def _run(out: Path, config: WarmupConfig, network: RELONetwork, dataset: Dataset) -> Run:
-    """Folder of a run, with what its numbers depend on."""
-    settings = {**asdict(config), "network": [network.preset_name, network.changes]}
-    claim = Claim(
-        out / CONFIG,
-        settings,
-        {"train": dataset.fingerprint},
-        CheckpointError,
-        f"Resume with the same, or train its weights on in a new run: --network {out / CHECKPOINT} "
-        "--out ANOTHER.",
-    )
-    free = ("save_every", "log_every", "picture_every", "num_workers", "start_method")
-    return Run(claim, STATE, CHECKPOINT, free)
