@@ -227,14 +227,14 @@ class Study:
         table: a name of `TABLES`.
         network: the frozen network that policies start from: a preset that ships, or a checkpoint;
             None: one with random weights.
-        preset: of that one, and of networks that rows warm up themselves.
-        frames: that every policy learns from.
+        preset: of the frozen network, and of networks that rows warm up themselves.
+        frames: frames that every policy learns from.
         seeds: runs of every row; more may be added later.
         rows: names of the rows to run; empty: all.
         held_back: clips that everything is judged on.
         warmup_steps: gradient steps of a row's own warm-up.
-        backbone: file with a pretrained ViT that those start from; None: random weights.
-        half: the frozen network computes features in bfloat16.
+        backbone: file with a pretrained ViT that warm-ups start from; None: random weights.
+        half: compute features in bfloat16: faster; they differ in the third digit.
         cache_bytes: features that each process may keep.
         device: where networks run.
     """

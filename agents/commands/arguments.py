@@ -9,7 +9,7 @@ import argparse
 import hashlib
 import json
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import partial
 from pathlib import Path
@@ -102,7 +102,7 @@ def add_dataset(
     default: str = "Synthetic",
     evaluated: bool = False,
 ) -> None:
-    """Add ``--dataset``, ``--root``, ``--split`` and ``--dataset-option``; see `dataset_from`."""
+    """Add ``--dataset`` and the options of `add_place`; see `dataset_from`."""
     parser.add_argument(
         "--dataset",
         metavar="NAME",
@@ -111,6 +111,11 @@ def add_dataset(
         help="see `relo datasets list`; names between commas are a mixture"
         + ("" if required else f" (default: {default})"),
     )
+    add_place(parser, evaluated)
+
+
+def add_place(parser: argparse.ArgumentParser, evaluated: bool = False) -> None:
+    """Add ``--root``, ``--split`` and ``--dataset-option``."""
     parser.add_argument("--root", type=Path, help="its folder (default: $RELO_DATA/NAME)")
     kinds = EVALUATED if evaluated else ("training",)
     parser.add_argument("--split", help=f"default: {', else '.join(kinds)}, else the only one")
@@ -125,15 +130,15 @@ def add_dataset(
     parser.set_defaults(evaluated=evaluated)
 
 
-def dataset_from(options: argparse.Namespace) -> Dataset:
-    """Make the data set from the options of `add_dataset`."""
-    split = options.split
+def dataset_from(
+    options: argparse.Namespace, *, name: str | None = None, split: str | None = None
+) -> Dataset:
+    """Make the data set from the options of `add_dataset`; ``name`` and ``split`` replace them."""
+    name, split = name or options.dataset, split or options.split
     if split is None and options.evaluated:
-        known = find_dataset(options.dataset).splits
-        split = next((name for name in EVALUATED if name in known), None)
-    return make_dataset(
-        options.dataset, root=options.root, split=split, **dict(options.dataset_option)
-    )
+        known = find_dataset(name).splits
+        split = next((kind for kind in EVALUATED if kind in known), None)
+    return make_dataset(name, root=options.root, split=split, **dict(options.dataset_option))
 
 
 def dataset_of(folder: Path) -> str:
@@ -215,12 +220,16 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_config(parser: argparse.ArgumentParser, config: type) -> None:
+def add_config(
+    parser: argparse.ArgumentParser, config: type, leave_out: Collection[str] = ()
+) -> None:
     """Add an option for each field of a dataclass; help texts are those of its docstring."""
     hints, described = get_type_hints(config), docstring_parser.parse_from_object(config).params
     helps = {part.arg_name: " ".join((part.description or "").split()) for part in described}
     group = parser.add_argument_group("settings")
     for setting in fields(config):
+        if setting.name in leave_out:
+            continue
         default = _default(setting)
         shown = "" if default in ({}, ()) else f" (default: {default})"
         group.add_argument(
@@ -231,14 +240,15 @@ def add_config(parser: argparse.ArgumentParser, config: type) -> None:
         )
 
 
-def config_from(options: argparse.Namespace, config: type[Config]) -> Config:
-    """Build the dataclass from the options of `add_config`."""
-    values = {}
+def config_from(options: argparse.Namespace, config: type[Config], **given: Any) -> Config:
+    """Build the dataclass from the options of `add_config`; ``given`` are other fields."""
     for setting in fields(config):  # type: ignore[arg-type]
-        value, default = getattr(options, setting.name), _default(setting)
-        # argparse gathers names and pairs in lists.
-        values[setting.name] = type(default)(value) if isinstance(default, tuple | dict) else value
-    return config(**values)
+        if setting.name not in given and hasattr(options, setting.name):
+            value, default = getattr(options, setting.name), _default(setting)
+            # argparse gathers names and pairs in lists.
+            listed = isinstance(default, tuple | dict)
+            given[setting.name] = type(default)(value) if listed else value
+    return config(**given)
 
 
 def _default(setting: Field[Any]) -> Any:

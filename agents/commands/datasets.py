@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from agents.commands.arguments import key_value
+from agents.commands.arguments import add_place
 from relo_env.datasets.disk import ROOT_VARIABLE, find_folder
 from relo_env.datasets.registry import find_dataset, list_datasets
 from relo_env.datasets.verify import verify
@@ -30,17 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.set_defaults(run=run_list)
     check = actions.add_parser("verify", help="read every annotation and report all faults")
     check.add_argument("name", help="see `relo datasets list`")
-    check.add_argument("--root", type=Path, help=f"its folder (default: ${ROOT_VARIABLE}/NAME)")
-    check.add_argument("--split", help="default: the training split, or the only one")
+    add_place(check)
     check.add_argument("--decode", action="store_true", help="also decode every frame (slow)")
-    check.add_argument(
-        "--dataset-option",
-        metavar="NAME=VALUE",
-        type=key_value,
-        action="append",
-        default=[],
-        help="further argument of the data set, e.g. lengths=cut; may be repeated",
-    )
     check.set_defaults(run=run_verify)
 
 

@@ -150,7 +150,7 @@ def _dataset(options: argparse.Namespace, name: str, *, several: bool) -> Datase
             "--root is the folder of one data set, and RESULTS are on several; put their folders "
             "side by side and set RELO_DATA to the folder around them."
         )
-    return arguments.dataset_from(argparse.Namespace(**{**vars(options), "dataset": name}))
+    return arguments.dataset_from(options, name=name)
 
 
 def _evaluate(

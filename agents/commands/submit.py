@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Pack the folder."""
-    if options.dataset == FOLDER:
-        options.dataset = arguments.dataset_of(options.results)
-    server = _server_of(options.dataset)
-    dataset = arguments.dataset_from(options)
+    given = options.dataset != FOLDER
+    name = options.dataset if given else arguments.dataset_of(options.results)
+    server = _server_of(name)
+    dataset = arguments.dataset_from(options, name=name)
     path = pack(server, options.results, dataset, options.out)
     print(f"wrote {path}: {len(dataset.names)} sequences of {dataset.name}")
     return 0
