@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch as th
-import torch.nn.functional as F
 
 from agents.algorithms.base import RELOAlgorithm
 from agents.algorithms.buffer import RolloutSamples
@@ -29,13 +28,5 @@ class ActorCritic(RELOAlgorithm):
         values, log_prob, entropy = self.policy.evaluate_actions(
             samples.observations, samples.actions
         )
-        assert entropy is not None
         policy_loss = policy_gradient_loss(log_prob, samples.advantages)
-        value_loss = F.mse_loss(values.flatten(), samples.returns)
-        entropy_loss = -entropy.mean()
-        loss = policy_loss + self.vf_coef * value_loss + self.entropy_weight * entropy_loss
-        return loss, {
-            "policy_gradient_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy_loss": entropy_loss,
-        }
+        return self._total(samples, policy_loss, entropy, values.flatten())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch as th
+import torch.nn.functional as F
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -314,20 +315,37 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         boxes = ("boxes",) if self.box_coef else ()
         return self.policy.decide(samples.observations, *heads, *boxes)
 
-    def _with_box_loss(
+    def _total(
         self,
-        loss: th.Tensor,
-        scalars: dict[str, th.Tensor],
         samples: RolloutSamples,
-        out: HeadOutputs,
+        policy_loss: th.Tensor,
+        entropy: th.Tensor | None,
+        value: th.Tensor | None = None,
+        candidates: th.Tensor | None = None,
     ) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        """A loss and its scalars, with the boxes' where ``box_coef`` is above 0."""
-        if not self.box_coef:
-            return loss, scalars
-        assert out.candidates is not None
-        assert samples.target_boxes is not None
-        boxes = box_loss(out.candidates, samples.target_boxes, self.policy.network.crop.grid)
-        return loss + self.box_coef * boxes, {**scalars, "box_loss": boxes}
+        """Weighted sum of a micro-batch's losses, and each of them by name.
+
+        Args:
+            samples: the micro-batch.
+            policy_loss: of the algorithm.
+            entropy: ``(N,)``, of the policy.
+            value: ``(N,)``, of a critic.
+            candidates: ``(N, A, 4)``, boxes to be trained where ``box_coef`` is above 0.
+        """
+        assert entropy is not None
+        total, losses = policy_loss, {"policy_gradient_loss": policy_loss}
+        if value is not None:
+            losses["value_loss"] = F.mse_loss(value, samples.returns)
+            total = total + self.vf_coef * losses["value_loss"]
+        losses["entropy_loss"] = -entropy.mean()
+        total = total + self.entropy_weight * losses["entropy_loss"]
+        if self.box_coef:
+            assert candidates is not None
+            assert samples.target_boxes is not None
+            grid = self.policy.network.crop.grid
+            losses["box_loss"] = box_loss(candidates, samples.target_boxes, grid)
+            total = total + self.box_coef * losses["box_loss"]
+        return total, losses
 
     def _log(self, **scalars: th.Tensor | float) -> None:
         for name, value in scalars.items():

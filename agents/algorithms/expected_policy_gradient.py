@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch as th
-import torch.nn.functional as F
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
@@ -80,7 +79,6 @@ class ExpectedPolicyGradient(RELOAlgorithm):
         distribution, out = self._decide(samples, "value")
         action_values = samples.candidate_returns
         assert out.policy_logits is not None
-        assert out.value is not None
         assert action_values is not None
         policy_loss = expected_policy_gradient_loss(out.policy_logits, action_values)
         if self.closed_loop:
@@ -91,12 +89,5 @@ class ExpectedPolicyGradient(RELOAlgorithm):
             log_prob = distribution.log_prob(self.policy.actions_of(samples.actions))
             credit = (later - expected_later) * samples.sampled
             policy_loss = policy_loss + policy_gradient_loss(log_prob, credit)
-        value_loss = F.mse_loss(out.value, samples.returns)
-        entropy_loss = -cast(th.Tensor, distribution.entropy()).mean()
-        loss = policy_loss + self.vf_coef * value_loss + self.entropy_weight * entropy_loss
-        scalars = {
-            "policy_gradient_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy_loss": entropy_loss,
-        }
-        return self._with_box_loss(loss, scalars, samples, out)
+        entropy = distribution.entropy()
+        return self._total(samples, policy_loss, entropy, out.value, out.candidates)

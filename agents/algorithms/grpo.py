@@ -129,20 +129,14 @@ class GRPO(RELOAlgorithm):
     def _loss(self, samples: RolloutSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
         observations, actions = samples.observations, samples.actions
         _, log_prob, entropy = self.policy.evaluate_actions(observations, actions)
-        assert entropy is not None
         policy_loss = clipped_ratio_loss(
             log_prob, samples.old_log_prob, samples.advantages, self.clip_range
         )
-        entropy_loss = -entropy.mean()
-        loss = policy_loss + self.entropy_weight * entropy_loss
+        loss, scalars = self._total(samples, policy_loss, entropy)
         with th.no_grad():
             clipped = (log_prob - samples.old_log_prob).exp().sub(1).abs() > self.clip_range
-            scalars = {
-                "policy_gradient_loss": policy_loss,
-                "entropy_loss": entropy_loss,
-                "approx_kl": k3_divergence(samples.old_log_prob, log_prob),
-                "clip_fraction": clipped.float().mean(),
-            }
+            scalars["approx_kl"] = k3_divergence(samples.old_log_prob, log_prob)
+            scalars["clip_fraction"] = clipped.float().mean()
         if self.reference is not None:
             with th.no_grad():
                 _, reference, _ = self.reference.evaluate_actions(observations, actions)

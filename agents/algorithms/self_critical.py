@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -92,7 +92,5 @@ class SelfCritical(RELOAlgorithm):
         distribution, out = self._decide(samples)
         log_prob = distribution.log_prob(self.policy.actions_of(samples.actions))
         policy_loss = policy_gradient_loss(log_prob, samples.advantages)
-        entropy_loss = -cast(th.Tensor, distribution.entropy()).mean()
-        loss = policy_loss + self.entropy_weight * entropy_loss
-        scalars = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss}
-        return self._with_box_loss(loss, scalars, samples, out)
+        entropy = distribution.entropy()
+        return self._total(samples, policy_loss, entropy, candidates=out.candidates)

@@ -141,21 +141,23 @@ def run(options: argparse.Namespace) -> int:
         "fps": stream.fps,
         "frame_size": first.image.shape[1::-1],
     }
-    answers: list[Answer] = []
+    seconds: list[float] = []
+    answers: list[list[Found]] = []
     with ExitStack() as done:
         if options.json:
-            done.callback(_write_json, options.json, about, answers)
+            done.callback(_write_json, options.json, about, seconds, answers)
         if writer:
             done.callback(_finish, writer)
         viewer = done.enter_context(closing(rendering.Viewer("RELO"))) if options.show else None
-        for index, (frame, answer) in enumerate(
+        for index, (frame, found) in enumerate(
             follow(trackers, stream, first, starts, options.max_frames)
         ):
             if writer or viewer:
-                shown = _draw(trackers, frame.image, answer, index)
+                shown = _draw(trackers, frame.image, found, index)
             if writer:
-                writer.add(shown, answer.seconds)
-            answers.append(answer)
+                writer.add(shown, frame.seconds)
+            seconds.append(frame.seconds)
+            answers.append(found)
             if viewer and not viewer.show(shown):
                 raise KeyboardInterrupt  # a window that is closed ends it as Ctrl-C does
     return 0
@@ -182,19 +184,6 @@ class Found:
     lost: bool = False
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Answers of all trackers for a frame.
-
-    Attributes:
-        seconds: [s] its time stamp.
-        found: the answer for each object.
-    """
-
-    seconds: float
-    found: list[Found]
-
-
 def check_target(path: Path, source: Path) -> None:
     """A file to write, before anything is done for it; its folder is made if need be.
 
@@ -215,7 +204,9 @@ def check_target(path: Path, source: Path) -> None:
         )
 
 
-def _write_json(path: Path, about: dict[str, Any], answers: list[Answer]) -> None:
+def _write_json(
+    path: Path, about: dict[str, Any], seconds: list[float], answers: list[list[Found]]
+) -> None:
     if not answers:
         return
     tracks = [
@@ -224,12 +215,12 @@ def _write_json(path: Path, about: dict[str, Any], answers: list[Answer]) -> Non
             "scores": [found.score for found in track],
             "lost": [found.lost for found in track],
         }
-        for track in zip(*(answer.found for answer in answers), strict=True)
+        for track in zip(*answers, strict=True)
     ]
     report = {
         **about,
         "box_format": "left, top, width, height in pixels; the first box was given",
-        "seconds": [answer.seconds for answer in answers],
+        "seconds": seconds,
         **(tracks[0] if len(tracks) == 1 else {"tracks": tracks}),
     }
     write_text(path, json.dumps(report) + "\n")
@@ -314,7 +305,7 @@ def follow(
     first: TimedFrame,
     starts: list[Box],
     max_frames: int | None = None,
-) -> Iterator[tuple[TimedFrame, Answer]]:
+) -> Iterator[tuple[TimedFrame, list[Found]]]:
     """Track in every frame of a stream, with a progress bar.
 
     Args:
@@ -326,24 +317,22 @@ def follow(
     """
     for tracker, start in zip(trackers, starts, strict=True):
         tracker.init(first.image, start)
-    yield first, Answer(first.seconds, [Found(start, None) for start in starts])
+    yield first, [Found(start, None) for start in starts]
     total = min(filter(None, (stream.total, max_frames)), default=None)
     rest = None if max_frames is None else max_frames - 1
     with tqdm(total=total, initial=1, unit="frame", desc="tracking") as bar:
         for index, frame in enumerate(islice(stream.frames, rest), start=1):
-            found = [_update(tracker, frame.image, index) for tracker in trackers]
-            yield frame, Answer(frame.seconds, found)
+            yield frame, [_update(tracker, frame.image, index) for tracker in trackers]
             bar.update()
 
 
-def _draw(trackers: list[Tracker], image: np.ndarray, answer: Answer, index: int) -> np.ndarray:
-    if not index:
-        boxes = np.array([found.box for found in answer.found])
-        return rendering.draw(image, boxes, caption="frame 0, given")
-    caption = f"frame {index}, " + "; ".join(map(_words, answer.found))
-    if len(trackers) == 1:
-        return picture(trackers[0], image, answer.found[0].box, caption)
-    return rendering.draw(image, np.array([found.box for found in answer.found]), caption=caption)
+def _draw(
+    trackers: list[Tracker], image: np.ndarray, answers: list[Found], index: int
+) -> np.ndarray:
+    caption = f"frame {index}, " + ("; ".join(map(_words, answers)) if index else "given")
+    if index and len(trackers) == 1:
+        return picture(trackers[0], image, answers[0].box, caption)
+    return rendering.draw(image, np.array([found.box for found in answers]), caption=caption)
 
 
 def _words(found: Found) -> str:

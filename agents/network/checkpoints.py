@@ -15,8 +15,10 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from agents.confidence import Confidence
+from relo_env.config import CropConfig
 from relo_env.errors import CheckpointError, ConfigError, unknown
 from relo_env.files import write_atomically
 
@@ -27,12 +29,16 @@ SUFFIX = ".safetensors"
 
 
 class Network(Protocol):
-    """Part of a `RELONetwork` that a checkpoint holds."""
+    """Part of a `RELONetwork` that is written to files and read from them."""
 
     preset_name: str | None
     changes: dict[str, Any]
     confidence: Confidence | None
     width: int
+    crop: CropConfig
+
+    @property
+    def encoder(self) -> nn.Module: ...  # noqa: D102
 
     def state_dict(self) -> Any: ...  # noqa: D102
 

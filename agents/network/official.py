@@ -10,30 +10,17 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from os import PathLike
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from agents.network.checkpoints import Network
 from agents.network.fast_itpn import FastITPN, adapt_position
-from relo_env.config import CropConfig
 from relo_env.errors import CheckpointError, ConfigError
 
 Source = str | PathLike[str] | Mapping[str, Any]
 """A file, or its contents."""
-
-
-class Network(Protocol):
-    """Part of a `RELONetwork` that weights are loaded into."""
-
-    preset_name: str | None
-    crop: CropConfig
-    width: int
-
-    @property
-    def encoder(self) -> nn.Module: ...  # noqa: D102
-
-    def state_dict(self) -> Any: ...  # noqa: D102
 
 
 _WIDTHS = {384: "t256", 512: "b256", 768: "l256"}

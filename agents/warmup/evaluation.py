@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 
 from agents.network import RELONetwork
+from agents.network.boxes import overlaps, true_cells
 from agents.warmup.clips import ClipBatch, read_clips
-from agents.warmup.losses import overlaps, true_cells
 
 
 class WarmupFigures(NamedTuple):

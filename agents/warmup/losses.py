@@ -13,20 +13,8 @@ from agents.network.boxes import (
     corner_overlaps,
     corners,
     neighbour_cells,
-    overlaps,
     true_cells,
 )
-
-__all__ = [
-    "SUPERVISION",
-    "WarmupLosses",
-    "focal_loss",
-    "heat_maps",
-    "neighbour_cells",
-    "overlaps",
-    "true_cells",
-    "warmup_loss",
-]
 
 HEAT_OVERLAP = 0.7
 """Boxes within the heat map's radius overlap the true one by at least this (official)."""

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from agents import distributed
 from agents.algorithms.losses import expected_policy_gradient_loss
 from agents.network import RELONetwork
+from agents.network.boxes import overlaps
 from agents.network.checkpoints import save_checkpoint
 from agents.network.inference import warn_of_slow_half
 from agents.runs import (
@@ -34,7 +35,7 @@ from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
 from agents.warmup.clock import RunClock
 from agents.warmup.config import WarmupConfig
 from agents.warmup.data import ClipLoader
-from agents.warmup.losses import WarmupLosses, overlaps, warmup_loss
+from agents.warmup.losses import WarmupLosses, warmup_loss
 from agents.warmup.optimisation import parameter_groups, schedule
 from agents.warmup.pixels import PixelAugmentation
 from relo_env.benchmark.evaluation import check_truth

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from agents.confidence import Confidence
 from agents.network import RELONetwork, checkpoints
+from agents.network.boxes import neighbour_cells, overlaps, true_cells
 from agents.warmup import (
     ClipBatches,
     Warmup,
@@ -27,14 +28,7 @@ from agents.warmup import (
     read_clips,
     warmup,
 )
-from agents.warmup.losses import (
-    focal_loss,
-    heat_maps,
-    neighbour_cells,
-    overlaps,
-    true_cells,
-    warmup_loss,
-)
+from agents.warmup.losses import focal_loss, heat_maps, warmup_loss
 from agents.warmup.trainer import parameter_groups, schedule
 from relo_env import boxes as bx
 from relo_env.errors import CheckpointError, ConfigError, DataError, TrainingError
