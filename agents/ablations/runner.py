@@ -300,7 +300,7 @@ class Worker:
         """Figures of a network whose encoder was trained, at each snapshot."""
         figures = []
         for path in snapshots:
-            network.load_state_dict({**network.state_dict(), **load_file(path)})
+            network.load_state_dict(load_file(path), strict=False)
             figures.append(self._play([policy_rule(network.heads.policy)], network, None, tell))
         return {name: np.concatenate([each[name] for each in figures]) for name in figures[0]}
 
@@ -313,11 +313,16 @@ class Worker:
             return [random_rule(network.crop.num_positions, seed)]
         if row.rule == "oracle":
             return [oracle_rule]
-        rules = []
+        heads = []
         for path in snapshots:
-            network.load_state_dict({**network.state_dict(), **load_file(path)})
-            rules.append(policy_rule(copy.deepcopy(network.heads.policy)))
-        return rules
+            head, prefix = copy.deepcopy(network.heads.policy), "heads.policy."
+            weights = {n: v for n, v in load_file(path).items() if n.startswith(prefix)}
+            # Statistics of norms are not trained, so not in the file.
+            head.load_state_dict(
+                {name.removeprefix(prefix): value for name, value in weights.items()}, strict=False
+            )
+            heads.append(head.eval())
+        return [policy_rule(head) for head in heads]
 
 
 class Snapshots(BaseCallback):
