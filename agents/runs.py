@@ -151,16 +151,21 @@ def mismatches_explained(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def untouched_if_refused(network: RELONetwork) -> Iterator[None]:
-    """Undo what the block did to a network, if it raises: weights, gradients, mode, device."""
+    """Undo what the block did to a network, if it raises: weights, heads, gradients, device."""
     named = list(network.named_parameters())
     weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
     trained = {name: parameter.requires_grad for name, parameter in named}
     modes = {module: module.training for module in network.modules()}
     device, confidence = named[0][1].device, network.confidence
     checkpointing = network.encoder.gradient_checkpointing
+    crop, changes, controls = network.crop, network.changes, set(network.controls)
     try:
         yield
     except BaseException:
+        for name in set(network.controls) - controls:
+            del network.controls[name]
+        network.crop = network.encoder.crop = crop
+        network.changes = changes
         network.to(device).load_state_dict(weights)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(trained[name])

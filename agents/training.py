@@ -36,7 +36,7 @@ from agents.algorithms.schedules import stages
 from agents.algorithms.state import load_run_state
 from agents.callbacks import CheckpointCallback, CreditCallback, ImageCallback
 from agents.network import RELONetwork
-from agents.policies import HEADS_ONLY, RELOPolicy
+from agents.policies import CONTROLS_ONLY, HEADS_ONLY, RELOPolicy
 from agents.proposer import NetworkProposer
 from agents.runs import Run, diverged, training_claim, untouched_if_refused
 from agents.vec import RELOVecEnv
@@ -46,10 +46,12 @@ from relo_env.checks import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    check,
     check_fields,
     check_known,
     parameters_of,
 )
+from relo_env.config import sorted_controls
 from relo_env.datasets.base import Dataset
 from relo_env.errors import ConfigError, ReloError, unknown
 from relo_env.interrupts import held
@@ -91,13 +93,18 @@ class PolicyConfig:
         group_size: of them, how many play the same clip, for the algorithms that compare those.
         clip_length: search frames of a clip.
         search_window: tracked (a closed loop) or jittered (an open one, as the paper trains).
+        max_stride: largest step from one frame of a clip to the next, in the closed loop.
+        controls: decisions beside the position, zoom and renew. The network gets heads for them,
+            and two templates where it reads one and renews.
         iou_weight: the reward's weight of a frame's IoU.
         auc_weight: the reward's lambda.
         learning_rate: of AdamW; a tenth of it over the last fifth of the steps (paper).
         encoder_scale: multiple of learning_rate at which the encoder is trained too; 0 freezes it.
+        lr_scales: multiples of learning_rate by prefix of the parameters' names, such as
+            controls=1 heads.value=1; others are frozen. Default: policy, value and controls.
         amp: compute in bfloat16 what does not suffer from it: faster, a little less exact.
         gradient_checkpointing: where the encoder is trained, less memory for more time.
-        fresh_heads: draw policy and value anew before the training.
+        fresh_heads: draw policy, value and controls anew before the training, where trained.
         algorithm_options: further arguments of the algorithm, e.g. ent_coef=0.01.
         seed: of clips, heads and sampled actions.
         checkpoint_every: rollouts from one checkpoint to the next.
@@ -113,10 +120,13 @@ class PolicyConfig:
     group_size: PositiveInt = 8
     clip_length: PositiveInt = 8
     search_window: Literal["tracked", "jittered"] = "tracked"
+    max_stride: PositiveInt = 4
+    controls: tuple[str, ...] = ()
     iou_weight: Finite = 1.0
     auc_weight: Finite = 1.0
     learning_rate: PositiveFloat = 1e-3
     encoder_scale: NonNegativeFloat = 0.0
+    lr_scales: Mapping[str, float] = field(default_factory=dict)
     amp: bool = False
     gradient_checkpointing: bool = False
     fresh_heads: bool = True
@@ -127,7 +137,10 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         algorithm = find_algorithm(self.algorithm)
+        object.__setattr__(self, "controls", sorted_controls(self.controls))
         check_fields(self)
+        for name, scale in self.lr_scales.items():
+            check(f"lr_scales: {name}", scale, PositiveFloat)
         if issubclass(algorithm, GROUPED) and self.num_envs % self.group_size:
             raise ConfigError(
                 f"{self.algorithm} plays each clip group_size={self.group_size} times; num_envs="
@@ -212,8 +225,9 @@ def train_policy(
     with ExitStack() as stack:
         with untouched_if_refused(network):
             resume = run.check(resume)
+            extend(network, config.controls)
             if config.fresh_heads:
-                network.reset_heads(config.seed)
+                draw_anew(config, network)
             env = make_env(config, network.to(device), dataset, proposer)
             stack.enter_context(closing(env))
             model = make_model(config, network, env, device)
@@ -222,6 +236,25 @@ def train_policy(
             run.claim.write()
         _learn(model, config, out, callbacks)
     return out / NETWORK
+
+
+def extend(network: RELONetwork, controls: Sequence[str]) -> RELONetwork:
+    """Give a network heads for controls, and a second template if it has one and renews."""
+    renews = "renew" in controls
+    templates = max(network.crop.num_templates, 2) if renews else None
+    return network.extend(controls=controls, num_templates=templates)
+
+
+def draw_anew(config: PolicyConfig, network: RELONetwork) -> None:
+    """Draw the heads that decide anew, as far as they are trained."""
+    trained = tuple(_trained(config))
+    kept = {
+        name: value.clone()
+        for name, value in network.state_dict().items()
+        if not name.startswith(trained)
+    }
+    network.reset_heads(config.seed)
+    network.load_state_dict(kept, strict=False)
 
 
 def _learn(
@@ -295,6 +328,8 @@ def make_env(
             proposer=proposer,
             clip_length=config.clip_length,
             search_window=config.search_window,
+            max_stride=config.max_stride,
+            controls=config.controls,
             iou_weight=config.iou_weight,
             auc_weight=config.auc_weight,
             candidate_info=issubclass(algorithm, ExpectedPolicyGradient)
@@ -351,7 +386,9 @@ def make_model(
 
 
 def _trained(config: PolicyConfig) -> Mapping[str, float]:
-    scales = dict(HEADS_ONLY)
+    scales = dict(config.lr_scales or HEADS_ONLY)
+    if config.controls and not config.lr_scales:
+        scales |= CONTROLS_ONLY
     if config.encoder_scale:
         scales["encoder"] = config.encoder_scale
     if config.algorithm_options.get("box_coef"):

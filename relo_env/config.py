@@ -181,7 +181,7 @@ class EnvConfig:
     controls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "controls", _sorted_controls(self.controls))
+        object.__setattr__(self, "controls", sorted_controls(self.controls))
         check_fields(self)
         if self.controls and self.action_mode != "grid":
             raise ConfigError(
@@ -215,7 +215,12 @@ class EnvConfig:
         return _pick(cls, {**arguments, **parts})
 
 
-def _sorted_controls(controls: Any) -> tuple[str, ...]:
+def sorted_controls(controls: Any) -> tuple[str, ...]:
+    """Names of controls, or the name of one, in the order of `CONTROLS`.
+
+    Raises:
+        ConfigError: an unknown control.
+    """
     names = (controls,) if isinstance(controls, str) else controls
     if not isinstance(names, Iterable):
         raise ConfigError(f"controls is {controls!r}; expected some of {list(CONTROLS)}.")

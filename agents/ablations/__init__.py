@@ -1,7 +1,7 @@
 """Ablations: the paper's and ours as data, run in parallel and resumed, with tables and curves.
 
 `tables` holds rows and studies, `runner` runs them, `evaluation` judges them on held-back clips,
-`report` writes tables and curves. ``relo ablate`` does all of it.
+with the rules in `controls`; `report` writes tables and curves. ``relo ablate`` does all of it.
 """
 
 from agents.ablations.evaluation import HeldBack

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -18,16 +17,13 @@ from agents.network import RELONetwork
 from agents.proposer import NetworkProposer
 from relo_env.benchmark.metrics import OVERLAP_THRESHOLDS
 from relo_env.datasets.base import Dataset
-from relo_env.proposers import Proposals
+from relo_env.episode import Episode
+from relo_env.proposers import BoxProposer, Proposals
 from relo_env.rewards import clip_auc
 from relo_env.vector_env import TrackingVectorEnv
 
 AT_ONCE = 8
 """Clips played side by side; the choice of clips depends on it."""
-
-Rule = Callable[[torch.Tensor, Callable[[], np.ndarray]], np.ndarray]
-"""Positions ``(n,)`` from features ``(n, C, H, W)`` and a function that returns the overlap of the
-truth with the box of every position, ``(n, A)``."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +41,44 @@ class HeldBack:
     seed: int = 10_000
 
 
+@dataclass(frozen=True)
+class Frame:
+    """Current frame of some rows of an environment.
+
+    Attributes:
+        env: the environment.
+        rows: its rows that a rule decides for.
+        observation: of these rows, as tensors.
+    """
+
+    env: TrackingVectorEnv
+    rows: Sequence[int]
+    observation: Mapping[str, torch.Tensor]
+
+    @property
+    def features(self) -> torch.Tensor:
+        """Features ``(n, C, H, W)`` of the network."""
+        return self.observation["features"].float()
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """Episodes of the rows."""
+        return [self.env.engine.episode(row) for row in self.rows]
+
+    def overlaps(self) -> np.ndarray:
+        """Overlap of every position's box with the truth ``(n, A)``; 0 where it is absent."""
+        return np.stack(self.env.get_attr("candidate_ious"))[list(self.rows)]
+
+
+Rule = Callable[[Frame], np.ndarray]
+"""Actions of a frame's rows: positions ``(n,)``, without zoom and renewal; or whole actions."""
+
+
 def policy_rule(head: nn.Module) -> Rule:
     """Rule that takes the most probable position of a policy head, or of a prior's."""
 
-    def rule(features: torch.Tensor, overlaps: Callable[[], np.ndarray]) -> np.ndarray:
-        return head(features).flatten(1).argmax(1).cpu().numpy()
+    def rule(frame: Frame) -> np.ndarray:
+        return head(frame.features).flatten(1).argmax(1).cpu().numpy()
 
     return rule
 
@@ -58,15 +87,15 @@ def random_rule(positions: int, seed: int) -> Rule:
     """Rule that takes any position."""
     rng = np.random.default_rng(seed)
 
-    def rule(features: torch.Tensor, overlaps: Callable[[], np.ndarray]) -> np.ndarray:
-        return rng.integers(positions, size=len(features))
+    def rule(frame: Frame) -> np.ndarray:
+        return rng.integers(positions, size=len(frame.rows))
 
     return rule
 
 
-def oracle_rule(features: torch.Tensor, overlaps: Callable[[], np.ndarray]) -> np.ndarray:
+def oracle_rule(frame: Frame) -> np.ndarray:
     """Position whose box overlaps the truth most: the best choice on this frame."""
-    return overlaps().argmax(1)
+    return frame.overlaps().argmax(1)
 
 
 @torch.no_grad()
@@ -76,18 +105,21 @@ def play(
     dataset: Dataset,
     held_back: HeldBack,
     *,
-    proposer: NetworkProposer | None = None,
+    proposer: BoxProposer | None = None,
     tick: Callable[[int], None] = lambda frames: None,
+    **options: Any,
 ) -> dict[str, np.ndarray]:
     """Play the same clips with every rule, all in one environment.
 
     Args:
-        rules: choose the positions.
+        rules: choose the actions.
         network: whose features the rules read.
         dataset: held-back videos.
         held_back: clips to play.
         proposer: for the same network, e.g. one with a cache.
         tick: called with the number of frames played.
+        **options: of the environment, such as ``controls``. The clips depend on none but those
+            of the clips themselves.
 
     Returns:
         Figures by name, each ``(len(rules), clips)``, see `figures`.
@@ -102,6 +134,7 @@ def play(
         clip_length=held_back.length,
         search_window="tracked",
         augment=False,
+        **options,
     )
     device = next(network.parameters()).device
     seed: int | None = held_back.seed
@@ -111,12 +144,13 @@ def play(
             observation, _ = env.reset(seed=seed)
             seed = None  # the next clips follow from the first ones' generators
             for _ in range(held_back.length):
-                features = torch.from_numpy(observation["features"]).to(device).float()
-                actions = np.empty(env.num_envs, dtype=np.int64)
+                seen = {name: torch.from_numpy(v).to(device) for name, v in observation.items()}
+                actions = np.zeros_like(env.action_space.sample())
                 for i, rule in enumerate(rules):
                     rows = range(i, env.num_envs, count)
-                    overlaps = partial(true_overlaps, env, rows)
-                    actions[i::count] = rule(features[i::count], overlaps)
+                    chosen = rule(Frame(env, rows, {n: v[i::count] for n, v in seen.items()}))
+                    own = actions[i::count]
+                    (own if own.ndim == chosen.ndim else own[:, 0])[:] = chosen
                 observation, _, _, _, info = env.step(actions)
                 ious.append(info["iou"])
                 visible.append(info["visible"])
@@ -129,13 +163,8 @@ def play(
         .reshape(count, -1, held_back.length)[:, : held_back.clips]
         for values in (ious, visible)
     )
-    played, seen = by_rule
-    return figures(played, seen[0])
-
-
-def true_overlaps(env: TrackingVectorEnv, rows: Sequence[int]) -> np.ndarray:
-    """Overlap of every position's box with the truth ``(n, A)``; 0 where the target is absent."""
-    return np.stack(env.get_attr("candidate_ious"))[list(rows)]
+    played, seen_by = by_rule
+    return figures(played, seen_by[0])
 
 
 def figures(ious: np.ndarray, visible: np.ndarray) -> dict[str, np.ndarray]:
@@ -212,6 +241,12 @@ class CachedProposer(NetworkProposer):
         super().reset(rows, templates, template_boxes)
         for row, crops, boxes in zip(rows, templates, template_boxes, strict=True):
             self._history[row] = _digest(crops, boxes)
+
+    def renew(self, rows: np.ndarray, templates: np.ndarray, boxes: np.ndarray) -> None:
+        """See `NetworkProposer.renew`."""
+        super().renew(rows, templates, boxes)
+        for row, crop, box in zip(rows, templates, boxes, strict=True):
+            self._history[row] = _digest(self._history[row], b"renew", crop, box)
 
     def propose(
         self,

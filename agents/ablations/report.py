@@ -95,10 +95,10 @@ def markdown(study: Study, summaries: Sequence[Summary]) -> str:
     """The table as GitHub shows it, and what was measured."""
     baseline = next(row.label for row in study.whole.rows if row.name == study.whole.baseline)
     header = ["", "seeds", "success AUC", "95 %", f"less {baseline}", "95 %", "clip AUC", "IoU"]
-    header += ["frames to 95 %", "learning [s]", "run [s]"]
+    header += ["frames", "frames to 95 %", "learning [min]", "run [min]"]
     lines = [header, ["---"] * len(header)]
     for one in summaries:
-        seconds = (f"{s:.0f}" if s is not None else "" for s in (one.learning_seconds, one.seconds))
+        seconds = (one.learning_seconds, one.seconds)
         lines.append(
             [
                 one.label,
@@ -109,8 +109,9 @@ def markdown(study: Study, summaries: Sequence[Summary]) -> str:
                 "" if one.difference_interval is None else _pair(one.difference_interval, "+"),
                 f"{one.clip_auc:.3f}",
                 f"{one.iou:.3f}",
+                str(one.frames or ""),
                 "" if one.frames_to_95 is None else f"{one.frames_to_95:.0f}",
-                *seconds,
+                *("" if s is None else f"{s / 60:.1f}" for s in seconds),
             ]
         )
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)

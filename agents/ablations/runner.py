@@ -10,7 +10,7 @@ from contextlib import redirect_stderr
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from agents.ablations.controls import Deciding, control_oracle, hand_made, tracker_rule
 from agents.ablations.evaluation import (
     CachedProposer,
     Rule,
@@ -34,7 +35,6 @@ from agents.ablations.tables import (
     Row,
     Study,
     WarmStart,
-    points,
     run_folder,
     warm_folder,
 )
@@ -51,6 +51,7 @@ from relo_env.errors import ConfigError, ReloError
 from relo_env.files import write_atomically, write_json
 from relo_env.interrupts import terminable
 from relo_env.processes import Tell, require_main_guard, stream
+from relo_env.proposers import BoxProposer, PreviousSizeProposer
 
 WARMUP = WarmupConfig(clips=6, clip_length=2, save_every=100, picture_every=1000)
 """Settings that rows' own warm-ups change."""
@@ -143,7 +144,7 @@ def _amount(study: Study, name: str) -> int:
     clips = study.held_back.clips * study.held_back.length
     if row.rule != "policy":
         return clips
-    return study.frames + clips * len(points(row.config(study.frames, 0)))
+    return study.frames + clips * len(study.points(row))
 
 
 def _claim(study: Study, train: Dataset, held_back: Dataset, out: Path) -> Claim:
@@ -222,6 +223,7 @@ class Worker:
         if key not in self.starts:
             self.starts.clear()
             network = self._load(row, seed).to(self.study.device)
+            network.extend(num_templates=self.study.whole.num_templates)
             dtype = torch.bfloat16 if self.study.half else None
             proposer = CachedProposer(network, cache_bytes=self.study.cache_bytes, dtype=dtype)
             self.starts[key] = network, proposer
@@ -242,15 +244,21 @@ class Worker:
         seconds: Mapping[str, float] = {}
         if row.rule == "policy":
             network = copy.deepcopy(network)
-            keep = Snapshots(folder / "policies", points(row.config(self.study.frames, seed)), tell)
+            keep = Snapshots(folder / "policies", self.study.points(row), tell)
             seconds = self._train(row, seed, folder, network, proposer, keep)
             frames = keep.points
         snapshots = [folder / "policies" / f"{point}.safetensors" for point in frames]
-        if row.rule == "policy" and row.config(self.study.frames, seed).encoder_scale:
+        config = row.config(self.study.frames, seed)
+        if row.rule == "policy" and config.encoder_scale:
             figures = self._play_whole(network, snapshots, tell)
+        elif row.rule == "hand-made":
+            alone = PreviousSizeProposer(network.crop)
+            figures = self._play(
+                [tracker_rule(hand_made(network))], network, alone, tell, action_mode="box"
+            )
         else:
             rules = self._rules(row, network, snapshots, seed)
-            figures = self._play(rules, network, proposer, tell)
+            figures = self._play(rules, network, proposer, tell, controls=config.controls)
         if row.rule == "policy":
             _log_curve(folder, frames, figures)
         result = {"row": row.name, "seed": seed, "frames": frames, "seconds": seconds}
@@ -287,12 +295,13 @@ class Worker:
         self,
         rules: list[Rule],
         network: RELONetwork,
-        proposer: CachedProposer | None,
+        proposer: BoxProposer | None,
         tell: Tell,
+        **options: Any,
     ) -> dict[str, np.ndarray]:
         """Figures of rules on one network, in one environment."""
-        clips = self.study.held_back
-        return play(rules, network, self.held_back, clips, proposer=proposer, tick=tell)
+        clips, options = self.study.held_back, {**self.study.whole.play, **options}
+        return play(rules, network, self.held_back, clips, proposer=proposer, tick=tell, **options)
 
     def _play_whole(
         self, network: RELONetwork, snapshots: list[Path], tell: Tell
@@ -313,16 +322,17 @@ class Worker:
             return [random_rule(network.crop.num_positions, seed)]
         if row.rule == "oracle":
             return [oracle_rule]
-        heads = []
+        if row.rule == "untrained":
+            return [Deciding(network).rule]
+        if row.rule == "control-oracle":
+            return [control_oracle(policy_rule(network.heads.policy))]
+        rules: list[Rule] = []
         for path in snapshots:
-            head, prefix = copy.deepcopy(network.heads.policy), "heads.policy."
-            weights = {n: v for n, v in load_file(path).items() if n.startswith(prefix)}
+            deciding = copy.deepcopy(Deciding(network)).eval()
             # Statistics of norms are not trained, so not in the file.
-            head.load_state_dict(
-                {name.removeprefix(prefix): value for name, value in weights.items()}, strict=False
-            )
-            heads.append(head.eval())
-        return [policy_rule(head) for head in heads]
+            deciding.load_state_dict(load_file(path), strict=False)
+            rules.append(deciding.rule)
+        return rules
 
 
 class Snapshots(BaseCallback):

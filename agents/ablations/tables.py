@@ -19,10 +19,14 @@ from agents.training import PolicyConfig
 from relo_env.checks import PositiveInt, check_fields
 from relo_env.errors import CheckpointError, ConfigError, nearest, unknown
 
+CURVE = (0.0, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)
+"""Shares of a training after which its policy is kept and played."""
+
 BASE = PolicyConfig(num_envs=8, group_size=4, clip_length=8, search_window="jittered")
 """Settings that rows change; 64 frames an update."""
 
-RULES = ("policy", "prior", "random", "oracle")
+LONG = {"search_window": "tracked", "clip_length": 64, "max_stride": 1}
+"""Settings of rows in which decisions have late consequences; 512 frames an update."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,10 @@ class Row:
         name: of its folder and on the command line.
         label: in the table.
         policy: changes of `BASE`.
-        rule: chooses the position: a trained ``policy``, or without training the ``prior``, a
-            ``random`` position, or the ``oracle``, the best position of each frame.
+        rule: chooses the actions: a trained ``policy``, or without training the ``prior``, a
+            ``random`` position, the ``oracle``, the best position of each frame; or, in the
+            network's own positions, ``untrained``, ``hand-made`` or ``control-oracle``, see
+            `agents.ablations.controls`.
         warm: a warm-up of its own; None: the study's network as it is.
     """
 
@@ -84,11 +90,21 @@ class Table:
         title: the question it asks.
         rows: its lines; differences are taken from the one called ``baseline``.
         baseline: name of that row.
+        scale: defaults of the command: ``frames``, ``seeds``, ``clips``, ``length``.
+        synthetic: options of `relo_env.datasets.synthetic.Synthetic` by default.
+        play: options of the environment that all rows are judged in.
+        num_templates: templates of the network; None: its own number.
+        curve: shares of a training after which its policy is kept and played.
     """
 
     title: str
     rows: tuple[Row, ...]
     baseline: str
+    scale: Mapping[str, int] = field(default_factory=dict)
+    synthetic: Mapping[str, Any] = field(default_factory=dict)
+    play: Mapping[str, Any] = field(default_factory=dict)
+    num_templates: int | None = None
+    curve: tuple[float, ...] = CURVE
 
 
 PRIOR = Row("prior", "prior (heat map)", rule="prior")
@@ -102,6 +118,12 @@ CENTRE = WarmStart({"supervision": "centre"})
 PEAK = WarmStart({"supervision": "peak", "shared_prior": True})
 NEIGHBOURS = WarmStart({"supervision": "neighbours"})
 NONE = WarmStart(None)
+CONTROLLED = {
+    "zoom": ("zoom", ("zoom",)),
+    "renew": ("renewal", ("renew",)),
+    "both": ("zoom and renewal", ("zoom", "renew")),
+}
+"""Label and controls of the rows of "controls", by the end of their names."""
 
 
 def _algorithm(name: str, label: str, **options: Any) -> Row:
@@ -120,6 +142,16 @@ def _of_length(length: int) -> Row:
     """As many frames an update whatever the clip's length."""
     shape = {"clip_length": length, "num_envs": BASE.num_envs * BASE.clip_length // length}
     return Row(f"T-{length}", f"T = {length}", shape)
+
+
+def _controlled(algorithm: str, label: str, **options: Any) -> tuple[Row, ...]:
+    """Heads of the controls trained alone; PPO needs the value too."""
+    scales = {"controls": 1.0} | ({"heads.value": 1.0} if algorithm == "ppo" else {})
+    settings = {**LONG, "algorithm": algorithm, "lr_scales": scales, "algorithm_options": options}
+    return tuple(
+        Row(f"{algorithm}-{name}", f"{label}, {shown}", {**settings, "controls": controls})
+        for name, (shown, controls) in CONTROLLED.items()
+    )
 
 
 def _entropy(name: str, label: str, ent_coef: float | list[float]) -> Row:
@@ -211,12 +243,34 @@ TABLES: Mapping[str, Table] = {
         ),
         "frozen",
     ),
+    "controls": Table(
+        "Decisions beside the position: zoom of the next window, renewal of a template",
+        (
+            Row("none", "none", LONG, rule="untrained"),
+            Row("hand-made", "hand-made rules", LONG, rule="hand-made"),
+            *_controlled("ppo", "PPO", gamma=0.98, gae_lambda=0.95, n_epochs=4, ent_coef=0.003),
+            *_controlled("grpo", "GRPO", ent_coef=0.003),
+            *(
+                Row(
+                    f"oracle-{name}",
+                    f"oracle, {shown}",
+                    {**LONG, "controls": controls},
+                    rule="control-oracle",
+                )
+                for name, (shown, controls) in CONTROLLED.items()
+            ),
+        ),
+        "none",
+        scale={"frames": 16_384, "seeds": 3, "length": 64},
+        synthetic={"difficulty": "long"},
+        play={"max_stride": 1},
+        num_templates=2,
+        curve=(0.0, 0.5, 1.0),
+    ),
 }
 """By the name that ``relo ablate`` takes."""
 
 STUDY, RESULT = "study.json", "result.json"
-CURVE = (0.0, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)
-"""Shares of a training after which its policy is kept and played."""
 
 
 @dataclass(frozen=True)
@@ -289,6 +343,13 @@ class Study:
             if seed == 0 or row.by_chance
         ]
 
+    def points(self, row: Row) -> tuple[int, ...]:
+        """Frames at which a row's policy is kept: whole updates near the table's shares."""
+        config = row.config(self.frames, 0)
+        update = config.num_envs * config.clip_length
+        shares = self.whole.curve
+        return tuple(sorted({round(share * self.frames / update) * update for share in shares}))
+
     def warm_starts(self) -> dict[str, tuple[WarmStart, int]]:
         """Warm-ups that rows need, by their folder."""
         return {
@@ -306,12 +367,6 @@ def warm_folder(warm: WarmStart, seed: int) -> str:
 def run_folder(row: Row, seed: int) -> str:
     """Folder of a run in a study's."""
     return f"runs/{row.name}/seed-{seed}"
-
-
-def points(config: PolicyConfig) -> tuple[int, ...]:
-    """Frames at which a policy is kept: whole updates near `CURVE`'s shares."""
-    update = config.num_envs * config.clip_length
-    return tuple(sorted({round(share * config.steps / update) * update for share in CURVE}))
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ examples:
   relo ablate algorithms --out runs/ablate
   relo ablate algorithms --rows grpo prior --seeds 3 --frames 1024 --out runs/ablate-small
   relo ablate tokens --backbone vits14.safetensors --warmup-steps 1000 --out runs/tokens
+  relo ablate controls --workers 2 --out runs/controls
   relo ablate reward --dataset LaSOT --test-split test --workers 4 --out runs/reward
 tables and their rows:
 """
@@ -30,9 +31,22 @@ EXAMPLES += "\n".join(
 )
 
 
+SCALE = {
+    "seeds": Study("algorithms").seeds,
+    "frames": Study("algorithms").frames,
+    "clips": HeldBack().clips,
+    "length": HeldBack().length,
+}
+"""Scale of a study whose table has none of its own."""
+
+
+def _defaults(name: str) -> str:
+    own = [f"; {table}: {t.scale[name]}" for table, t in TABLES.items() if name in t.scale]
+    return f"default: {SCALE[name]}{''.join(own)}"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``relo ablate``."""
-    held_back = HeldBack()
     parser.add_argument("table", choices=list(TABLES), metavar="TABLE", help="see below")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the study")
     parser.add_argument(
@@ -42,22 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--random-weights", action="store_true", help="of the preset, instead of a checkpoint"
     )
     arguments.add_config(
-        parser, Study, leave_out=("table", "network", "held_back", "cache_bytes", "device")
+        parser,
+        Study,
+        leave_out=("table", "network", "held_back", "cache_bytes", "device", "frames", "seeds"),
     )
-    parser.add_argument(
-        "--clips",
-        type=arguments.positive,
-        metavar="N",
-        default=held_back.clips,
-        help="held-back clips (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--length",
-        type=arguments.positive,
-        metavar="N",
-        default=held_back.length,
-        help="search frames of each (default: %(default)s)",
-    )
+    for name, line in (
+        ("seeds", "runs of every row; more may be added later"),
+        ("frames", "frames that every policy learns from"),
+        ("clips", "held-back clips"),
+        ("length", "search frames of each"),
+    ):
+        shown = f"{line} ({_defaults(name)})"
+        parser.add_argument(f"--{name}", type=arguments.positive, metavar="N", help=shown)
     arguments.add_dataset(parser, required=False)
     parser.add_argument("--test-split", default="test", help="held back (default: %(default)s)")
     parser.add_argument(
@@ -69,11 +79,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run what is left of the study and print its table."""
+    table = TABLES[options.table]
+    scale = {name: getattr(options, name) or table.scale.get(name, SCALE[name]) for name in SCALE}
+    if options.dataset == "Synthetic":
+        options.dataset_option = [*table.synthetic.items(), *options.dataset_option]
     study = arguments.config_from(
         options,
         Study,
         network=None if options.random_weights else options.network or options.preset,
-        held_back=HeldBack(options.clips, options.length),
+        frames=scale["frames"],
+        seeds=scale["seeds"],
+        held_back=HeldBack(scale["clips"], scale["length"]),
     )
     train = arguments.dataset_from(options)
     held_back = arguments.dataset_from(options, split=options.test_split)

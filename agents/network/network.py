@@ -207,6 +207,7 @@ class RELONetwork(nn.Module):
         if num_templates is not None and num_templates != self.crop.num_templates:
             self.crop = self.encoder.crop = replace(self.crop, num_templates=num_templates)
             self.changes = {**self.changes, "num_templates": num_templates}
+        new.reset(seed=0)
         if new:
             self.controls.update(dict(new.to(self.encoder.search_token.device)))
             self.changes = {**self.changes, "controls": list(self.controls)}

@@ -20,7 +20,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agents.confidence import Confidence
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
-from agents.training import ALGORITHMS, PolicyConfig, make_env, schedule, train_policy
+from agents.training import (
+    ALGORITHMS,
+    PolicyConfig,
+    draw_anew,
+    extend,
+    make_env,
+    schedule,
+    train_policy,
+)
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, DataError, ReloError, TrainingError
 from relo_env.interrupts import Terminated
@@ -369,3 +377,63 @@ def test_a_run_that_fails_before_its_first_state_does_not_block_its_folder(tmp_p
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")  # it was killed later
     train(tmp_path / "run", algorithm_options={"credit": "gae"})
+
+
+def test_controls_are_trained_with_policy_and_value(tmp_path: Path) -> None:
+    path = train(tmp_path, algorithm="ppo", controls=("renew", "zoom"))
+    network = RELONetwork.from_checkpoint(path)
+    assert list(network.controls) == ["zoom", "renew"]
+    assert network.crop.num_templates == 2
+    assert network.controls["zoom"].out.weight.any()
+    again = train(tmp_path, algorithm="ppo", controls=("zoom", "renew"), resume=True)
+    assert again == path
+
+
+def test_parts_that_lr_scales_leaves_out_stay(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before = RELONetwork.from_preset("micro").state_dict()
+    scales = {"controls": 1.0}
+    path = train(tmp_path, algorithm="grpo", controls=("zoom",), lr_scales=scales)
+    network = RELONetwork.from_checkpoint(path)
+    for name, value in before.items():
+        torch.testing.assert_close(network.state_dict()[name], value, rtol=0, atol=0)
+    assert network.controls["zoom"].out.weight.any()
+
+
+def test_fresh_heads_of_controls_follow_the_seed() -> None:
+    def drawn(seed: int) -> torch.Tensor:
+        network = RELONetwork.from_preset("micro")
+        config = PolicyConfig(**{**TINY, "controls": "zoom", "seed": seed})  # type: ignore[arg-type]
+        draw_anew(config, extend(network, config.controls))
+        return network.controls["zoom"].hidden.weight
+
+    torch.testing.assert_close(drawn(1), drawn(1), rtol=0, atol=0)
+    assert (drawn(1) != drawn(2)).any()
+
+
+def test_a_refused_training_leaves_no_controls(tmp_path: Path) -> None:
+    network = RELONetwork.from_preset("micro")
+    before = copy.deepcopy(network.state_dict())
+    config = PolicyConfig(**{**TINY, "controls": "renew", "lr_scales": {"controlls": 1.0}})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="controlls"):
+        train_policy(config, network=network, dataset=Squares(), out=tmp_path)
+    assert not network.controls
+    assert network.crop.num_templates == network.encoder.crop.num_templates == 1
+    assert network.changes == {}
+    assert network.state_dict().keys() == before.keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"controls": ("zom",)}, "'zom'"),
+        ({"lr_scales": {"controls": 0.0}}, "lr_scales: controls is 0.0"),
+        ({"controls": ("zoom",), "search_window": "jittered"}, "search_window"),
+    ],
+)
+def test_controls_that_cannot_be_trained_are_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(tmp_path, **changes)
+    assert not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ from agents.ablations import TABLES, HeldBack, Study, run_study, summarize, writ
 from agents.ablations.report import frames_to
 from agents.ablations.tables import read_result
 from agents.cli import main
+from agents.network import RELONetwork
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, DataError, ReloError
 from tests.toys import Squares, hidden_squares
@@ -69,10 +70,9 @@ def test_tables_are_sound(name: str) -> None:
     assert len(set(names)) == len({row.label for row in table.rows}) == len(names)
     assert table.baseline in names
     one = Study(name, frames=1024)
-    for row in table.rows:
-        config = row.config(one.frames, seed=1)
-        assert config.num_envs * config.clip_length == 64
-        assert config.steps == 1024
+    configs = [row.config(one.frames, seed=1) for row in table.rows]
+    assert len({config.num_envs * config.clip_length for config in configs}) == 1
+    assert {config.steps for config in configs} == {1024}
 
 
 def test_a_study_leaves_tables_curves_and_logs(tmp_path: Path) -> None:
@@ -134,6 +134,23 @@ def test_rows_with_a_warm_up_of_their_own(tmp_path: Path) -> None:
     assert set(results(tmp_path)) == {
         "policy-centre/seed-0", "prior-centre/seed-0", "policy-none/seed-0",
     }  # fmt: skip
+
+
+def test_rows_with_controls(tmp_path: Path) -> None:
+    rows = ("none", "hand-made", "ppo-both", "grpo-zoom", "oracle-both")
+    one = study("controls", frames=512, rows=rows)
+    long = Squares("train", length=70)
+    run_study(one, train=long, held_back=Squares("test"), out=tmp_path, progress=False)
+    text = write_report(one, tmp_path)
+    assert "| PPO, zoom and renewal | 1 |" in text
+    done = results(tmp_path)
+    assert done["ppo-both/seed-0"]["frames"] == [0, 512]
+    # Heads that are not trained choose neither zoom nor renewal.
+    none = done["none/seed-0"]["figures"]["iou"][0]
+    for name in ("ppo-both/seed-0", "grpo-zoom/seed-0"):
+        np.testing.assert_allclose(done[name]["figures"]["iou"][0], none, atol=5e-3)
+    network = RELONetwork.from_checkpoint(tmp_path / "runs/ppo-both/seed-0/network.safetensors")
+    assert list(network.controls) == ["zoom", "renew"]
 
 
 def test_a_trained_encoder_is_played_as_it_was_at_each_point(tmp_path: Path) -> None:

@@ -85,6 +85,28 @@ def test_a_cache_changes_nothing(network: RELONetwork, cache_bytes: int) -> None
     assert cached.encoded < (0.5 if cache_bytes == 2**30 else 1.0)
 
 
+@pytest.mark.parametrize("cache_bytes", [2**30, 0])
+def test_a_cache_knows_renewed_templates(cache_bytes: int) -> None:
+    network = micro_network(num_templates=2)
+    rng = np.random.default_rng(0)
+    templates = rng.integers(0, 255, (2, 2, 3, 48, 48), dtype=np.uint8)
+    search = rng.integers(0, 255, (1, 3, 64, 64), dtype=np.uint8)
+    row, box = np.array([0]), np.full((1, 2, 4), 0.5, np.float32)
+    cached = CachedProposer(network, cache_bytes=cache_bytes)
+    seen = []
+    for proposer in (cached, cached, NetworkProposer(network)):
+        bound = proposer.bind(1)
+        bound.reset(row, templates[:1], box)
+        seen.append([bound.propose(row, search, np.zeros((1, 4))).boxes])
+        bound.renew(row, templates[1:, 1], box[:, 1])
+        seen[-1].append(bound.propose(row, search, np.zeros((1, 4))).boxes)
+    for first, second in seen:
+        assert not np.array_equal(first, second)
+    np.testing.assert_allclose(seen[0], seen[2], atol=2e-3)
+    np.testing.assert_allclose(seen[1], seen[2], atol=2e-3)
+    assert cached.encoded == (0.5 if cache_bytes else 1.0)
+
+
 def test_a_cache_knows_where_its_rows_have_been(network: RELONetwork) -> None:
     """The same crop after other crops has other tokens, so it is not the same."""
     cached = CachedProposer(network)
