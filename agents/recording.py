@@ -33,6 +33,7 @@ from relo_env.checks import (
     PositiveInt,
     check_arguments,
     check_fields,
+    import_named,
 )
 from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
@@ -40,7 +41,6 @@ from relo_env.datasets.fingerprint import digest
 from relo_env.errors import ConfigError
 from relo_env.files import refusals_explained, write_atomically
 from relo_env.interrupts import terminable
-from relo_env.named import import_named
 from relo_env.vector_env import TrackingVectorEnv
 
 Policy = Callable[[dict[str, np.ndarray]], np.ndarray]

@@ -49,13 +49,13 @@ from relo_env.checks import (
     check,
     check_fields,
     check_known,
+    import_named,
     parameters_of,
 )
 from relo_env.config import sorted_controls
 from relo_env.datasets.base import Dataset
 from relo_env.errors import ConfigError, ReloError, unknown
 from relo_env.interrupts import held
-from relo_env.named import import_named
 from relo_env.vector_env import TrackingVectorEnv
 
 ALGORITHMS: Mapping[str, type[OnPolicyAlgorithm]] = {

@@ -1,4 +1,4 @@
-"""Checks of arguments against their type hints: of dataclass fields and of keyword arguments.
+"""Arguments as users give them: checks against type hints, and imports by name.
 
 Every message has one form: ``NAME is VALUE; expected KIND.``
 """
@@ -6,12 +6,14 @@ Every message has one form: ``NAME is VALUE; expected KIND.``
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from math import inf, isfinite, isnan
 from numbers import Integral, Real
+from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -139,6 +141,40 @@ def check_known(whose: str, arguments: Mapping[str, Any], hints: Mapping[str, An
         if name not in hints:
             raise ArgumentError(f"{whose} has no option {name!r}. {nearest(name, hints)}")
         check(f"{whose}: {name}", value, hints[name])
+
+
+def import_named(path: str, kind: str) -> Any:
+    """Import the object that ``"module:name"`` names; ``"module:Class.method"`` works too.
+
+    Args:
+        path: the name; the module may be in the current folder where `relo` was called.
+        kind: begin of the messages: ``"Tracker"``.
+
+    Raises:
+        ConfigError: the path is not of this form, the module cannot be imported, or it has no such
+            name.
+    """
+    module, _, attribute = path.partition(":")
+    if not module or not attribute:
+        raise ConfigError(f"{kind} {path!r} is not named; expected 'module:name'.")
+    try:
+        return resolve_name(path)
+    except ModuleNotFoundError as error:
+        inside = module == error.name or module.startswith(f"{error.name}.")
+        who = "no module" if inside else f"{module} imports a module that is not installed,"
+        raise ConfigError(
+            f"{kind} {path!r}: {who} {error.name!r}; install it or add its folder to PYTHONPATH."
+        ) from error
+    except Exception as error:
+        if module in sys.modules:  # imported, so the name is at fault
+            known = [name for name in vars(sys.modules[module]) if not name.startswith("_")]
+            advice = nearest(attribute, known)
+            raise ConfigError(
+                f"{kind} {path!r}: there is no {attribute!r} in {module}. {advice}"
+            ) from None
+        raise ConfigError(
+            f"{kind} {path!r} cannot be imported: {type(error).__name__}: {error}."
+        ) from error
 
 
 def _hints(function: Any) -> dict[str, Any]:

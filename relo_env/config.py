@@ -14,11 +14,17 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from relo_env.checks import Finite, NonNegativeFloat, PositiveFloat, PositiveInt, check_fields
+from relo_env.checks import (
+    Finite,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    check_fields,
+    import_named,
+)
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import find_dataset, make_dataset
 from relo_env.errors import ArgumentError, ConfigError, unknown
-from relo_env.named import import_named
 
 RewardFunction = Callable[[np.ndarray, np.ndarray, bool], float]
 """``(ious, visible, last) -> float``: overlaps and visibility ``(t,)`` of the frames so far."""

@@ -25,11 +25,7 @@ class Terminated(SystemExit, KeyboardInterrupt):
 
 
 class Stop:
-    """Request to stop, noted by `held`.
-
-    Attributes:
-        requested: whether SIGINT or SIGTERM has come.
-    """
+    """Request to stop, noted by `held`."""
 
     def __init__(self, message: str) -> None:
         self._message = message

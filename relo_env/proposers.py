@@ -9,10 +9,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import gymnasium as gym
 import numpy as np
 
-from relo_env.checks import check_arguments
+from relo_env.checks import check_arguments, import_named
 from relo_env.config import CropConfig
 from relo_env.errors import ConfigError, unknown
-from relo_env.named import import_named
 
 OBSERVED = ("template", "template_box", "search", "zoom", "renewal_age")
 """Entries of an environment's observation that no proposer may add."""

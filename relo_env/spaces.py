@@ -68,14 +68,9 @@ def observation_space(
             "template_box": gym.spaces.Box(0.0, 1.0, (4 * num_templates,), np.float32),
             "search": gym.spaces.Box(0, 255, (3, search, search), np.uint8),
             **extra,
-            **{name: states[name] for name in control_states(controls)},
+            **{CONTROL_STATES[name]: states[CONTROL_STATES[name]] for name in controls},
         }
     )
-
-
-def control_states(controls: Sequence[str]) -> list[str]:
-    """Entries that the observation holds for controls: ``zoom``, ``renewal_age``."""
-    return [CONTROL_STATES[control] for control in controls]
 
 
 def action_space(config: EnvConfig, crop: CropConfig) -> gym.Space:

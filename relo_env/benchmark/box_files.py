@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from relo_env.datasets.annotations import decode_text, parse_table
+from relo_env.datasets.annotations import decode_text, parse_numbers, parse_table
 from relo_env.errors import DataError
 
 SUFFIXES = (".txt", ".csv", ".mat")
 """Of files that may hold boxes, the best first."""
 _SEPARATORS = str.maketrans(",;", "  ")
-_EMPTY_FIELD = re.compile(rb"[,;][ \t]*[,;\r\n]|^[ \t]*[,;]", re.MULTILINE)
 
 
 def parse_boxes(data: bytes, name: str | Path) -> np.ndarray:
@@ -57,11 +56,7 @@ def _parse_lines(data: bytes, name: str | Path) -> np.ndarray:
 
 
 def _parse_line(line: str, name: str | Path, number: int) -> list[float]:
-    separated = not ("," in line and ";" in line) and not _EMPTY_FIELD.search(line.encode())
-    try:
-        row = [float(field) for field in re.split(r"[,;\s]+", line.strip())] if separated else []
-    except ValueError:
-        row = []
+    row = [] if "," in line and ";" in line else parse_numbers(line)
     if row and np.isnan(row).all() and len(row) in (1, 4):
         return [np.nan] * 4
     if len(row) != 4 or not np.isfinite(row).all():

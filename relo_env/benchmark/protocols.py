@@ -17,8 +17,8 @@ from relo_env.benchmark.metrics import (
     overlaps,
     overlaps_of_inclusive_pixels,
 )
+from relo_env.checks import import_named
 from relo_env.errors import ConfigError, DataError, unknown
-from relo_env.named import import_named
 
 Curve = Literal["precision", "normalised precision"]
 

@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 
 from relo_env.benchmark.interface import Tracker
-from relo_env.checks import check_arguments
+from relo_env.checks import check_arguments, import_named
 from relo_env.errors import ConfigError, unknown
-from relo_env.named import import_named
 
 OPENCV_TRACKERS = ("CSRT", "KCF", "MIL")
 """OpenCV's trackers that need no network file; CSRT and KCF come with its contrib modules."""

@@ -149,16 +149,21 @@ def parse_table(data: bytes) -> np.ndarray | None:
     return table if regular else None
 
 
+def parse_numbers(line: str) -> list[float]:
+    """Numbers of a line; none where a field is empty or is another text."""
+    try:
+        fields = line.translate(_SEPARATORS).split()
+        return [] if _EMPTY_FIELD.search(line) else list(map(float, fields))
+    except ValueError:
+        return []
+
+
 def _parse_line(line: str, path: Path | str, number: int, polygons: bool) -> list[float]:
     fields = line.translate(_SEPARATORS).split()
     if not fields or (len(fields) == 1 and fields[0].lower() in ("nan", "0")):
         return _NO_BOX
-    if polygons and fields[0].startswith("m"):
-        fields = [fields[0][1:], *fields[1:4]]
-    try:
-        values = [] if _EMPTY_FIELD.search(line) else list(map(float, fields))
-    except ValueError:
-        values = []
+    is_mask = polygons and fields[0].startswith("m")
+    values = parse_numbers(" ".join([fields[0][1:], *fields[1:4]]) if is_mask else line)
     mixed = "," in line and ";" in line
     if len(values) == 4 and (polygons or not mixed):
         return values

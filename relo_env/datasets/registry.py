@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relo_env.checks import check_arguments
+from relo_env.checks import check_arguments, import_named
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.disk import letters
 from relo_env.errors import ConfigError, unknown
-from relo_env.named import import_named
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ ENTRY = "relo_env.__main__"
 # Layers of relo_env from the bottom up: a module imports modules of its own layer or below.
 LAYERS = [
     {"errors", "opencv"},
-    {"checks", "named", "files", "interrupts"},
+    {"checks", "files", "interrupts"},
     {"processes"},
     {"video"},
     {"boxes", "config", "datasets"},

@@ -19,6 +19,7 @@ from relo_env.checks import (
     check_arguments,
     check_fields,
     check_known,
+    import_named,
     parameters_of,
 )
 from relo_env.errors import ArgumentError, ConfigError
@@ -150,3 +151,42 @@ def test_parameters_follow_keyword_arguments_to_the_bases() -> None:
         check_known("Thing", {"widht": 2}, parameters_of(Wide))
     with pytest.raises(ConfigError, match="Thing: sure is 1; expected True or False"):
         check_known("Thing", {"sure": 1}, parameters_of(Wide))
+
+
+# --- names that users give as "module:name"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nothing", "expected 'module:name'"),
+        (":nothing", "expected 'module:name'"),
+        ("no.such:thing", "no module 'no'.*PYTHONPATH"),
+        ("relo_env.boxes:io", "no 'io' in relo_env.boxes. Did.*'iou'"),
+    ],
+)
+def test_names_that_name_nothing(path: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"Thing '{path}'.*{message}"):
+        import_named(path, "Thing")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import no_such", "half_there imports a module that is not installed, 'no_such'"),
+        ("def make(:", "cannot be imported: SyntaxError"),
+        ("None.name", "cannot be imported: AttributeError"),
+    ],
+)
+def test_a_module_that_cannot_be_imported(
+    code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_there.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        import_named("half_there:make", "Thing")
+
+
+def test_a_name_that_names_something() -> None:
+    assert import_named("relo_env.checks:import_named", "Thing") is import_named
+    assert import_named("pathlib:Path.cwd", "Thing") == Path.cwd

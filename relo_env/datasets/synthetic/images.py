@@ -12,8 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from relo_env.datasets.frames import decode
 from relo_env.datasets.synthetic.shapes import Shape, trace
-from relo_env.errors import DataError, FrameError
+from relo_env.errors import DataError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 _CACHED = 256
@@ -93,7 +94,7 @@ class Images:
         Raises:
             FrameError: the file cannot be decoded.
         """
-        image = _shrunk(_decode(self.files[index][0], cv2.IMREAD_COLOR), _PHOTO_SIDE)
+        image = _shrunk(decode(self.files[index][0], cv2.IMREAD_COLOR), _PHOTO_SIDE)
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
     def cutout(self, index: int) -> np.ndarray:
@@ -136,7 +137,7 @@ class Images:
     def _read_cutout(self, index: int) -> np.ndarray:
         file, mask_file = self.files[index]
         if mask_file is None:
-            image = _decode(file, cv2.IMREAD_UNCHANGED)
+            image = decode(file, cv2.IMREAD_UNCHANGED)
             if file.suffix == ".webp" and image.shape[2] == 3:  # WebP drops an alpha of 255
                 image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
             if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
@@ -145,7 +146,7 @@ class Images:
                     "Save it with an alpha channel, or use folders img/ and mask/."
                 )
         else:
-            colour, mask = _decode(file, cv2.IMREAD_COLOR), _decode(mask_file, cv2.IMREAD_GRAYSCALE)
+            colour, mask = decode(file, cv2.IMREAD_COLOR), decode(mask_file, cv2.IMREAD_GRAYSCALE)
             if colour.shape[:2] != mask.shape:
                 raise DataError(
                     f"{file} is {colour.shape[1::-1]} pixels and its mask {mask_file} "
@@ -170,19 +171,6 @@ def _listed(folder: Path, suffixes: set[str], what: str) -> list[Path]:
     if not files:
         raise DataError(f"{folder} has no {what} ({', '.join(sorted(suffixes))}); expected some.")
     return files
-
-
-def _decode(file: Path, flags: int) -> np.ndarray:
-    try:
-        data = np.frombuffer(file.read_bytes(), np.uint8)
-    except OSError as error:
-        raise FrameError(
-            f"{file} cannot be read: {error}. Restore it, or make the data set anew."
-        ) from error
-    image = cv2.imdecode(data, flags) if data.size else None
-    if image is None:
-        raise FrameError(f"{file} cannot be decoded as an image; replace or remove it.")
-    return image
 
 
 def _shrunk(image: np.ndarray, longest: int) -> np.ndarray:

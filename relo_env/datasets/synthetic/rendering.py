@@ -55,9 +55,9 @@ class Frames:
         """Frame ``index`` as uint8 RGB ``(H, W, 3)``, a fresh array."""
         return self._painted(index).shoot(index)
 
-    def mask(self, index: int) -> np.ndarray:
-        """Coverage of frame ``index`` by the target, whatever hides it: uint8 ``(H, W)``."""
-        return self._painted(index).coverage(self.scene.target, index)
+    def mask(self, index: int, actor: Actor | None = None) -> np.ndarray:
+        """Coverage of frame ``index`` by an actor, or the target, alone: uint8 ``(H, W)``."""
+        return self._painted(index).coverage(actor or self.scene.target, index)
 
     def _painted(self, index: int) -> _Set:
         if not 0 <= index < len(self):
