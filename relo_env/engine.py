@@ -73,8 +73,7 @@ class Engine:
         bound = proposer.bind(num_rows)
         self.proposer = check_proposer(bound, f"{type(proposer).__name__}.bind gives")
         self.crop = self.proposer.crop
-        _check_moves(self.config, self.proposer)
-        _check_renewal(self.config, self.proposer)
+        _check_fit(self.config, self.proposer)
         self.num_rows, self.group_size = num_rows, group_size
         self.loader = loader or FrameLoader()
         sampler = ClipSampler(dataset, config.clip, self.crop.num_templates, bool(augment))
@@ -102,9 +101,9 @@ class Engine:
             self._show_templates(row)
             self._show_controls(row)
             self._records[row] = Record(draw.seed, dict(draw.reset_options))
-        proposing, _ = self._proposing(rows)
+        proposing = np.unique(self.proposing_rows[list(rows)])
         self.proposer.reset(
-            np.asarray(proposing),
+            proposing,
             np.stack([self.episodes[row].templates for row in proposing]),
             np.stack([self.episodes[row].template_boxes for row in proposing]),
         )
@@ -162,10 +161,10 @@ class Engine:
             self._pass_on_renewals()
         if self.config.action_mode == "move":
             return
-        proposing, source = self._proposing(rows)
+        proposing, source = np.unique(self.proposing_rows[list(rows)], return_inverse=True)
         boxes01 = np.stack([self.episodes[row].boxes01 for row in proposing])
         proposals = self.proposer.propose(
-            np.asarray(proposing), searches[proposing], boxes01[:, 0], boxes01[:, 1]
+            proposing, searches[proposing], boxes01[:, 0], boxes01[:, 1]
         )
         check_proposals(proposals, self.proposer, len(proposing))
         self.candidates01[rows] = proposals.boxes[source]
@@ -279,12 +278,6 @@ class Engine:
             np.stack([self.episodes[row].template_boxes[-1] for row in rows]),
         )
 
-    def _proposing(self, rows: SequenceOf[int]) -> tuple[list[int], np.ndarray]:
-        """Rows passed to the proposer, and the index of the proposal each of ``rows`` uses."""
-        leaders = self.proposing_rows[list(rows)].tolist()
-        order = {row: i for i, row in enumerate(dict.fromkeys(leaders))}
-        return list(order), np.array([order[row] for row in leaders])
-
     def _settings(self) -> dict[str, Any]:
         """Settings that change episodes, as plain JSON."""
         config, clip = self.config, self.config.clip
@@ -315,25 +308,21 @@ def make_engine(num_rows: int, arguments: Mapping[str, Any], **own: Any) -> Engi
     )
 
 
-def _check_renewal(config: EnvConfig, proposer: BoxProposer) -> None:
-    if "renew" not in config.controls:
-        return
-    if not callable(getattr(proposer, "renew", None)):
-        raise ConfigError(
-            f'controls=("renew",) needs a proposer with renew(rows, templates, boxes), which '
-            f"{type(proposer).__name__} has not (relo_env.proposers.BoxProposer)."
-        )
-    if proposer.crop.num_templates < 2:
-        raise ConfigError(
-            'controls=("renew",) replaces the last template and keeps the first; num_templates is '
-            f"{proposer.crop.num_templates}. Make the proposer with 2 or more."
-        )
-
-
-def _check_moves(config: EnvConfig, proposer: BoxProposer) -> None:
+def _check_fit(config: EnvConfig, proposer: BoxProposer) -> None:
+    """Check that a proposer can serve the action mode and the controls."""
     if config.action_mode == "move" and proposer.extra_spaces:
         raise ConfigError(
             'action_mode="move" looks at a frame many times, which a proposer that adds '
             f"{sorted(proposer.extra_spaces)} to the observation cannot follow. "
             'Use proposer="previous-size".'
+        )
+    if "renew" in config.controls and not callable(getattr(proposer, "renew", None)):
+        raise ConfigError(
+            f'controls=("renew",) needs a proposer with renew(rows, templates, boxes), which '
+            f"{type(proposer).__name__} has not (relo_env.proposers.BoxProposer)."
+        )
+    if "renew" in config.controls and proposer.crop.num_templates < 2:
+        raise ConfigError(
+            'controls=("renew",) replaces the last template and keeps the first; num_templates is '
+            f"{proposer.crop.num_templates}. Make the proposer with 2 or more."
         )

@@ -130,7 +130,7 @@ def test_ours_are_written_as_the_annotation_files_count(tmp_path):
 def test_the_data_sets_know_theirs(tmp_path, name, make, origins):
     make(tmp_path)
     dataset = make_dataset(name, root=tmp_path, split="test")
-    there = next(n for n in dataset.names if n in dataset._paths)
+    there = layouts.on_disk(dataset)[0]
     sequence = dataset[there]
     assert (sequence.origin, sequence.file_origin) == origins
 
@@ -138,7 +138,7 @@ def test_the_data_sets_know_theirs(tmp_path, name, make, origins):
 def test_otb_in_both_conventions(tmp_path):
     layouts.make_otb(tmp_path / "OTB100")
     dataset = make_dataset("OTB100", root=tmp_path / "OTB100")
-    names = [name for name in dataset.names if name in dataset._paths]
+    names = layouts.on_disk(dataset)
     for shift in (0, -1):
         folder = tmp_path / f"tracker{shift}"
         folder.mkdir()

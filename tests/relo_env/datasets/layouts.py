@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -16,7 +17,19 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from relo_env.datasets.disk import DiskDataset, MissingSequenceError
+
 BOXES = "1,2,3,4\n2,3,4,5\n3,4,5,6\n"
+
+
+def on_disk(dataset: DiskDataset) -> list[str]:
+    """Names of a data set's sequences that have files."""
+    found = []
+    for name in dataset.names:
+        with suppress(MissingSequenceError):
+            dataset.locate(name)
+            found.append(name)
+    return found
 
 
 def picture(level: int) -> bytes:

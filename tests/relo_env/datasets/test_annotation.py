@@ -41,7 +41,7 @@ def without_pictures(root: Path) -> None:
 def test_annotations_are_those_of_the_sequences(tmp_path, name, split, make):
     make(tmp_path)
     dataset = make_dataset(name, root=tmp_path, split=split)
-    there = [n for n in dataset.names if n in dataset._paths]
+    there = layouts.on_disk(dataset)
     whole = {n: dataset[n] for n in there}
     without_pictures(tmp_path)
     bare = make_dataset(name, root=tmp_path, split=split)
@@ -69,7 +69,7 @@ def got10k_without_pictures(root: Path):
     for labels in root.rglob("*.label"):
         labels.unlink()
     dataset = make_dataset("GOT10k", root=root, split="val")
-    return dataset, next(n for n in dataset.names if n in dataset._paths)
+    return dataset, layouts.on_disk(dataset)[0]
 
 
 def test_an_evaluation_needs_no_pictures(tmp_path):
