@@ -44,10 +44,11 @@ from agents.training import PolicyConfig, train_policy
 from agents.warmup import WarmupConfig, warmup
 from examples.nano.calibration import absences, calibrate, calibration_error, judge, reliability
 from examples.nano.regions import Regions
+from examples.nano.sizeable import Sizeable
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.base import Sequence as Video
 from relo_env.datasets.folder import Folder
-from relo_env.datasets.mixture import Mixture, Sizeable
+from relo_env.datasets.mixture import Mixture
 from relo_env.datasets.synthetic import LEVELS, Synthetic
 
 FROZEN = (

@@ -29,9 +29,10 @@ from agents.warmup import WarmupConfig, warmup
 from examples.nano.boxed import Boxed
 from examples.nano.recipe import FROZEN, LEAST_REAL_TARGET
 from examples.nano.regions import Regions
+from examples.nano.sizeable import Sizeable
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.folder import Folder
-from relo_env.datasets.mixture import Mixture, Sizeable
+from relo_env.datasets.mixture import Mixture
 from relo_env.datasets.synthetic import LEVELS, Synthetic
 
 WARMUP_SHARE = 5 / 9

@@ -70,6 +70,8 @@ class DiskDataset(Dataset):
     """Number of sequences of each split whose names only the download tells."""
     toolkit_names: ClassVar[tuple[str, ...]] = ()
     """Further names of its JSON file in pysot's toolkit."""
+    names_file: ClassVar[str] = ""
+    """Table of ``splits/`` with the benchmark's names; ``{split}`` stands for the split."""
     origins: ClassVar[Mapping[str, Any]] = {}
     """Arguments ``origin`` and ``file_origin`` of `annotate`, where they are not 0."""
 
@@ -122,7 +124,7 @@ class DiskDataset(Dataset):
     @property
     def official_names(self) -> tuple[str, ...] | None:
         """Names that the benchmark gives this split; None where the disk decides."""
-        return None
+        return read_list(self.names_file.format(split=self.split)) if self.names_file else None
 
     @abstractmethod
     def find(self) -> Iterable[tuple[str, Path]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from relo_env.datasets.annotations import annotate, read_boxes
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_list
+from relo_env.datasets.disk import ONE_BASED, DiskDataset
 from relo_env.datasets.frames import image_frames
 
 
@@ -18,19 +18,15 @@ class DTB70(DiskDataset):
     folders = ("DTB70", "DTB")
     splits = ("test",)
     origins = ONE_BASED
+    names_file = "dtb70.txt"
     layout = (
         "  <root>/<Sequence>/img/00001.jpg ...\n"
         "  <root>/<Sequence>/groundtruth_rect.txt   x,y,width,height a line"
     )
 
-    @property
-    def official_names(self) -> tuple[str, ...]:
-        """Names of the 70 sequences."""
-        return read_list("dtb70.txt")
-
     def find(self) -> Iterable[tuple[str, Path]]:
         """Folders of the sequences."""
-        for name in self.official_names:
+        for name in self.official_names or ():
             if (self.root / name).is_dir():
                 yield name, self.root / name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -75,7 +75,27 @@ def read_absence(folder: Path, count: int | None) -> np.ndarray | None:
     return read_marks({folder / file: lambda labels: labels != 0 for file in ABSENCE_FILES}, count)
 
 
-class Folder(DiskDataset):
+class FolderDataset(DiskDataset):
+    """A data set of LaSOT-like sequence folders; see `load_folder`."""
+
+    boxes_file: ClassVar[str] = "groundtruth.txt"
+    unlabelled_nan = False
+
+    def read(self, name: str) -> Sequence:
+        """Read the annotation of one sequence; see `DiskDataset.read`."""
+        folder = self.locate(name)
+        return load_folder(
+            name,
+            folder,
+            self.open(find_frames, folder),
+            boxes_file=self.boxes_file,
+            attributes=self.attributes(name),
+            cut=self.cut,
+            unlabelled_nan=self.unlabelled_nan,
+        )
+
+
+class Folder(FolderDataset):
     """Sequences in the subfolders of ``root``, or the one that ``root`` itself is.
 
     A sequence is a folder with ``groundtruth.txt`` (0-based pixels) and its frames: images in
@@ -112,7 +132,7 @@ class Folder(DiskDataset):
         nan: Literal["absent", "unlabelled"] = "absent",
     ) -> None:
         check("nan", nan, Literal["absent", "unlabelled"])
-        self._unlabelled_nan = nan == "unlabelled"
+        self.unlabelled_nan = nan == "unlabelled"
         super().__init__(root, split, lengths=lengths)
 
     def find(self) -> Iterable[tuple[str, Path]]:
@@ -120,17 +140,6 @@ class Folder(DiskDataset):
         if (self.root / "groundtruth.txt").is_file():
             return [(self.root.resolve().name, self.root)]
         return [(folder.name, folder) for folder in subfolders(self.root) if _is_sequence(folder)]
-
-    def read(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see `DiskDataset.read`."""
-        folder = self.locate(name)
-        return load_folder(
-            name,
-            folder,
-            self.open(find_frames, folder),
-            cut=self.cut,
-            unlabelled_nan=self._unlabelled_nan,
-        )
 
 
 def _is_sequence(folder: Path) -> bool:

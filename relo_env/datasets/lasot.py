@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, read_list, read_table, subfolders
-from relo_env.datasets.folder import load_folder
-from relo_env.datasets.frames import find_frames
+from relo_env.datasets.disk import read_table, subfolders
+from relo_env.datasets.folder import FolderDataset
 
 
-class LaSOT(DiskDataset):
+class LaSOT(FolderDataset):
     """LaSOT: 1120 training and 280 test sequences of 70 classes, protocol II.
 
     Both forms of the download are read: a folder a class, or all sequences in one folder. Figures
@@ -29,24 +27,13 @@ class LaSOT(DiskDataset):
         "    full_occlusion.txt     one line of 0 and 1\n"
         "    out_of_view.txt        one line of 0 and 1"
     )
-    _list_prefix: ClassVar[str] = "lasot"
-
-    @property
-    def official_names(self) -> tuple[str, ...]:
-        """Names of protocol II."""
-        return read_list(f"{self._list_prefix}_{self.split}.txt")
+    names_file: ClassVar[str] = "lasot_{split}.txt"
 
     def find(self) -> Iterable[tuple[str, Path]]:
         """Sequences of all splits, by class or flat."""
         for folder in subfolders(self.root):
             for sequence in [folder] if "-" in folder.name else subfolders(folder):
                 yield sequence.name, sequence
-
-    def read(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see `DiskDataset.read`."""
-        folder = self.locate(name)
-        frames = self.open(find_frames, folder)
-        return load_folder(name, folder, frames, attributes=self.attributes(name), cut=self.cut)
 
     def attributes(self, name: str) -> tuple[str, ...]:
         """Attributes of the benchmark, which marks its test sequences."""
@@ -59,4 +46,4 @@ class LaSOText(LaSOT):
     name = "LaSOText"
     folders = ("LaSOText", "LaSOT_extension_subset")
     splits = ("test",)
-    _list_prefix = "lasot_ext"
+    names_file = "lasot_ext_{split}.txt"

@@ -10,7 +10,7 @@ import numpy as np
 
 from relo_env.datasets.annotations import annotate, read_boxes, read_text, require_count
 from relo_env.datasets.base import FrameSource, Sequence
-from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_list, read_table
+from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_table
 from relo_env.datasets.frames import NoFrames, image_frames
 from relo_env.errors import DataError
 
@@ -28,6 +28,7 @@ class NfS(DiskDataset):
     name = "NfS"
     splits = ("test",)
     origins = ONE_BASED
+    names_file = "nfs.txt"
     toolkit_names: ClassVar[tuple[str, ...]] = ("NFS30", "NFS")
     layout = (
         "  <root>/<sequence>/{30,240}/<sequence>/00001.jpg ... and <root>/<sequence>/{30,240}/"
@@ -36,14 +37,9 @@ class NfS(DiskDataset):
     )
     _fps: ClassVar[int] = 30
 
-    @property
-    def official_names(self) -> tuple[str, ...]:
-        """Names of the 100 sequences."""
-        return read_list("nfs.txt")
-
     def find(self) -> Iterable[tuple[str, Path]]:
         """Annotation files of the sequences."""
-        for name in self.official_names:
+        for name in self.official_names or ():
             places = [self.root / name / str(self._fps) / f"{name}.txt"]
             if self._fps == 30:
                 places.append(self.root / "anno" / f"nfs_{name}.txt")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from relo_env.datasets.annotations import annotate, read_boxes
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, read_list, read_table
+from relo_env.datasets.disk import DiskDataset, read_table
 from relo_env.datasets.frames import image_frames, numbered_frames
 
 
@@ -29,16 +29,11 @@ class OTB100(DiskDataset):
         "  <root>/<Sequence>/img/0001.jpg ...\n"
         "  <root>/<Sequence>/groundtruth_rect.txt, or groundtruth_rect.<k>.txt for target k"
     )
-    _list: ClassVar[str] = "otb100.txt"
-
-    @property
-    def official_names(self) -> tuple[str, ...]:
-        """Names of the targets."""
-        return read_list(self._list)
+    names_file: ClassVar[str] = "otb100.txt"
 
     def find(self) -> Iterable[tuple[str, Path]]:
         """Folders of the sequences."""
-        for name in self.official_names:
+        for name in self.official_names or ():
             # Jogging, as the benchmark's; or Jogging-1, a copy for each target, as pysot's.
             for folder in (name.partition("_")[0], name.replace("_", "-")):
                 if (self.root / folder).is_dir():
@@ -77,7 +72,7 @@ class OTB50(OTB100):
 
     name = "OTB50"
     folders = ("OTB50", *OTB100.folders)
-    _list = "otb50.txt"
+    names_file = "otb50.txt"
 
 
 class OTB2013(OTB100):
@@ -86,4 +81,4 @@ class OTB2013(OTB100):
     name = "OTB2013"
     folders = ("OTB2013", *OTB100.folders)
     toolkit_names = ("CVPR13", "CVPR2013")
-    _list = "otb2013.txt"
+    names_file = "otb2013.txt"

@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from relo_env.datasets.annotations import read_attributes
-from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, subfolders
-from relo_env.datasets.folder import load_folder
-from relo_env.datasets.frames import find_frames
+from relo_env.datasets.disk import subfolders
+from relo_env.datasets.folder import FolderDataset
 
 ATTRIBUTES = (
     *("CM", "ROT", "DEF", "FOC", "IV", "OV", "POC", "VC", "SV"),
@@ -18,7 +16,7 @@ ATTRIBUTES = (
 """In the order of the evaluation toolkit's files."""
 
 
-class TNL2K(DiskDataset):
+class TNL2K(FolderDataset):
     """TNL2K: 1300 training and 700 test sequences, whose names are read from the disk.
 
     A split is the folder of its name (or the one whose name has the split's in it), with its
@@ -46,12 +44,6 @@ class TNL2K(DiskDataset):
                     own = (part / "imgs").is_dir() or (part / "groundtruth.txt").is_file()
                     for sequence in [part] if own else subfolders(part):
                         yield sequence.name, sequence
-
-    def read(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see `DiskDataset.read`."""
-        folder = self.locate(name)
-        frames = self.open(find_frames, folder)
-        return load_folder(name, folder, frames, attributes=self.attributes(name), cut=self.cut)
 
     def attributes(self, name: str) -> tuple[str, ...]:
         """Attributes in the evaluation toolkit's files."""

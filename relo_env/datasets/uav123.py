@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from relo_env.datasets.annotations import annotate, read_attributes, read_boxes
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_list, read_table
+from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_table
 from relo_env.datasets.frames import numbered_frames
 
 ATTRIBUTES = ("SV", "ARC", "LR", "FM", "FOC", "POC", "OV", "BC", "IV", "VC", "CM", "SOB")
@@ -29,15 +29,10 @@ class UAV123(DiskDataset):
         "  <root>/data_seq/{UAV123,UAV123_10fps}/<folder>/000001.jpg ...\n"
         "  <root>/anno/{UAV123,UAV123_10fps,UAV20L}/<sequence>.txt   x,y,width,height a line"
     )
-    _table: ClassVar[str] = "uav123.txt"
+    names_file: ClassVar[str] = "uav123.txt"
     _images: ClassVar[str] = "UAV123"
     _frame_step: ClassVar[int] = 1
     """Every how many of the 30 fps frames there is one, from the first."""
-
-    @property
-    def official_names(self) -> tuple[str, ...]:
-        """Names of the benchmark."""
-        return read_list(self._table)
 
     def find(self) -> Iterable[tuple[str, Path]]:
         """Annotation files of the sequences."""
@@ -47,7 +42,7 @@ class UAV123(DiskDataset):
     def read(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see `DiskDataset.read`."""
         path = self.locate(name)
-        folder, *ends = read_table(self._table)[name]
+        folder, *ends = read_table(self.names_file)[name]
         first, last = ((int(end) - 1) // self._frame_step + 1 for end in ends)
         images = self.root / "data_seq" / self._images / folder
         frames = self.open(numbered_frames, images, first, last)
@@ -78,7 +73,7 @@ class UAV20L(UAV123):
 
     name = "UAV20L"
     folders = ("UAV123",)
-    _table = "uav20l.txt"
+    names_file = "uav20l.txt"
 
     def attributes(self, name: str) -> tuple[str, ...]:
         """Attributes in the download."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from relo_env.datasets.annotations import annotate, read_boxes
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_list
+from relo_env.datasets.disk import ONE_BASED, DiskDataset
 from relo_env.datasets.frames import image_frames
 
 IMAGES = ("UAV-benchmark-S", "sequences", "data_seq", "seq", ".")
@@ -21,19 +21,15 @@ class UAVDT(DiskDataset):
     folders = ("UAVDT", "UAVDT-S", "UAV-benchmark-S")
     splits = ("test",)
     origins = ONE_BASED
+    names_file = "uavdt.txt"
     layout = (
         "  <root>/{UAV-benchmark-S,sequences,data_seq}/<sequence>/img000001.jpg ...\n"
         "  <root>/{anno,UAV-benchmark-SOT_v1.0/anno}/<sequence>_gt.txt   x,y,width,height a line"
     )
 
-    @property
-    def official_names(self) -> tuple[str, ...]:
-        """Names of the 50 sequences."""
-        return read_list("uavdt.txt")
-
     def find(self) -> Iterable[tuple[str, Path]]:
         """Annotation files of the sequences."""
-        for name in self.official_names:
+        for name in self.official_names or ():
             for folder in BOXES:
                 path = self.root / folder / f"{name}_gt.txt"
                 if path.is_file():

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, subfolders
-from relo_env.datasets.folder import load_folder
-from relo_env.datasets.frames import find_frames
+from relo_env.datasets.disk import subfolders
+from relo_env.datasets.folder import FolderDataset
 
 
-class VastTrack(DiskDataset):
+class VastTrack(FolderDataset):
     """VastTrack: 47110 training and 3500 test sequences, whose names are read from the disk.
 
     The language descriptions are not read.
@@ -19,6 +17,7 @@ class VastTrack(DiskDataset):
 
     name = "VastTrack"
     splits = ("train", "test")
+    boxes_file = "Groundtruth.txt"
     official_counts = {"train": 47110, "test": 3500}
     layout = (
         "  <root>/{train,test}/<Class>/<Class>-<k>/   with\n"
@@ -31,9 +30,3 @@ class VastTrack(DiskDataset):
         for folder in subfolders(self.root / self.split):
             for sequence in subfolders(folder):
                 yield sequence.name, sequence
-
-    def read(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see `DiskDataset.read`."""
-        folder = self.locate(name)
-        frames = self.open(find_frames, folder)
-        return load_folder(name, folder, frames, boxes_file="Groundtruth.txt", cut=self.cut)
