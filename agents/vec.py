@@ -18,14 +18,13 @@ from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnvStepReturn,
 )
 
-from relo_env.config import CropConfig, EnvConfig
-from relo_env.datasets.base import Dataset
+from relo_env.engine import Engine
+from relo_env.env import PublicAttributes
 from relo_env.errors import ConfigError
-from relo_env.proposers import BoxProposer
 from relo_env.vector_env import OF_EACH_ROW, StepRows, TrackingVectorEnv
 
 
-class RELOVecEnv(VecEnv):
+class RELOVecEnv(PublicAttributes, VecEnv):
     """SB3's view of a ``TrackingVectorEnv``.
 
     A finished row is reset within the step (Gymnasium's SAME_STEP): its info is that of the frame
@@ -67,29 +66,9 @@ class RELOVecEnv(VecEnv):
         return base
 
     @property
-    def config(self) -> EnvConfig:
-        """Configuration of clips, rewards and actions."""
-        return self.base.config
-
-    @property
-    def crop(self) -> CropConfig:
-        """Sizes and factors of the crops, and the action grid."""
-        return self.base.crop
-
-    @property
-    def dataset(self) -> Dataset:
-        """Data set that the clips come from."""
-        return self.base.dataset
-
-    @property
-    def proposer(self) -> BoxProposer:
-        """Proposer, bound to this environment's rows."""
-        return self.base.proposer
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """Fingerprint of the data set, see `Dataset.fingerprint`."""
-        return self.base.fingerprint
+    def engine(self) -> Engine:  # type: ignore[override]
+        """Engine of the tracking environment; its public attributes are this one's too."""
+        return self.base.engine
 
     def reset(self) -> VecEnvObs:
         """Start an episode on every row; seeds and options count for this reset only."""

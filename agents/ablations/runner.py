@@ -309,7 +309,7 @@ class Worker:
         """Figures of a network whose encoder was trained, at each snapshot."""
         figures = []
         for path in snapshots:
-            network.load_state_dict(load_file(path), strict=False)
+            network.load_state_dict({**network.state_dict(), **load_file(path)})
             figures.append(self._play([policy_rule(network.heads.policy)], network, None, tell))
         return {name: np.concatenate([each[name] for each in figures]) for name in figures[0]}
 
@@ -328,10 +328,8 @@ class Worker:
             return [control_oracle(policy_rule(network.heads.policy))]
         rules: list[Rule] = []
         for path in snapshots:
-            deciding = copy.deepcopy(Deciding(network)).eval()
-            # Statistics of norms are not trained, so not in the file.
-            deciding.load_state_dict(load_file(path), strict=False)
-            rules.append(deciding.rule)
+            network.load_state_dict({**network.state_dict(), **load_file(path)})
+            rules.append(copy.deepcopy(Deciding(network)).rule)
         return rules
 
 
