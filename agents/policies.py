@@ -43,7 +43,8 @@ class RELOPolicy(ActorCriticPolicy):
             network without heads for these gets them, see `RELONetwork.extend`.
         lr_schedule: learning rate schedule of SB3.
         network: preset, ``{"name": preset, ...changes}``, path of a checkpoint, or a module, which
-            is not copied.
+            is not copied: it gets heads for controls that it lacks, and parameters that are not
+            trained need no gradient from here on.
         lr_scales: learning rate factors by prefix of the parameter's name, such as
             ``{"heads": 1, "encoder": 0.1}``; all other parameters are frozen. None: policy, value
             and, where the action has them, controls (``{"controls": 1}`` trains these alone).

@@ -32,7 +32,7 @@ class NetworkProposer:
     only, a faster copy of encoder and box regression runs.
 
     Args:
-        network: where the boxes come from.
+        network: where the boxes come from; set to evaluation mode.
         device: the network is moved there, in place; None leaves it where it is.
         dtype: run a copy of the network in this type; None keeps it.
         train_encoder: the policy encodes the crops itself.

@@ -243,12 +243,7 @@ class RELOTracker:
                 score = float((weighted if self.official else scores[i])[position])
             else:
                 assert outputs.prior is not None
-                heat = outputs.prior[i].cpu().numpy()
-                evidence = Evidence(
-                    agreement(heat, candidates[i], position),
-                    float(heat[position]),
-                    features[i].flatten(1)[:, position].float().cpu().numpy(),
-                )
+                evidence = _evidence(outputs.prior[i], features[i], candidates[i], position)
                 score = float(self.confidence(evidence))
             track.follow(box, None if tokens is None else tokens.row(i), score, self.recovery)
             track.frames += 1
@@ -323,6 +318,14 @@ class RELOTracker:
 
     def _normalized(self, crops: np.ndarray) -> torch.Tensor:
         return normalize_crops(torch.from_numpy(crops).to(self.device))
+
+
+def _evidence(
+    prior: torch.Tensor, features: torch.Tensor, candidates: np.ndarray, position: int
+) -> Evidence:
+    heat = prior.cpu().numpy()
+    there = features.flatten(1)[:, position].float().cpu().numpy()
+    return Evidence(agreement(heat, candidates, position), float(heat[position]), there)
 
 
 def hann_window(grid: tuple[int, int]) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from relo_env.checks import parameters_of
 from relo_env.errors import CheckpointError, ConfigError
 
 Algorithm = TypeVar("Algorithm", bound=OnPolicyAlgorithm)
@@ -41,7 +42,8 @@ def load_untrusted(
         )
     path = Path(path)
     path = path if path.exists() or path.suffix else path.with_suffix(".zip")
-    known = inspect.signature(algorithm).parameters.keys() - {"self", "policy", "env", "device"}
+    fixed = {"credit", "candidates"} - inspect.signature(algorithm).parameters.keys()
+    known = parameters_of(algorithm).keys() - {"policy", "env", "device"} - fixed
     try:
         with zipfile.ZipFile(path) as archive:
             data = json.loads(archive.read("data"))

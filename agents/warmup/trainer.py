@@ -70,7 +70,8 @@ def warmup(
 
     Args:
         config: see `WarmupConfig`.
-        network: trained in place; load pretrained weights into it before.
+        network: trained in place, on ``device``; load pretrained weights into it before. Its
+            confidence goes, and parameters named in ``frozen`` need no gradient from here on.
         dataset: training split.
         out: folder of checkpoint, state and logs; made if missing.
         resume: go on from the state in ``out``, to the same numbers as without the interruption.

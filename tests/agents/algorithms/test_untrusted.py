@@ -3,12 +3,13 @@
 import base64
 import json
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 
-from agents.algorithms import GRPO, ActorCritic
+from agents.algorithms import GRPO, ActorCritic, ExpectedPolicyGradient
 from relo_env.errors import CheckpointError, ConfigError
 from tests.agents.worlds import micro_network, square_world
 
@@ -56,6 +57,14 @@ def test_pickles_of_an_untrusted_file_are_not_run(saved, tmp_path):
     for name, value in model.policy.state_dict().items():
         assert torch.equal(loaded.policy.state_dict()[name], value), name
     assert ActorCritic.load(path, env=venv, trusted=False, ent_coef=0.5).ent_coef == 0.5
+
+
+def test_plain_settings_of_every_algorithm_are_read(tmp_path):
+    with closing(square_world(micro_network(), candidate_info=True)) as venv:
+        settings = {"learning_rate": 3e-3, "vf_coef": 0.3, "greedy_share": 0.25}
+        ExpectedPolicyGradient("RELOPolicy", venv, **settings).save(tmp_path / "run.zip")
+        loaded = ExpectedPolicyGradient.load(tmp_path / "run.zip", env=venv, trusted=False)
+        assert {name: getattr(loaded, name) for name in settings} == settings
 
 
 def test_untrusted_files_that_do_not_fit(saved, tmp_path):
