@@ -148,23 +148,26 @@ class _Worker:
 def _serve(connection: Connection, build: Callable[[], Work]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     end_with_parent()
-    with terminable():
-        try:
-            work = build()
-        except Exception:
-            connection.send(_BuildFailed(traceback.format_exc()))
-            return
-        try:
+    try:
+        work = build()  # nothing to save yet: SIGTERM ends the process at once
+    except Exception:
+        connection.send(_BuildFailed(traceback.format_exc()))
+        return
+    try:
+        with terminable():
             connection.send(_READY)
             while True:
                 work(connection.recv(), connection.send)
                 connection.send(_DONE)
-        except ReloError as error:
-            connection.send(error)
-        except KeyboardInterrupt as error:  # held by the work until it was safe
-            sys.exit(EXIT_CODE if isinstance(error, Terminated) else 130)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            return  # the parent is finished, or gone
+    except ReloError as error:
+        connection.send(error)
+    except KeyboardInterrupt as error:  # held by the work until it was safe
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # All is saved. Taking down an interpreter with torch can take seconds on a busy machine.
+        os._exit(EXIT_CODE if isinstance(error, Terminated) else 130)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the parent is finished, or gone
 
 
 def end_with_parent() -> None:
