@@ -320,7 +320,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         self.engine.loader.close()
 
     def _picture(self) -> np.ndarray:
-        return rendering.draw_episode(self.engine.episode(0).shown())
+        return rendering.draw(**self.engine.episode(0).shown())
 
     def _warn_of_step_limit(self) -> None:
         if self._knows_step_limit:

@@ -16,7 +16,6 @@ from relo_env import boxes as bx
 from relo_env.config import CropConfig, EnvConfig
 from relo_env.crops import SearchWindow
 from relo_env.prefetch import ClipPrefetch
-from relo_env.rendering import Shown
 from relo_env.rewards import check_reward, clip_auc, make_reward
 from relo_env.spaces import MOVES, STOP, Choice
 
@@ -169,19 +168,18 @@ class Episode:
             return np.zeros(np.shape(boxes01)[:-1])
         return bx.iou(bx.clip(self.window.to_image(boxes01), self._frame_size), self.target_box)
 
-    def shown(self) -> Shown:
-        """The frame acted on last, or the last template's, for rendering."""
+    def shown(self) -> dict[str, Any]:
+        """Arguments of `rendering.draw`: the frame acted on last, or the last template's."""
         t, window, box, target_box, visible = self._shown
         caption = "template" if t < 0 else f"IoU {self._ious[t]:.2f}" if visible else "absent"
         counted = f"{self.settled}/{len(self.clip.search_frames)}"
-        return Shown(
-            frame=self.frames.image(t),
-            window=window,
-            box=box,
-            target_box=target_box,
-            visible=visible,
-            caption=f"{self.clip.sequence.name}  {counted}  {caption}",
-        )
+        return {
+            "frame": self.frames.image(t),
+            "box": box,
+            "target_box": target_box if visible else None,
+            "window": window.box,
+            "caption": f"{self.clip.sequence.name}  {counted}  {caption}",
+        }
 
     def _start_at_template(self) -> None:
         last = self.frames.frame(-1)

@@ -6,12 +6,10 @@ import logging
 import os
 import sys
 from collections.abc import Sequence as SequenceOf
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from relo_env.crops import SearchWindow
 from relo_env.errors import ConfigError, unknown
 
 logger = logging.getLogger(__name__)
@@ -27,17 +25,6 @@ END_KEYS = (ord("q"), 27)
 """Keys that end a show: q and Esc."""
 FULL_HEIGHT = 720
 """[px] in larger pictures, lines and letters grow with the picture."""
-
-
-class Shown(NamedTuple):
-    """State of an episode to draw: the frame acted on last, windows and boxes in it."""
-
-    frame: np.ndarray
-    window: SearchWindow
-    box: np.ndarray
-    target_box: np.ndarray
-    visible: bool
-    caption: str
 
 
 def check_mode(render_mode: str | None, known: SequenceOf[str]) -> str | None:
@@ -135,17 +122,6 @@ def draw(
         draw_score_map(picture, np.asarray(scores))
     draw_caption(picture, caption)
     return picture
-
-
-def draw_episode(shown: Shown) -> np.ndarray:
-    """Picture of the frame of an episode that was acted on last."""
-    return draw(
-        shown.frame,
-        box=shown.box,
-        target_box=shown.target_box if shown.visible else None,
-        window=shown.window.box,
-        caption=shown.caption,
-    )
 
 
 class Viewer:

@@ -277,7 +277,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         if self.render_mode is None:
             return None
         episodes = [self.engine.episode(row) for row in range(self.num_envs)]
-        return tuple(rendering.draw_episode(episode.shown()) for episode in episodes)
+        return tuple(rendering.draw(**episode.shown()) for episode in episodes)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the decoding threads."""

@@ -14,6 +14,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -202,21 +203,15 @@ def _sort_out(files: Files, names: set[str]) -> tuple[list[str], list[str]]:
     """Paths that may hold boxes, the best kind first, and those that hold times."""
     boxes: list[str] = []
     times: list[str] = []
-    for path in sorted(files, key=lambda path: _suffix_rank(path)):
-        stem, suffix = os.path.splitext(path)
-        if suffix.lower() not in SUFFIXES:
-            continue
+    by_suffix = [[p for p in files if p.lower().endswith(suffix)] for suffix in SUFFIXES]
+    for path in chain.from_iterable(by_suffix):
+        stem = _stem(path)
         timed = _TIME.fullmatch(PurePosixPath(stem).name)
         # `a_time.txt` holds the times of `a`, unless only a sequence `a_time` is known.
         own = stem in names and not (timed and timed[1] in names)
         in_times = PurePosixPath(path).parent.name.lower() in _TIME_FOLDERS
         (times if (timed or in_times) and not own else boxes).append(path)
     return boxes, times
-
-
-def _suffix_rank(path: str) -> int:
-    suffix = os.path.splitext(path)[1].lower()
-    return SUFFIXES.index(suffix) if suffix in SUFFIXES else len(SUFFIXES)
 
 
 def _stem(path: str) -> str:

@@ -90,7 +90,8 @@ def verify(
         DataError: its folder is missing or holds no sequence of the split.
     """
     dataset = make_dataset(name, root=root, split=split, **options)
-    names = _expected_names(dataset)
+    official = dataset.official_names if isinstance(dataset, DiskDataset) else None
+    names = tuple(dataset.names) if official is None else official
     found, missing, malformed, frames = [], [], [], 0
     for done, sequence_name in enumerate(names, start=1):
         try:
@@ -122,11 +123,6 @@ def verify(
 def official_count(dataset: Dataset) -> int:
     """Number of sequences that the benchmark gives the split; 0 where it names them, or none."""
     return dataset.official_counts.get(dataset.split, 0) if isinstance(dataset, DiskDataset) else 0
-
-
-def _expected_names(dataset: Dataset) -> tuple[str, ...]:
-    official = dataset.official_names if isinstance(dataset, DiskDataset) else None
-    return tuple(dataset.names) if official is None else official
 
 
 def _file_faults(dataset: Dataset, sequence: Sequence, name: str) -> list[str]:

@@ -281,7 +281,7 @@ def test_the_picture_shows_the_zoomed_window():
         env.reset(options={"start": 0})
         env.step([CENTER, zoom, 0])
         env.step([CENTER, 0, 0])
-        assert env.engine.episode(0).shown().window.side == (64, 144)[zoom // 2]
+        assert env.engine.episode(0).shown()["window"][2] == (64, 144)[zoom // 2]
         pictures.append(env.render())
     assert (pictures[0] != pictures[1]).any()
 

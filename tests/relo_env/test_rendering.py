@@ -28,10 +28,10 @@ def test_pictures_are_drawn_on_demand():
 def test_the_caption_counts_the_frames_that_are_settled():
     env = make(clip_length=2)
     env.reset(seed=0)
-    captions = [env.engine.episode(0).shown().caption]
+    captions = [env.engine.episode(0).shown()["caption"]]
     for _ in range(2):
         env.step(5)
-        captions.append(env.engine.episode(0).shown().caption)
+        captions.append(env.engine.episode(0).shown()["caption"])
     assert [caption.split()[1] for caption in captions] == ["0/2", "1/2", "2/2"]
 
 
