@@ -26,6 +26,28 @@ from relo_env.errors import ConfigError, unknown
 NAMES = ("auto", "torch", "onnxruntime")
 LEAD = 1.1
 """Factor by which ONNX Runtime must be faster to be chosen by ``"auto"``."""
+MOST_WEIGHTS = 500_000_000
+"""[bytes] ``"auto"`` stays with torch above: ONNX Runtime holds the weights twice more."""
+FEWEST = 3
+"""Frames that each backend is timed on at least, however slow the network."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Backend that runs a network, and why.
+
+    Attributes:
+        name: of the backend.
+        reason: in words.
+        milliseconds: median of a frame by backend, where they were timed.
+    """
+
+    name: str
+    reason: str = "as asked for"
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
 
 
 class Encoded(NamedTuple):
@@ -47,12 +69,14 @@ class Backend:
 
     Args:
         network: runs as it is: `RELONetwork.for_inference`, or a network in training.
+        choice: why this backend runs; None: it was asked for.
     """
 
     name = "torch"
 
-    def __init__(self, network: RELONetwork) -> None:
+    def __init__(self, network: RELONetwork, choice: Choice | None = None) -> None:
         self.network = network
+        self.choice = choice or Choice(self.name)
 
     def encode_templates(self, templates: Tensor, boxes: Tensor) -> TemplateCache:
         """See `RELONetwork.encode_templates`; torch runs it in every backend."""
@@ -72,6 +96,7 @@ class OnnxBackend(Backend):
     Args:
         network: `RELONetwork.for_inference` of ``original``.
         original: exported; its weights as they are now.
+        choice: see `Backend`.
 
     Raises:
         ConfigError: onnxruntime is not installed, or torch cannot export the network.
@@ -79,8 +104,10 @@ class OnnxBackend(Backend):
 
     name = "onnxruntime"
 
-    def __init__(self, network: RELONetwork, original: RELONetwork) -> None:
-        super().__init__(network)
+    def __init__(
+        self, network: RELONetwork, original: RELONetwork, choice: Choice | None = None
+    ) -> None:
+        super().__init__(network, choice)
         self._model = _export(original)
         self._session = _session(self._model)
 
@@ -110,17 +137,18 @@ class OnnxBackend(Backend):
 
 def make_backend(
     network: RELONetwork,
-    name: str = "auto",
+    backend: str | Choice = "auto",
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     compiled: bool = False,
 ) -> Backend:
-    """A frozen copy of a network in the runtime of a name.
+    """A frozen copy of a network in a runtime.
 
     Args:
         network: its weights as they are now.
-        name: ``"torch"``, ``"onnxruntime"``, or ``"auto"``, see `choose_backend`.
+        backend: ``"torch"``, ``"onnxruntime"``, or ``"auto"``, see `choose_backend`; or the choice
+            of a `resolve_backend` with the same options.
         device: see `RELONetwork.for_inference`, as the next two.
         dtype: of the weights; None keeps it.
         compiled: run it through ``torch.compile``.
@@ -128,52 +156,42 @@ def make_backend(
     Raises:
         ConfigError: an unknown name, or ONNX Runtime with options that only torch has.
     """
-    name = resolve_backend(network, name, device=device, dtype=dtype, compiled=compiled)
+    choice = resolve_backend(network, backend, device=device, dtype=dtype, compiled=compiled)
     fast = network.for_inference(device, dtype, compiled)
-    return OnnxBackend(fast, network) if name == "onnxruntime" else Backend(fast)
+    if choice.name == OnnxBackend.name:
+        return OnnxBackend(fast, network, choice)
+    return Backend(fast, choice)
 
 
 def resolve_backend(
     network: RELONetwork,
-    name: str = "auto",
+    backend: str | Choice = "auto",
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     compiled: bool = False,
-) -> str:
-    """Name of the backend that `make_backend` makes of the same arguments.
+) -> Choice:
+    """Backend that `make_backend` makes of the same arguments, and why.
 
     Raises:
         ConfigError: see `make_backend`.
     """
-    if name not in NAMES:
-        raise ConfigError(unknown("backend", str(name), NAMES))
+    choice = backend if isinstance(backend, Choice) else Choice(backend)
+    if choice.name not in NAMES:
+        raise ConfigError(unknown("backend", str(choice.name), NAMES))
     check_device(device)
     weights = network.encoder.search_token.dtype if dtype is None else dtype
     fits = torch.device(device).type == "cpu" and weights == torch.float32 and not compiled
-    if name == "onnxruntime" and not fits:
+    if choice.name == "onnxruntime" and not fits:
         raise ConfigError(
             f"backend 'onnxruntime' runs float32 on a CPU, but device is {str(device)!r}, dtype "
             f"{weights} and compiled {compiled}. Use backend='torch'."
         )
-    if name == "auto":
-        return choose_backend(network).name if fits else "torch"
-    return name
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Backend that ``"auto"`` stands for.
-
-    Attributes:
-        name: of the backend.
-        reason: in words.
-        milliseconds: median of a frame by backend, where they were timed.
-    """
-
-    name: str
-    reason: str
-    milliseconds: dict[str, float] = field(default_factory=dict)
+    if choice.name != "auto":
+        return choice
+    if not fits:
+        return Choice("torch", "ONNX Runtime runs float32 on a CPU only, not compiled")
+    return choose_backend(network)
 
 
 _CHOSEN: dict[tuple[str | None, str, int], Choice] = {}
@@ -182,12 +200,12 @@ _CHOSEN: dict[tuple[str | None, str, int], Choice] = {}
 def choose_backend(network: RELONetwork, seconds: float = 1.0) -> Choice:
     """Time both backends on crops of the network's size; the process remembers the choice.
 
-    Torch is chosen where onnxruntime is not installed, or where fewer than five frames fit into
-    the time.
+    Torch is chosen where onnxruntime is not installed, and for networks of more than
+    `MOST_WEIGHTS`.
 
     Args:
         network: any weights; networks of one preset share a choice.
-        seconds: [s] of the timing.
+        seconds: [s] of the timing; longer where `FEWEST` frames do not fit.
     """
     key = network.preset_name, json.dumps(network.changes), torch.get_num_threads()
     if key not in _CHOSEN:
@@ -197,9 +215,16 @@ def choose_backend(network: RELONetwork, seconds: float = 1.0) -> Choice:
 
 @torch.inference_mode()
 def _measure(network: RELONetwork, seconds: float) -> Choice:
+    size = sum(weight.nbytes for weight in network.parameters())
+    if size > MOST_WEIGHTS:
+        return Choice("torch", f"ONNX Runtime would hold its {size / 1e9:.1f} GB of weights twice")
     crop = network.crop
     fast = network.for_inference()
     backends = [Backend(fast)]
+    try:
+        backends.append(OnnxBackend(fast, network))
+    except ConfigError as error:
+        return Choice("torch", str(error))
     templates = torch.zeros(1, crop.num_templates, 3, crop.template_size, crop.template_size)
     cache = fast.encode_templates(templates, torch.full((1, crop.num_templates, 4), 0.25))
     search = torch.randn(1, 3, crop.search_size, crop.search_size)
@@ -210,16 +235,11 @@ def _measure(network: RELONetwork, seconds: float) -> Choice:
         backend.encode(cache, search, tokens)
         return perf_counter() - begin
 
-    frame = run(backends[0])
-    if frame > seconds / 5:
-        return Choice("torch", f"a frame takes {frame:.2f} s, too long to compare")
-    try:
-        backends.append(OnnxBackend(fast, network))
-    except ConfigError as error:
-        return Choice("torch", str(error))
     times: dict[str, list[float]] = {backend.name: [] for backend in backends}
+    for backend in backends:
+        run(backend)  # the first frame also fills caches
     end = perf_counter() + seconds
-    while perf_counter() < end or len(times["torch"]) < 5:
+    while perf_counter() < end or len(times["torch"]) < FEWEST:
         for backend in backends:
             times[backend.name].append(run(backend))
     medians = {name: 1e3 * statistics.median(spent) for name, spent in times.items()}

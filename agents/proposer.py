@@ -15,6 +15,7 @@ from torch import Tensor
 from agents.backends import NAMES, Backend, make_backend
 from agents.network import RELONetwork, TemplateCache, normalize_crops
 from agents.network.checkpoints import SUFFIX, find_checkpoint
+from agents.network.inference import find_dtype
 from relo_env.errors import CheckpointError, ConfigError, unknown
 from relo_env.proposers import Proposals
 
@@ -265,14 +266,14 @@ def make_network_proposer(
     Args:
         network: a preset or a checkpoint's path.
         device: see `NetworkProposer`.
-        dtype: name of a torch type, such as ``"bfloat16"``.
+        dtype: name of a type of weights, such as ``"bfloat16"``.
         train_encoder: see `NetworkProposer`.
         backend: see `NetworkProposer`.
     """
     return NetworkProposer(
         find_network(network),
         device=device,
-        dtype=None if dtype is None else getattr(torch, dtype),
+        dtype=None if dtype is None else find_dtype(dtype),
         train_encoder=train_encoder,
         backend=backend,
     )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from agents.backends import make_backend
+from agents.backends import Choice, make_backend
 from agents.confidence import Evidence, Recovery, agreement
 from agents.network import HeadOutputs, RELONetwork, TemplateCache, TokenState, normalize_crops
 from agents.network.presets import official_settings
@@ -60,7 +60,7 @@ class RELOTracker:
             machine; see `agents.backends`.
 
     Attributes:
-        backend: the backend that runs; its ``name`` tells which.
+        backend: the backend that runs; its ``choice`` tells which, and why.
 
     Raises:
         ConfigError: an option that cannot be.
@@ -81,7 +81,7 @@ class RELOTracker:
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
         compiled: bool = False,
-        backend: str = "auto",
+        backend: str | Choice = "auto",
     ) -> None:
         if not isinstance(network, RELONetwork):
             raise ConfigError(

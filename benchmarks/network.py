@@ -1,10 +1,11 @@
 """Speed and exactness of one tracking step of the network, against a plain form of it.
 
     python benchmarks/network.py --presets nano t256 --compile --int8 --sequences DATA/dev
-    python benchmarks/network.py --presets t256 b256 l256 --device cuda --batch 1 32 --compile
+    python benchmarks/gpu.py
 
-prints one table in Markdown. All variants of a preset take turns frame by frame in one run, so that
-a busy machine slows all of them alike; times are medians. ``plain`` computes what the released code
+print tables in Markdown. All variants of a preset take turns frame by frame in one run, so that
+a busy machine slows all of them alike; times are medians, with ``--threads 1`` on a CPU of the
+processor's time, which other programs disturb little. ``plain`` computes what the released code
 computes: templates read anew each frame, previous tokens as rows, separate q, k and v, every row of
 the last block, batch norms, all heads. Differences are the largest from ``plain`` over the run, in
 policy logits and in candidate boxes (as fractions of the crop).
@@ -21,11 +22,12 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from machine import machine
 from plain_network import PlainFastITPN
 from torch import Tensor, nn
 
@@ -219,6 +221,7 @@ def measure(network: RELONetwork, batch: int, args: argparse.Namespace) -> None:
     device = torch.device(args.device)
     frames = random_frames(network, batch, device)
     first = next(frames)
+    clock = time.process_time if device.type == "cpu" and args.threads == 1 else time.perf_counter
     rows = [
         row
         for name, make in variants(network, device, args).items()
@@ -229,11 +232,11 @@ def measure(network: RELONetwork, batch: int, args: argparse.Namespace) -> None:
     for index in range(args.warmup + args.frames):
         frame = next(frames)
         for row in rows:
-            begin = time.perf_counter()
+            begin = clock()
             outputs = row.step(*frame)
             synchronize(device)
             if index >= args.warmup:
-                row.times.append(time.perf_counter() - begin)
+                row.times.append(clock() - begin)
             if row is rows[0]:
                 reference = outputs
             logits, boxes = (
@@ -336,6 +339,7 @@ def spread(network: RELONetwork) -> None:
 
 
 def print_header(args: argparse.Namespace) -> None:
+    print(f"{machine()}\n")
     names = ["preset", "batch", "variant", "ms", "crops/s", "against plain", "logits", "boxes"]
     names += ["peak MB"] if args.device.startswith("cuda") else []
     names += ["same position", "overlap"] if args.sequences else []
@@ -356,7 +360,8 @@ def print_row(
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table; arguments as on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -371,7 +376,7 @@ def main() -> None:
     add("--int8", action="store_true", help="torch's dynamic quantisation too, on a CPU")
     add("--sequences", metavar="ROOT", help="real sequences, see `relo datasets` for the layout")
     add("--sequence-frames", type=int, default=30, metavar="N", help="of each of them")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"--device {args.device}: this torch ({torch.__version__}) sees no GPU")
     torch.set_num_threads(args.threads)

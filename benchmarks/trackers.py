@@ -12,6 +12,7 @@ import time
 
 import cv2
 import torch
+from machine import machine
 from videos import row, table
 
 from agents.backends import NAMES
@@ -44,6 +45,7 @@ def main() -> None:
                 begin = time.perf_counter()
                 tracker.update(frame)
                 seconds[name].append(time.perf_counter() - begin)
+    print(f"{machine()}\n")
     print(table("tracker", "median ms", "mean ms", "frames/s"))
     for name, spent in seconds.items():
         mean = statistics.mean(spent)

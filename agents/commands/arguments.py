@@ -35,7 +35,6 @@ EVALUATED = ("test", "val")
 ENDLESS = 10_000_000
 """Number of sequences above which a subset must be chosen."""
 LITERALS = {"true": True, "false": False, "null": None, "none": None}
-DTYPES = ("bfloat16", "float16", "float32")
 
 
 def key_value(text: str) -> tuple[str, Any]:
@@ -313,8 +312,10 @@ def tracker_factory(
     arguments = {"name_or_path": str(path), "device": device, **_from_text(options)}
     if backend == "auto":  # one choice for all processes
         where = {k: v for k, v in arguments.items() if k in ("device", "dtype", "compiled")}
-        backend = resolve_backend(RELONetwork.from_checkpoint(path), **where)
-    settings["backend"] = arguments["backend"] = backend
+        choice = resolve_backend(RELONetwork.from_checkpoint(path), **where)
+        settings["backend"], arguments["backend"] = choice.name, choice
+    else:
+        settings["backend"] = arguments["backend"] = backend
     return TrackerFactory(name, f"{__name__}:load_tracker", arguments, settings=settings)
 
 
@@ -337,9 +338,8 @@ def _checkpoint(spec: str) -> Path:
 
 def _from_text(options: dict[str, Any]) -> dict[str, Any]:
     """Convert options of a `RELOTracker` from the command line: the dtype is given by name."""
-    import torch
-
     from agents.confidence import Recovery
+    from agents.network.inference import find_dtype
 
     dtype, recovery = options.get("dtype"), options.get("recovery")
     if not isinstance(recovery, Recovery | None):
@@ -347,10 +347,8 @@ def _from_text(options: dict[str, Any]) -> dict[str, Any]:
             f"recovery is {recovery!r}; give recovery=null to switch it off; without the option "
             "the tracker uses its own."
         )
-    if isinstance(dtype, str):
-        if dtype not in DTYPES:
-            raise ConfigError(unknown("dtype", dtype, DTYPES))
-        options["dtype"] = getattr(torch, dtype)
+    if dtype is not None:
+        options["dtype"] = find_dtype(dtype)
     return options
 
 

@@ -70,8 +70,7 @@ def run(options: argparse.Namespace) -> int:
     ):
         print(f"{name:24} {frames * rate(step, options.seconds):8.0f} {unit}", flush=True)
     if options.device == "cpu":
-        choice = choose_backend(network)
-        print(f"backend 'auto' is {choice.name} ({choice.reason})")
+        print(f"backend 'auto' is {choose_backend(network)}")
     return 0
 
 

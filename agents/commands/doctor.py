@@ -211,16 +211,16 @@ def _backend() -> str:
     from agents.backends import choose_backend
     from agents.network import RELONetwork
 
-    choice = choose_backend(RELONetwork.from_pretrained("nano"))
-    return f"{choice.name} for nano ({choice.reason})"
+    return f"for nano {choose_backend(RELONetwork.from_pretrained('nano'))}"
 
 
 def _half_precision() -> str:
     import torch
 
-    from agents.network.inference import half_precision_cost
+    from agents.network.inference import HALF, half_precision_cost
 
-    cost = half_precision_cost(torch.bfloat16)
-    advice = "leave it off" if cost > 1 else "dtype, amp and half may be used"
+    costs = {str(dtype).removeprefix("torch."): half_precision_cost(dtype) for dtype in HALF}
+    times = ", ".join(f"{name} {cost:.2f}" for name, cost in costs.items())
+    good = " and ".join(name for name, cost in costs.items() if cost < 1) or "neither"
     kind = torch.backends.cpu.get_cpu_capability()
-    return f"{kind}; bfloat16 takes {cost:.2f} times as long as float32 on this CPU: {advice}"
+    return f"{kind}; times of a linear layer against float32: {times}; faster: {good}"

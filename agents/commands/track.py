@@ -89,6 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the processor (default: every core); 1 where other programs are busy",
     )
     parser.add_argument(
+        "--verbose", action="store_true", help="say which backend runs the network, and why"
+    )
+    parser.add_argument(
         "--no-recovery", action="store_true", help="follow the best box, however unsure"
     )
     arguments.add_tracker(parser)
@@ -132,6 +135,8 @@ def run(options: argparse.Namespace) -> int:
         raise FrameError(f"{options.source} has no frame that can be decoded.")
     starts = _first_boxes(options, annotated, first.image)
     trackers = [factory() for _ in starts]
+    if options.verbose:
+        print(_describe(factory.name, trackers[0]))
     for tracker in trackers:
         if isinstance(tracker, RELOTracker) and options.no_recovery:
             tracker.recovery = None
@@ -161,6 +166,13 @@ def run(options: argparse.Namespace) -> int:
             if viewer and not viewer.show(shown):
                 raise KeyboardInterrupt  # a window that is closed ends it as Ctrl-C does
     return 0
+
+
+def _describe(name: str, tracker: Tracker) -> str:
+    if not isinstance(tracker, RELOTracker):
+        return f"tracker {name}: no network of RELO, no backend"
+    threads = torch.get_num_threads()
+    return f"tracker {name}: backend {tracker.backend.choice}, {threads} CPU threads"
 
 
 def _finish(writer: VideoWriter) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from relo_env.errors import ConfigError
+from relo_env.errors import ConfigError, unknown
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -33,6 +33,22 @@ def check_device(device: str | torch.device) -> None:
 
 
 HALF = (torch.bfloat16, torch.float16)
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype for dtype in (*HALF, torch.float32, torch.float64)
+}
+"""Types of weights by name."""
+
+
+def find_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """Type of weights, by its name or as it is.
+
+    Raises:
+        ConfigError: a network cannot run in it.
+    """
+    name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise ConfigError(unknown("dtype", name, DTYPES))
+    return DTYPES[name]
 
 
 @functools.cache

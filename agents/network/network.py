@@ -19,6 +19,7 @@ from agents.network.inference import (
     COMPILE_OPTIONS,
     can_pack,
     check_device,
+    find_dtype,
     fold,
     pack_linears,
     warn_of_slow_half,
@@ -251,14 +252,15 @@ class RELONetwork(nn.Module):
                 the first frames and needs a C++ compiler on a CPU.
 
         Raises:
-            ConfigError: the device cannot be used.
+            ConfigError: the device cannot be used, or no network runs in the type.
         """
         check_device(device)
+        dtype = find_dtype(self.encoder.search_token.dtype if dtype is None else dtype)
         warn_of_slow_half(dtype, device)
         network = fold(self).to(device=device, dtype=dtype)
         # As the features lie in memory.
         network.heads.to(memory_format=torch.channels_last)
-        if can_pack(torch.device(device), network.encoder.search_token.dtype):
+        if can_pack(torch.device(device), dtype):
             pack_linears(network.encoder)
         elif compiled:
             network.encoder.compile(options=COMPILE_OPTIONS)

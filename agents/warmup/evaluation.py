@@ -9,6 +9,7 @@ import torch
 
 from agents.network import RELONetwork
 from agents.network.boxes import overlaps, true_cells
+from agents.network.inference import warn_of_slow_half
 from agents.warmup.clips import ClipBatch, read_clips
 
 
@@ -43,6 +44,7 @@ def evaluate_warmup(
         amp: bfloat16 autocast.
     """
     device = next(network.parameters()).device
+    warn_of_slow_half(torch.bfloat16 if amp else None, device)
     was_training = network.training
     network.eval()
     figures = []

@@ -13,7 +13,7 @@ from agents import backends
 from agents.backends import choose_backend, make_backend
 from agents.commands.arguments import tracker_factory
 from agents.network import RELONetwork, inference, normalize_crops
-from agents.proposer import NetworkProposer
+from agents.proposer import NetworkProposer, make_network_proposer
 from agents.tracker import RELOTracker
 from relo_env import boxes as bx
 from relo_env import make_dataset
@@ -95,7 +95,22 @@ def test_the_choice_is_made_once(monkeypatch):
     assert choice.name in ("torch", "onnxruntime")
     monkeypatch.setattr(backends, "_measure", None)
     assert choose_backend(micro()) is choice
-    assert RELOTracker(micro()).backend.name == choice.name
+    assert RELOTracker(micro()).backend.choice is choice
+
+
+def test_a_slow_network_is_timed_on_a_few_frames(monkeypatch):
+    clock = iter(range(1000))  # each look at the clock is a second later
+    monkeypatch.setattr(backends, "perf_counter", lambda: float(next(clock)))
+    choice = choose_backend(micro())
+    assert set(choice.milliseconds) <= {"torch", "onnxruntime"}
+    assert all(time == 1000 for time in choice.milliseconds.values())
+
+
+def test_a_large_network_stays_with_torch(monkeypatch):
+    monkeypatch.setattr(backends, "MOST_WEIGHTS", 1)
+    choice = choose_backend(micro())
+    assert choice.name == "torch"
+    assert "GB of weights" in choice.reason
 
 
 def test_without_onnxruntime_it_is_torch(monkeypatch):
@@ -140,6 +155,10 @@ def test_an_evaluation_names_its_backend():
     chosen = tracker_factory("nano", device="cpu", options={"backend": "onnxruntime"})
     assert chosen.settings["backend"] == chosen.kwargs["backend"] == "onnxruntime"
     assert chosen.settings["tracker_options"] == {}
+    assert chosen().backend.choice.reason == "as asked for"
+    auto = tracker_factory("nano", device="cpu", options={"backend": "auto"})
+    assert auto.settings["backend"] == auto().backend.name
+    assert auto().backend.choice.reason != "as asked for"
     half = {"backend": "auto", "dtype": "bfloat16"}
     assert tracker_factory("nano", device="cpu", options=half).settings["backend"] == "torch"
     with pytest.raises(ConfigError, match="Unknown backend"):
@@ -162,6 +181,19 @@ def test_slow_half_precision_is_said_once(slow):
         warnings.simplefilter("error")
         RELOTracker(micro(), dtype=torch.bfloat16)
         RELOTracker(micro())
+
+
+def test_weights_that_are_half_already_are_said_too(slow):
+    with pytest.warns(UserWarning, match="float16 is slower"):
+        RELOTracker(micro().to(torch.float16))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, "int8", "bflot16"])
+def test_types_that_no_network_runs_in_are_refused(dtype):
+    with pytest.raises(ConfigError, match="Unknown dtype"):
+        micro().for_inference(dtype=dtype)
+    with pytest.raises(ConfigError, match="Unknown dtype"):
+        make_network_proposer("micro", dtype=dtype)
 
 
 def test_the_cost_of_half_precision_is_measured():

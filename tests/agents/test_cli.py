@@ -173,6 +173,22 @@ def test_track_writes_a_video_that_plays_and_boxes(folder: Path, tmp_path: Path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["boxes.json", "new", "out.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("tracker", "expected"),
+    [
+        (["--tracker", "static"], "no backend"),
+        (["--tracker-option", "backend=torch"], "backend torch (as asked for)"),
+        (["--tracker-option", "dtype=float64"], "backend torch (ONNX Runtime runs float32"),
+    ],
+)
+def test_track_says_its_backend(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tracker, expected: str
+) -> None:
+    out = ["--json", str(tmp_path / "boxes.json"), "--max-frames", "1"]
+    assert main(["track", str(folder), *out, "--verbose", *tracker]) == 0
+    assert expected in capsys.readouterr().out
+
+
 def test_track_follows_several_objects(folder: Path, tmp_path: Path) -> None:
     boxes, video = tmp_path / "b.json", tmp_path / "o.webm"
     two = ["--box", BOX, "--box", "10,5,20,8", "--tracker", "static"]

@@ -1,0 +1,36 @@
+"""Benchmarks that must run where the project is not installed as a whole."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+found = PathFinder.find_spec
+missing = "gymnasium", "av"
+PathFinder.find_spec = lambda name, *rest: (
+    None if name.split(".")[0] in missing else found(name, *rest)
+)
+import gpu
+
+gpu.main()
+"""
+
+
+@pytest.mark.slow
+def test_the_network_is_measured_without_gymnasium() -> None:
+    arguments = ["--device", "cpu", "--presets", "micro", "--batch", "1", "--compile"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *arguments],
+        env={"PYTHONPATH": f"{BENCHMARKS}:{BENCHMARKS.parent}", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gymnasium, av" in done.stderr
+    assert "| `micro` | 1 | ours, float32 |" in done.stdout
