@@ -213,6 +213,7 @@ def choose_backend(network: RELONetwork, seconds: float = 1.0) -> Choice:
     return _CHOSEN[key]
 
 
+@torch.random.fork_rng(devices=[])  # a measurement changes no draw of the run around it
 @torch.inference_mode()
 def _measure(network: RELONetwork, seconds: float) -> Choice:
     size = sum(weight.nbytes for weight in network.parameters())

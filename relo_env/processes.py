@@ -232,7 +232,7 @@ def require_main_guard(*objects: Any) -> None:
         return
     raise ConfigError(
         f"{path}, line {line}, starts worker processes, and each of them would run the script "
-        'again. Put that code below a line `if __name__ == "__main__":`, or use workers=1.'
+        'again. Put that code below a line `if __name__ == "__main__":`.'
     )
 
 

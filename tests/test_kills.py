@@ -118,9 +118,7 @@ def test_what_is_killed_goes_on_to_the_same(
         found = products(command, out)
         assert found.keys() == expected.keys()
         for name, content in expected.items():
-            # What a cache held at the kill is computed anew, in other batches: rounding differs.
-            is_bytes = isinstance(content, bytes)
-            assert found[name] == (content if is_bytes else pytest.approx(content, abs=5e-3))
+            assert found[name] == content, name
 
 
 def kill(command: Command, out: Path, number: signal.Signals, delay: float) -> int:

@@ -202,8 +202,9 @@ class CachedProposer(NetworkProposer):
 
     Rows and runs that saw the same crops since their episode began share one encoding: several
     algorithms on the same open-loop clips, several policies that chose the same positions. The
-    proposers that ``bind`` returns share the cache. Values are those of the batch in which the
-    crops came first; another batch may differ by rounding.
+    proposers that ``bind`` returns share the cache. On a CPU crops are encoded one by one: a
+    batch of another size rounds otherwise, and a run's numbers must not follow what others left in
+    the cache. A GPU encodes them in the batch in which they came first.
 
     Args:
         network: must not be trained while this is in use.
@@ -218,7 +219,7 @@ class CachedProposer(NetworkProposer):
         cache_bytes: int = 2**30,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(network, dtype=dtype)
+        super().__init__(network, dtype=dtype, backend="torch")
         self._cache: OrderedDict[bytes, _Seen] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._kept = {"bytes": 0, "asked": 0, "encoded": 0}
@@ -238,13 +239,15 @@ class CachedProposer(NetworkProposer):
 
     def reset(self, rows: np.ndarray, templates: np.ndarray, template_boxes: np.ndarray) -> None:
         """See `NetworkProposer.reset`."""
-        super().reset(rows, templates, template_boxes)
+        for part in self._parts(len(rows)):
+            super().reset(rows[part], templates[part], template_boxes[part])
         for row, crops, boxes in zip(rows, templates, template_boxes, strict=True):
             self._history[row] = _digest(crops, boxes)
 
     def renew(self, rows: np.ndarray, templates: np.ndarray, boxes: np.ndarray) -> None:
         """See `NetworkProposer.renew`."""
-        super().renew(rows, templates, boxes)
+        for part in self._parts(len(rows)):
+            super().renew(rows[part], templates[part], boxes[part])
         for row, crop, box in zip(rows, templates, boxes, strict=True):
             self._history[row] = _digest(self._history[row], b"renew", crop, box)
 
@@ -261,10 +264,11 @@ class CachedProposer(NetworkProposer):
         keys = [self._history[row] for row in rows]
         new = {key: i for i, key in enumerate(keys) if key not in self._cache}
         found = {key: self._cache[key] for key in keys if key not in new}
-        if new:
-            chosen = list(new.values())
-            proposals = super().propose(rows[chosen], searches[chosen], previous_boxes[chosen])
-            for i, key in enumerate(new):
+        chosen, names = np.array(list(new.values()), int), list(new)
+        for part in self._parts(len(new)):
+            which = chosen[part]
+            proposals = super().propose(rows[which], searches[which], previous_boxes[which])
+            for i, key in enumerate(names[part]):
                 extras = {name: values[i] for name, values in proposals.extras.items()}
                 found[key] = self._keep(key, proposals.boxes[i], extras, rows[new[key]])
         for key in found:
@@ -280,6 +284,11 @@ class CachedProposer(NetworkProposer):
             np.stack([one.boxes for one in seen]),
             {name: np.stack([one.extras[name] for one in seen]) for name in self.extra_spaces},
         )
+
+    def _parts(self, count: int) -> list[slice]:
+        """Slices of ``count`` rows that go through the network together."""
+        size = 1 if next(self.network.parameters()).device.type == "cpu" else max(count, 1)
+        return [slice(start, start + size) for start in range(0, count, size)]
 
     def _keep(
         self, key: bytes, boxes: np.ndarray, extras: dict[str, np.ndarray], row: Any

@@ -48,7 +48,7 @@ from relo_env.benchmark.execution import explain, single_threaded
 from relo_env.claims import Claim, digests_of_weights
 from relo_env.datasets.base import Dataset
 from relo_env.errors import ConfigError, ReloError
-from relo_env.files import write_atomically, write_json
+from relo_env.files import locked, write_atomically, write_json
 from relo_env.interrupts import terminable
 from relo_env.processes import Tell, require_main_guard, stream
 from relo_env.proposers import BoxProposer, PreviousSizeProposer
@@ -188,6 +188,7 @@ class Worker:
         try:
             with (
                 single_threaded(),
+                locked(folder),
                 open(folder / "log.txt", "a", encoding="utf-8") as log,
                 redirect_stderr(log),
             ):

@@ -52,6 +52,7 @@ def find_dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 @functools.cache
+@torch.random.fork_rng(devices=[])  # a measurement changes no draw of the run around it
 def half_precision_cost(dtype: torch.dtype) -> float:
     """Time of a linear layer in a half-precision type on this CPU, as a multiple of float32's.
 

@@ -13,6 +13,7 @@ from agents import backends
 from agents.backends import choose_backend, make_backend
 from agents.commands.arguments import tracker_factory
 from agents.network import RELONetwork, inference, normalize_crops
+from agents.network.inference import half_precision_cost
 from agents.proposer import NetworkProposer, make_network_proposer
 from agents.tracker import RELOTracker
 from relo_env import boxes as bx
@@ -111,6 +112,14 @@ def test_a_large_network_stays_with_torch(monkeypatch):
     choice = choose_backend(micro())
     assert choice.name == "torch"
     assert "GB of weights" in choice.reason
+
+
+def test_measurements_draw_nothing():
+    half_precision_cost.cache_clear()
+    before = torch.get_rng_state()
+    choose_backend(micro(), seconds=0.01)
+    half_precision_cost(torch.bfloat16)
+    torch.testing.assert_close(torch.get_rng_state(), before)
 
 
 def test_without_onnxruntime_it_is_torch(monkeypatch):
