@@ -7,7 +7,6 @@ trained, which is the baseline that the policy stage has to beat.
 
 from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
 from agents.warmup.config import WarmupConfig
-from agents.warmup.evaluation import WarmupFigures, evaluate_warmup
 from agents.warmup.losses import WarmupLosses, warmup_loss
 from agents.warmup.trainer import CHECKPOINT, STATE, Warmup, warmup
 
@@ -18,9 +17,7 @@ __all__ = [
     "ClipBatches",
     "Warmup",
     "WarmupConfig",
-    "WarmupFigures",
     "WarmupLosses",
-    "evaluate_warmup",
     "read_clips",
     "warmup",
     "warmup_loss",

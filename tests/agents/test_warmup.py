@@ -24,7 +24,6 @@ from agents.warmup import (
     ClipBatches,
     Warmup,
     WarmupConfig,
-    evaluate_warmup,
     read_clips,
     warmup,
 )
@@ -247,12 +246,6 @@ class TestTraining:
         assert schedule(0, 1000) == pytest.approx(1 / 50)
         assert schedule(500, 1000) == 1.0
         assert schedule(750, 1000) == pytest.approx(0.5)
-
-    def test_evaluation_orders_the_choices(self):
-        network = small_network()
-        batches = ClipBatches(small_data(), network.crop, clips=2, clip_length=2)
-        figures = evaluate_warmup(network, [batches[i] for i in range(2)])
-        assert figures.oracle >= max(figures.true_cell, figures.prior, figures.random) >= 0
 
 
 class TestResume:
