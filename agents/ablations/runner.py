@@ -40,7 +40,7 @@ from agents.ablations.tables import (
 )
 from agents.network import RELONetwork
 from agents.network.vit import ViTEncoder
-from agents.training import STATE, train_policy
+from agents.training import STATE, PolicyConfig, train_policy
 from agents.warmup import CHECKPOINT, Warmup, WarmupConfig
 from agents.warmup import STATE as WARMUP_STATE
 from relo_env.benchmark.evaluation import check_truth
@@ -241,27 +241,22 @@ class Worker:
 
     def _run(self, row: Row, seed: int, folder: Path, tell: Tell) -> None:
         network, proposer = self._start(row, seed)
+        config = row.config(self.study.frames, seed)
         frames: tuple[int, ...] = (0,)
         seconds: Mapping[str, float] = {}
         if row.rule == "policy":
             network = copy.deepcopy(network)
             keep = Snapshots(folder / "policies", self.study.points(row), tell)
-            seconds = self._train(row, seed, folder, network, proposer, keep)
+            seconds = self._train(config, folder, network, proposer, keep)
             frames = keep.points
-        snapshots = [folder / "policies" / f"{point}.safetensors" for point in frames]
-        config = row.config(self.study.frames, seed)
-        if row.rule == "policy" and config.encoder_scale:
-            figures = self._play_whole(network, snapshots, tell)
-        elif row.rule == "hand-made":
-            alone = PreviousSizeProposer(network.crop)
-            figures = self._play(
-                [tracker_rule(hand_made(network))], network, alone, tell, action_mode="box"
-            )
-        else:
-            rules = self._rules(row, network, snapshots, seed)
-            figures = self._play(rules, network, proposer, tell, controls=config.controls)
-        if row.rule == "policy":
+            figures = self._play_policies(config, network, proposer, keep, tell)
             _log_curve(folder, frames, figures)
+        elif row.rule == "hand-made":
+            rule, alone = tracker_rule(hand_made(network)), PreviousSizeProposer(network.crop)
+            figures = self._play([rule], network, alone, tell, action_mode="box")
+        else:
+            rule = self._rule(row, network, seed)
+            figures = self._play([rule], network, proposer, tell, controls=config.controls)
         result = {"row": row.name, "seed": seed, "frames": frames, "seconds": seconds}
         plain = {name: values.tolist() for name, values in figures.items()}
         write_json(folder / RESULT, {**result, "figures": plain})
@@ -270,15 +265,13 @@ class Worker:
 
     def _train(
         self,
-        row: Row,
-        seed: int,
+        config: PolicyConfig,
         folder: Path,
         network: RELONetwork,
         proposer: CachedProposer,
         keep: Snapshots,
     ) -> Mapping[str, float]:
-        """Train a row's policy; returns its seconds, which a resumed run does not know whole."""
-        config = row.config(self.study.frames, seed)
+        """Train a policy; returns its seconds, which a resumed run does not know whole."""
         resumed = (folder / STATE).exists()
         train_policy(
             config,
@@ -304,34 +297,40 @@ class Worker:
         clips, options = self.study.held_back, {**self.study.whole.play, **options}
         return play(rules, network, self.held_back, clips, proposer=proposer, tick=tell, **options)
 
-    def _play_whole(
-        self, network: RELONetwork, snapshots: list[Path], tell: Tell
+    def _play_policies(
+        self,
+        config: PolicyConfig,
+        network: RELONetwork,
+        proposer: CachedProposer,
+        keep: Snapshots,
+        tell: Tell,
     ) -> dict[str, np.ndarray]:
-        """Figures of a network whose encoder was trained, at each snapshot."""
-        figures = []
-        for path in snapshots:
-            network.load_state_dict({**network.state_dict(), **load_file(path)})
-            figures.append(self._play([policy_rule(network.heads.policy)], network, None, tell))
-        return {name: np.concatenate([each[name] for each in figures]) for name in figures[0]}
-
-    def _rules(
-        self, row: Row, network: RELONetwork, snapshots: list[Path], seed: int
-    ) -> list[Rule]:
-        if row.rule == "prior":
-            return [policy_rule(network.heads.prior)]
-        if row.rule == "random":
-            return [random_rule(network.crop.num_positions, seed)]
-        if row.rule == "oracle":
-            return [oracle_rule]
-        if row.rule == "untrained":
-            return [Deciding(network).rule]
-        if row.rule == "control-oracle":
-            return [control_oracle(policy_rule(network.heads.policy))]
+        """Figures of a policy at each snapshot, side by side where the encoder stays the same."""
+        played: list[dict[str, np.ndarray]] = []
         rules: list[Rule] = []
-        for path in snapshots:
-            network.load_state_dict({**network.state_dict(), **load_file(path)})
-            rules.append(copy.deepcopy(Deciding(network)).rule)
-        return rules
+        for point in keep.points:
+            weights = load_file(keep.path(point))
+            network.load_state_dict({**network.state_dict(), **weights})
+            if config.encoder_scale:
+                rule = policy_rule(network.heads.policy)
+                played.append(self._play([rule], network, None, tell))
+            else:
+                rules.append(copy.deepcopy(Deciding(network)).rule)
+        if rules:
+            played = [self._play(rules, network, proposer, tell, controls=config.controls)]
+        return {name: np.concatenate([each[name] for each in played]) for name in played[0]}
+
+    def _rule(self, row: Row, network: RELONetwork, seed: int) -> Rule:
+        """Rule of a row that trains no policy."""
+        if row.rule == "prior":
+            return policy_rule(network.heads.prior)
+        if row.rule == "random":
+            return random_rule(network.crop.num_positions, seed)
+        if row.rule == "untrained":
+            return Deciding(network).rule
+        if row.rule == "control-oracle":
+            return control_oracle(policy_rule(network.heads.policy))
+        return oracle_rule
 
 
 class Snapshots(BaseCallback):
