@@ -40,7 +40,8 @@ from agents.ablations.tables import (
 )
 from agents.network import RELONetwork
 from agents.network.vit import ViTEncoder
-from agents.training import STATE, PolicyConfig, train_policy
+from agents.policy_config import PolicyConfig
+from agents.training import STATE, train_policy
 from agents.warmup import CHECKPOINT, Warmup, WarmupConfig
 from agents.warmup import STATE as WARMUP_STATE
 from relo_env.benchmark.evaluation import check_truth

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from agents.ablations.evaluation import HeldBack
-from agents.training import PolicyConfig
+from agents.policy_config import PolicyConfig
 from relo_env.checks import PositiveInt, check_fields
 from relo_env.errors import CheckpointError, ConfigError, nearest, unknown
 

@@ -25,9 +25,10 @@ from agents.commands import arguments
 from agents.commands.track import picture
 from agents.network import HeadOutputs, RELONetwork
 from agents.network.checkpoints import find_checkpoint
+from agents.policy_config import PolicyConfig
 from agents.proposer import NetworkProposer
 from agents.tracker import RELOTracker
-from agents.training import STATE, PolicyConfig, train_policy
+from agents.training import STATE, train_policy
 from agents.vec import RELOVecEnv
 from relo_env.benchmark import plots
 from relo_env.benchmark.evaluation import Evaluation, evaluate, summary_table

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from agents.commands import arguments
 from agents.network import RELONetwork
-from agents.training import ALGORITHMS, PolicyConfig, options_of, train_policy
+from agents.policy_config import ALGORITHMS, PolicyConfig, options_of
+from agents.training import train_policy
 from agents.warmup import WarmupConfig, warmup
 
 EXAMPLES = """\

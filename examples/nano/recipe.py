@@ -39,8 +39,9 @@ from agents.confidence import Recovery
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.network.vit import ViTEncoder
+from agents.policy_config import PolicyConfig
 from agents.tracker import RENEWAL
-from agents.training import PolicyConfig, train_policy
+from agents.training import train_policy
 from agents.warmup import WarmupConfig, warmup
 from examples.nano.calibration import absences, calibrate, calibration_error, judge, reliability
 from examples.nano.regions import Regions

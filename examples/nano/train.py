@@ -24,7 +24,8 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.network import RELONetwork
-from agents.training import PolicyConfig, train_policy
+from agents.policy_config import PolicyConfig
+from agents.training import train_policy
 from agents.warmup import WarmupConfig, warmup
 from examples.nano.boxed import Boxed
 from examples.nano.recipe import FROZEN, LEAST_REAL_TARGET

@@ -20,15 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agents.confidence import Confidence
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
-from agents.training import (
-    ALGORITHMS,
-    PolicyConfig,
-    draw_anew,
-    extend,
-    make_env,
-    schedule,
-    train_policy,
-)
+from agents.policy_config import ALGORITHMS, PolicyConfig
+from agents.training import draw_anew, extend, make_env, schedule, train_policy
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, DataError, ReloError, TrainingError
 from relo_env.interrupts import Terminated
