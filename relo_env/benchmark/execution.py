@@ -9,7 +9,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -214,7 +214,7 @@ def track_in_step(
         keep_score_maps: keep the score maps of tracks that offer them.
     """
     with ThreadPoolExecutor(thread_name_prefix="read-ahead") as reader:
-        batch = _Batch(tracker, dataset, save, reader, keep_score_maps=keep_score_maps)
+        batch = _Batch(tracker, dataset, save, reader, keep_score_maps)
         yield from batch.track(names, batch_size)
         yield from batch.track(batch.suspects, 1)
 
@@ -229,26 +229,18 @@ class _Lane:
     track: Any
 
 
+@dataclass(eq=False)
 class _Batch:
     """The sequences that are under way; what happens to them is noted in ``events``."""
 
-    def __init__(
-        self,
-        tracker: BatchTracker,
-        dataset: Dataset,
-        save: Save,
-        reader: Executor,
-        *,
-        keep_score_maps: bool,
-    ) -> None:
-        self.tracker = tracker
-        self.dataset = dataset
-        self.save = save
-        self.reader = reader
-        self.keep_score_maps = keep_score_maps
-        self.lanes: dict[str, _Lane] = {}
-        self.events: list[Event] = []
-        self.suspects: list[str] = []
+    tracker: BatchTracker
+    dataset: Dataset
+    save: Save
+    reader: Executor
+    keep_score_maps: bool
+    lanes: dict[str, _Lane] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    suspects: list[str] = field(default_factory=list)
 
     def track(self, names: Iterable[str], size: int) -> Iterator[Event]:
         waiting = deque(names)

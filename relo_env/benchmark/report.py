@@ -16,6 +16,7 @@ from relo_env.benchmark.evaluation import Evaluation, check_comparable
 from relo_env.benchmark.filmstrips import TRUE_COLOUR, Filmstrip, Overlay, make_filmstrip
 from relo_env.benchmark.metrics import Failure
 from relo_env.benchmark.plots import colour, report_plots, to_svg
+from relo_env.benchmark.protocols import Protocol
 from relo_env.benchmark.results import read_score_maps
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.errors import DataError
@@ -91,16 +92,17 @@ class _Lost:
     failure: Failure
 
 
+@dataclass(eq=False)
 class _Page:
     """Gathers what the template shows."""
 
-    def __init__(
-        self, evaluations: list[Evaluation], dataset: Dataset, pictures: Mapping[str, str]
-    ) -> None:
-        self.evaluations = evaluations
-        self.dataset = dataset
-        self.pictures = pictures
-        self.protocol = evaluations[0].protocol
+    evaluations: list[Evaluation]
+    dataset: Dataset
+    pictures: Mapping[str, str]
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.evaluations[0].protocol
 
     def context(self, *, clips: bool) -> dict[str, Any]:
         """Variables of ``report.html``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import numpy as np
 
 from relo_env.datasets.annotations import annotate, require_count
 from relo_env.datasets.base import Sequence
-from relo_env.datasets.disk import DiskDataset, Lengths, read_names
+from relo_env.datasets.disk import DiskDataset, read_names
 from relo_env.datasets.frames import ImageFrames, decode, image_frames, list_images
 from relo_env.errors import DataError
 
@@ -52,16 +53,6 @@ class MaskDataset(DiskDataset):
     sequence is, and their boxes are kept.
     """
 
-    def __init__(
-        self,
-        root: Path | str | None = None,
-        split: str | None = None,
-        *,
-        lengths: Lengths = "strict",
-    ) -> None:
-        self._boxes: dict[Path, list[dict[int, np.ndarray]]] = {}
-        super().__init__(root, split, lengths=lengths)
-
     @abstractmethod
     def frames(self, video: str) -> ImageFrames:
         """Frames of a video."""
@@ -81,6 +72,10 @@ class MaskDataset(DiskDataset):
         boxes = np.array([mask.get(int(number), absent) for mask in masks], dtype=np.float64)
         start = int(boxes.any(axis=1).argmax())
         return annotate(name, ImageFrames(frames.paths[start:]), boxes[start:], cut=self.cut)
+
+    @cached_property
+    def _boxes(self) -> dict[Path, list[dict[int, np.ndarray]]]:
+        return {}
 
     def _video_boxes(self, folder: Path) -> list[dict[int, np.ndarray]]:
         if folder not in self._boxes:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.synthetic.difficulty import LEVELS, Difficulty
@@ -112,13 +112,7 @@ class _Names(SequenceOf[str]):
     def __len__(self) -> int:
         return len(self._seeds)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
+    def __getitem__(self, index: Any) -> Any:
         numbers = range(len(self))[index]
         if isinstance(numbers, range):
             return [self._name(number) for number in numbers]
