@@ -115,7 +115,11 @@ class RELOPolicy(ActorCriticPolicy):
         """Actions ``(N,)``, values ``(N, 1)`` and log-probabilities ``(N,)``.
 
         With controls actions are ``(N, 2)`` or ``(N, 3)``.
+
+        Raises:
+            ConfigError: a wrapper has changed the features.
         """
+        self._check_features(obs)
         distribution, out = self.decide(obs, "value")
         assert out.value is not None
         actions = distribution.get_actions(deterministic=deterministic)
@@ -269,6 +273,19 @@ class RELOPolicy(ActorCriticPolicy):
                     f"{_words(space)}. Give environment and policy the same network, and leave out "
                     "wrappers that change observations, such as VecNormalize(norm_obs=True) and "
                     "VecFrameStack."
+                )
+
+    def _check_features(self, obs: PyTorchObs) -> None:
+        """Refuse features of another type than their space, which VecNormalize leaves as it was."""
+        assert isinstance(obs, dict)
+        assert isinstance(self.observation_space, spaces.Dict)
+        if "features" in obs:
+            found = str(obs["features"].dtype).removeprefix("torch.")
+            expected = self.observation_space["features"].dtype
+            if found != str(expected):
+                raise ConfigError(
+                    f"The observation's features are {found}, their space says {expected}: a "
+                    "wrapper has changed them. Use VecNormalize with norm_obs=False."
                 )
 
     def _check_parts(self) -> None:

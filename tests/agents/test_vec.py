@@ -251,6 +251,11 @@ def test_normalised_features_are_refused():
     normalised = VecNormalize(venv, norm_obs_keys=["features"])
     with pytest.raises(ConfigError, match="norm_obs=False"):
         ActorCritic("RELOPolicy", normalised, policy_kwargs={"network": network})
+    theirs = PPO(
+        RELOPolicy, normalised, policy_kwargs={"network": network}, n_steps=8, batch_size=8
+    )
+    with pytest.raises(ConfigError, match="norm_obs=False"):
+        theirs.learn(8)
     rewards = VecNormalize(venv, norm_obs=False)
     ActorCritic("RELOPolicy", rewards, policy_kwargs={"network": network}, credit="gae")
     venv.close()
