@@ -172,27 +172,33 @@ def subset_from(options: argparse.Namespace, dataset: Dataset) -> list[str]:
     return options.sequences or list(dataset.names[:count])
 
 
-def add_protocol(parser: argparse.ArgumentParser) -> None:
-    """Add ``--protocol``, the rules that turn boxes into figures."""
-    parser.add_argument(
-        "--protocol",
-        type=_protocol,
-        choices=_Protocols(PROTOCOLS),
-        default="clean",
-        metavar="P",
-        help=f"{', '.join(PROTOCOLS)}; changed as in otb,count_first=false,figures=P+AO; or "
-        "module:PROTOCOL (default: %(default)s)",
-    )
+def add_protocol(parser: argparse.ArgumentParser, **changes: Any) -> None:
+    """Add ``--protocol``, the rules that turn boxes into figures.
+
+    Args:
+        parser: gets the argument.
+        **changes: of the arguments of `argparse.ArgumentParser.add_argument`.
+    """
+    given: dict[str, Any] = {
+        "type": protocol_name,
+        "choices": _Protocols(PROTOCOLS),
+        "default": "clean",
+        "metavar": "P",
+        "help": f"{', '.join(PROTOCOLS)}; changed as in otb,count_first=false,figures=P+AO; or "
+        "module:PROTOCOL (default: clean)",
+    }
+    parser.add_argument("--protocol", **{**given, **changes})
 
 
 class _Protocols(tuple[str, ...]):
-    """Names that a shell completes; `_protocol` has checked the others."""
+    """Names that a shell completes; `protocol_name` has checked the others."""
 
     def __contains__(self, name: object) -> bool:
         return True
 
 
-def _protocol(text: str) -> str:
+def protocol_name(text: str) -> str:
+    """Name of a protocol, see `get_protocol`, that is checked."""
     try:
         get_protocol(text)
     except ConfigError as error:

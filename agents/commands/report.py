@@ -10,7 +10,7 @@ plots/ as PDF and SVG. Results on several data sets have a folder each, and one 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from relo_env.benchmark.comparison import distinct_names, merge_by_name
 from relo_env.benchmark.evaluation import Evaluation, evaluate, rank, summary_table
 from relo_env.benchmark.metrics import FIGURES
 from relo_env.benchmark.plots import report_plots, to_svg, write_plots
-from relo_env.benchmark.protocols import Protocol, get_protocol
+from relo_env.benchmark.protocols import PROTOCOLS, Protocol, get_protocol
 from relo_env.benchmark.published import find_results
 from relo_env.benchmark.report import write_report
 from relo_env.benchmark.scoring import Truths
@@ -34,6 +34,7 @@ examples:
   relo report results/*/LaSOT --split test --out report
   relo report results/*/LaSOT published/ECO.zip --dataset LaSOT --split test --out report
   relo report results/nano/* results/ECO/* --figures success_auc P --name nano=RELO --out report
+  relo report results/nano/* --protocol OTB100=otb --protocol LaSOT=lasot --out report
   relo report run-1 run-2 --name run-1=Mine --name run-2=Mine --dataset OTB100 --out report
 the same NAME for several folders makes them runs of one tracker: mean and deviation"""
 MAIN = ("table.csv", "sequences.csv", "table.tex")
@@ -45,7 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``relo report``."""
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="see above")
     arguments.add_dataset(parser, required=False, default=FOLDER, evaluated=True)
-    arguments.add_protocol(parser)
+    arguments.add_protocol(
+        parser,
+        type=_protocol_of_dataset,
+        action="append",
+        default=[],
+        metavar="[DATASET=]P",
+        help=f"{', '.join(PROTOCOLS)} (default: clean); changed as in otb,count_first=false; or "
+        "module:PROTOCOL; for one data set as in LaSOT=lasot; may be repeated",
+    )
     parser.add_argument(
         "--figures",
         nargs="+",
@@ -94,6 +103,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _protocol_of_dataset(text: str) -> tuple[str, str]:
+    """Data set, "" for all, and protocol of ``[DATASET=]P``."""
+    name, equals, protocol = text.partition("=")
+    if not equals or "," in name or ":" in name:  # of a change, as in otb,count_first=false
+        return "", arguments.protocol_name(text)
+    try:
+        return find_dataset(name).name, arguments.protocol_name(protocol)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _display_name(text: str) -> tuple[str, str]:
     folder, _, name = text.rpartition("=")
     if not folder or not name:
@@ -105,6 +125,7 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate each folder; write the page, the tables and the plots."""
     groups = _by_dataset(options)
     _check_names(options)
+    _check_protocols(options, groups)
     evaluations = {}
     for name, folders in groups.items():
         dataset = _dataset(options, name, several=len(groups) > 1)
@@ -164,7 +185,7 @@ def _evaluate(
         evaluate(
             folder,
             truths,
-            protocol=_protocol(options),
+            protocol=_protocol(options, dataset.name),
             tracker=_name_of(folder, name, options.name),
             sequences=sequences,
             allow_missing=options.allow_missing,
@@ -176,8 +197,10 @@ def _evaluate(
     return rank(evaluations) if options.order == "score" else evaluations
 
 
-def _protocol(options: argparse.Namespace) -> Protocol:
-    protocol = get_protocol(options.protocol)
+def _protocol(options: argparse.Namespace, dataset: str) -> Protocol:
+    """Protocol of a data set: its own, else the one for all."""
+    given = dict(options.protocol)
+    protocol = get_protocol(given.get(dataset) or given.get("", "clean"))
     return replace(protocol, figures=tuple(options.figures)) if options.figures else protocol
 
 
@@ -205,6 +228,15 @@ def _means(key: str, folder: Path, name: str) -> bool:
     """True if a FOLDER of ``--name`` is this one: its path, its end, or the tracker's own name."""
     parts, ending = folder.resolve().parts, Path(key).parts
     return key == name or Path(key).resolve().parts == parts or parts[-len(ending) :] == ending
+
+
+def _check_protocols(options: argparse.Namespace, groups: Iterable[str]) -> None:
+    known = [find_dataset(name).name for name in groups]
+    for name, protocol in options.protocol:
+        if name and name not in known:
+            raise ConfigError(
+                f"--protocol {name}={protocol}: RESULTS are on {', '.join(known)}, not on {name}."
+            )
 
 
 def _check_names(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from pathlib import Path
 
@@ -87,7 +88,10 @@ def test_a_name_of_no_folder_is_refused(
 
 
 def test_data_sets_beside_each_other(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for k, name in enumerate(NAMES):
         text = "\n".join(",".join(map(str, box)) for box in boxes(k))
@@ -109,6 +113,17 @@ def test_data_sets_beside_each_other(
     ]
     assert r"\multicolumn{7}{c}{TNL2K}" in (tmp_path / "out" / "table.tex").read_text()
     assert (tmp_path / "out" / "TNL2K" / "index.html").is_file()
+    protocols = ["--protocol", "otb,figures=AO+P", "--protocol", "tnl2k=got10k"]
+    lines = report(tmp_path / "own", *folders, "--no-clips", *protocols)
+    assert [line["protocol"] for line in lines] == 2 * ["otb, figures=AO+P"] + 2 * ["got10k"]
+    assert [bool(line["P"]) for line in lines] == [True, True, False, False]
+    assert [bool(line["SR0.5"]) for line in lines] == [False, False, True, True]
+    for given, message in (("LaSOT=lasot", "not on LaSOT"), ("TNL2K=lasto", "'lasot'")):
+        capsys.readouterr()
+        words = [*map(str, folders), "--protocol", given, "--out", str(tmp_path / "out")]
+        with contextlib.suppress(SystemExit):
+            assert main(["report", *words]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_clips_that_cannot_be_made_are_told_in_the_page(data: Path, tmp_path: Path) -> None:
