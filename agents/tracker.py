@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from time import perf_counter
@@ -21,6 +22,7 @@ from relo_env.crops import SearchWindow
 from relo_env.errors import ConfigError
 from relo_env.spaces import CONTROL_STATES, ZOOMS
 
+logger = logging.getLogger(__name__)
 Box = tuple[float, float, float, float]
 RENEWAL: Mapping[str, Any] = {
     "num_templates": 2,
@@ -196,6 +198,13 @@ class RELOTracker:
             raise ConfigError(
                 f"Box {tuple(box)} lies outside the frame of {width}x{height} px; expected "
                 "(left, top, width, height) in pixels of this frame."
+            )
+        if min(start[2:]) < bx.MARGIN:
+            logger.warning(
+                "Box %s has a side below %g px. RELOTracker reports no smaller side, so that its "
+                "boxes will be larger than the object.",
+                ",".join(f"{v:g}" for v in start),
+                bx.MARGIN,
             )
         crops, boxes = ([part] * self.num_templates for part in template)
         return Track(start, crops, boxes, self._encode(crops, boxes))

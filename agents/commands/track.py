@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -47,7 +46,6 @@ examples:
   relo track 0 --select --show                      the first webcam, until q or Ctrl-C
   relo track rtsp://camera/stream --box 210,80,42,64 --max-frames 1000 --json boxes.json"""
 
-logger = logging.getLogger(__name__)
 
 Box = tuple[float, float, float, float]
 
@@ -278,13 +276,6 @@ def _first_boxes(
             raise ConfigError(
                 f"Box {','.join(f'{v:g}' for v in start)} lies outside the first frame of "
                 f"{width} x {height} px; expected LEFT,TOP,WIDTH,HEIGHT in pixels of that frame."
-            )
-        if min(start[2:]) < bx.MARGIN:
-            logger.warning(
-                "Box %s has a side below %g px. RELO's trackers report no smaller side, so their "
-                "boxes will be larger than the object.",
-                ",".join(f"{v:g}" for v in start),
-                bx.MARGIN,
             )
     return starts
 

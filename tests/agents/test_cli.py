@@ -329,12 +329,6 @@ def test_track_on_a_full_disk_says_so(folder: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_track_warns_of_a_tiny_box(folder: Path, tmp_path: Path, caplog: Any) -> None:
-    files = ["--json", str(tmp_path / "b.json"), "--tracker", "static"]
-    assert main(["track", str(folder), "--box", "20,20,4,4", *files]) == 0
-    assert "20,20,4,4 has a side below 10 px" in caplog.text
-
-
 def test_opencv_is_given_boxes_inside_the_frame(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

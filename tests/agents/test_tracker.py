@@ -271,6 +271,15 @@ def test_official_settings_of_data_sets():
         official_settings("nano")
 
 
+def test_a_tiny_box_is_warned_of(micro, frames, caplog):
+    tracker = RELOTracker(micro)
+    tracker.init(frames[0], (20, 20, 30, 10))
+    assert not caplog.text
+    tracker.init(frames[0], (20, 20, 4, 4))
+    assert "20,20,4,4 has a side below 10 px" in caplog.text
+    assert min(tracker.update(frames[1])[0][2:]) >= 10
+
+
 def test_refusals(micro, frames):
     tracker = RELOTracker(micro)
     with pytest.raises(ConfigError, match="before init"):
