@@ -113,14 +113,11 @@ def extend(network: RELONetwork, controls: Sequence[str]) -> RELONetwork:
 
 def draw_anew(config: PolicyConfig, network: RELONetwork) -> None:
     """Draw the heads that decide anew, as far as they are trained."""
-    trained = tuple(_trained(config))
-    kept = {
-        name: value.clone()
-        for name, value in network.state_dict().items()
-        if not name.startswith(trained)
-    }
+    before = {name: value.clone() for name, value in network.state_dict().items()}
     network.reset_heads(config.seed)
-    network.load_state_dict(kept, strict=False)
+    trained = tuple(_trained(config))
+    drawn = {n: value for n, value in network.state_dict().items() if n.startswith(trained)}
+    network.load_state_dict({**before, **drawn})
 
 
 def _learn(

@@ -113,35 +113,33 @@ def preset(name: str, **changes: Any) -> Preset:
     )
 
 
-_NEVER = {"update_interval": None, "update_threshold": None}
-
 OFFICIAL_SETTINGS: dict[str, dict[str | None, dict[str, Any]]] = {
     "t256": {
-        None: {"window_exponent": 2.0, **_NEVER},
-        "LaSOT": {"window_exponent": 2.2, **_NEVER},
-        "LaSOText": {"window_exponent": 1.7, **_NEVER},
-        "TrackingNet": {"window_exponent": 2.0, **_NEVER},
-        "GOT10k": {"window_exponent": 3.2, **_NEVER},
+        None: {"window_exponent": 2.0},
+        "LaSOT": {"window_exponent": 2.2},
+        "LaSOText": {"window_exponent": 1.7},
+        "TrackingNet": {"window_exponent": 2.0},
+        "GOT10k": {"window_exponent": 3.2},
     },
     "b256": {
-        None: {"window_exponent": 3.0, **_NEVER},
-        "LaSOT": {"window_exponent": 3.0, **_NEVER},
-        "LaSOText": {"window_exponent": 3.0, **_NEVER},
+        None: {"window_exponent": 3.0},
+        "LaSOT": {"window_exponent": 3.0},
+        "LaSOText": {"window_exponent": 3.0},
         "TrackingNet": {"window_exponent": 2.0, "update_interval": 25, "update_threshold": 25.0},
         "GOT10k": {"window_exponent": 2.1, "update_interval": 3, "update_threshold": 25.0},
-        "TNL2K": {"window_exponent": 1.8, **_NEVER},
-        "NfS": {"window_exponent": 2.9, **_NEVER},
-        "UAV123": {"window_exponent": 1.0, **_NEVER},
+        "TNL2K": {"window_exponent": 1.8},
+        "NfS": {"window_exponent": 2.9},
+        "UAV123": {"window_exponent": 1.0},
     },
     "l256": {
-        None: {"window_exponent": 2.7, **_NEVER},
-        "LaSOT": {"window_exponent": 2.9, **_NEVER},
-        "LaSOText": {"window_exponent": 2.7, **_NEVER},
+        None: {"window_exponent": 2.7},
+        "LaSOT": {"window_exponent": 2.9},
+        "LaSOText": {"window_exponent": 2.7},
         "TrackingNet": {"window_exponent": 2.0, "update_interval": 25, "update_threshold": 20.0},
         "GOT10k": {"window_exponent": 2.7, "update_interval": 3, "update_threshold": 46.0},
-        "TNL2K": {"window_exponent": 3.2, **_NEVER},
-        "NfS": {"window_exponent": 3.2, **_NEVER},
-        "UAV123": {"window_exponent": 3.8, **_NEVER},
+        "TNL2K": {"window_exponent": 3.2},
+        "NfS": {"window_exponent": 3.2},
+        "UAV123": {"window_exponent": 3.8},
     },
 }
 """The public code's tracker options for each preset and data set; None: any other data set."""
@@ -161,4 +159,5 @@ def official_settings(name: str | None, dataset: str | None = None) -> dict[str,
         raise ConfigError(unknown("official preset", str(name), OFFICIAL_SETTINGS))
     settings = OFFICIAL_SETTINGS[name]
     found = None if dataset is None else find_dataset(dataset).name
-    return dict(settings.get(found, settings[None]))
+    never: dict[str, Any] = {"update_interval": None, "update_threshold": None}
+    return never | settings.get(found, settings[None])

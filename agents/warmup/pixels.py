@@ -52,9 +52,9 @@ class PixelAugmentation:
         look = factors.to(device), contrast.to(device), grey.to(device)
         templates = _coloured(batch.templates.float(), *(part[:, None] for part in look))
         searches = _coloured(batch.searches.float(), *(part[None] for part in look))
-        blurred = _blurred(searches.flatten(0, 1), deviation.flatten().to(device))
+        searches = blurred(searches.flatten(0, 1), deviation.flatten().to(device))
         return batch._replace(
-            templates=_pixels(templates), searches=_pixels(blurred.unflatten(0, (frames, clips)))
+            templates=_pixels(templates), searches=_pixels(searches.unflatten(0, (frames, clips)))
         )
 
 
@@ -66,7 +66,7 @@ def _coloured(crops: Tensor, factors: Tensor, contrast: Tensor, grey: Tensor) ->
     return torch.where(grey[..., None, None, None], (crops * weights).sum(-3, True), crops)
 
 
-def _blurred(crops: Tensor, deviation: Tensor) -> Tensor:
+def blurred(crops: Tensor, deviation: Tensor) -> Tensor:
     """Crops ``(N, 3, S, S)``, each under a Gaussian of its deviation ``(N,)``; 0: unchanged."""
     radius = max(1, int((2.5 * deviation.max()).ceil())) if len(deviation) else 1
     offsets = torch.arange(-radius, radius + 1, device=crops.device)

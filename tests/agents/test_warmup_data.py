@@ -18,7 +18,7 @@ from agents.network.checkpoints import read_header
 from agents.warmup import ClipBatches, Warmup, WarmupConfig, warmup
 from agents.warmup.clock import RunClock
 from agents.warmup.data import ClipLoader
-from agents.warmup.pixels import PixelAugmentation, _blurred
+from agents.warmup.pixels import PixelAugmentation, blurred
 from relo_env.errors import ConfigError
 from tests.agents.worlds import micro_network
 from tests.toys import Squares
@@ -156,13 +156,13 @@ def test_a_grey_clip_is_grey_in_template_and_search():
 def test_blur_is_a_gaussian_of_each_crop():
     crops = torch.zeros(2, 3, 21, 21)
     crops[:, :, 10, 10] = 1000.0
-    blurred = _blurred(crops, torch.tensor([0.0, 1.5]))
-    torch.testing.assert_close(blurred[0], crops[0])
+    found = blurred(crops, torch.tensor([0.0, 1.5]))
+    torch.testing.assert_close(found[0], crops[0])
     offsets = torch.arange(-10.0, 11.0)
     bell = torch.exp(-offsets.square() / (2 * 1.5**2))
     bell[offsets.abs() > 4] = 0
     bell = bell / bell.sum()
-    torch.testing.assert_close(blurred[1, 0], 1000 * bell[:, None] * bell, atol=1e-2, rtol=1e-3)
+    torch.testing.assert_close(found[1, 0], 1000 * bell[:, None] * bell, atol=1e-2, rtol=1e-3)
 
 
 def test_the_entropy_bonus_keeps_the_policy_from_certainty():

@@ -7,7 +7,6 @@ import timm
 import torch
 
 from agents.network import RELONetwork
-from agents.network.vit import _read_together
 from relo_env.errors import CheckpointError, ConfigError
 
 
@@ -40,11 +39,14 @@ def test_search_rows_alone_are_timms_features(model):
 
 
 def test_a_block_with_memory_is_the_block_on_all_rows():
-    block = timm.create_model("test_vit", depth=1, init_values=0.5).blocks[0].eval()
-    rows, memory = torch.randn(2, 5, 64), torch.randn(2, 3, 64)
+    encoder = RELONetwork.from_preset("nano").encoder
+    block, ours = encoder.vit.blocks[encoder.separate_blocks], encoder.joint_blocks()[0]
+    for scale in (block.ls1, block.ls2):
+        torch.nn.init.constant_(scale.gamma, 0.5)
+    rows, memory = torch.randn(2, 5, encoder.width), torch.randn(2, 3, encoder.width)
     expected = block(torch.cat([rows, memory], 1))
-    torch.testing.assert_close(_read_together(block, rows, memory, 4), expected[:, :4])
-    torch.testing.assert_close(_read_together(block, rows, memory, None), expected[:, :5])
+    torch.testing.assert_close(ours(rows, memory, 4), expected[:, :4])
+    torch.testing.assert_close(ours(rows, memory, None), expected[:, :5])
 
 
 def test_separate_blocks_are_the_models_first_blocks():
