@@ -24,12 +24,8 @@ from relo_env.states import read_generator, reading_state
 ROWS = (0,)
 
 VECTOR_ARGUMENTS = {
-    "num_envs",
-    "group_size",
-    "autoreset_mode",
-    "num_threads",
-    "cache_bytes",
-    "copy",
+    *("num_envs", "group_size", "autoreset_mode"),
+    *("num_threads", "cache_bytes", "copy"),
 }
 """Arguments of `TrackingVectorEnv` alone."""
 
@@ -225,8 +221,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         **dataset_options: Any,
     ) -> None:
         arguments = dict(locals())  # those of the signature, by name
-        _refuse_vector_arguments(dataset_options)
-        refuse_step_limit(dataset_options)
+        check_options(dataset_options, single=True)
         self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
         self.engine = make_engine(1, arguments)
         self.observation_space = self.engine.observation_space  # type: ignore[assignment]
@@ -349,21 +344,22 @@ def _step_limit() -> int | None:
     return None
 
 
-def refuse_step_limit(options: Mapping[str, Any]) -> None:
-    """Refuse an argument of ``gym.make`` that would end up with the data set.
+def check_options(options: Mapping[str, Any], single: bool = False) -> None:
+    """Refuse arguments that would end up with the data set.
+
+    Args:
+        options: arguments that are left for the data set.
+        single: refuse those of `TrackingVectorEnv` alone, too.
 
     Raises:
-        ArgumentError: there is a ``max_episode_steps``.
+        ArgumentError: there is one of them.
     """
     if "max_episode_steps" in options:
         raise ArgumentError(
             f"max_episode_steps={options['max_episode_steps']!r}: episodes end with their clip, at "
             f"whose last frame the AUC is paid; a step limit would cut it off. {STEP_LIMIT}"
         )
-
-
-def _refuse_vector_arguments(options: Mapping[str, Any]) -> None:
-    if vector := sorted(VECTOR_ARGUMENTS & set(options)):
+    if single and (vector := sorted(VECTOR_ARGUMENTS & set(options))):
         raise ArgumentError(
             f"{vector}: arguments of the vector environment, gym.make_vec(id, num_envs=...) or "
             "TrackingVectorEnv, not of a single one. Make that one, or leave them out."

@@ -132,7 +132,7 @@ class FrameLoader:
             return
         share = -(-len(items) // self._settings[0])
         parts = [items[start : start + share] for start in range(0, len(items), share)]
-        for done in [self._cutters.submit(_call_each, function, part) for part in parts]:
+        for done in [self._cutters.submit(list, map(function, part)) for part in parts]:
             done.result()
 
     def close(self) -> None:
@@ -359,8 +359,3 @@ class ClipPrefetch:
 def _box_in_crop(window: SearchWindow, box: np.ndarray) -> np.ndarray:
     """An xywh box as float32 xywh01 of a window's crop, clipped to it."""
     return bx.clip_to_unit(bx.cxcywh_to_xywh(window.to_crop(box))).astype(np.float32)
-
-
-def _call_each(function: Callable[[Any], None], items: SequenceOf[Any]) -> None:
-    for item in items:
-        function(item)

@@ -32,14 +32,10 @@ def clip_auc(ious: np.ndarray) -> float:
     return float((success.sum() - 0.5 * (success[0] + success[-1])) * 0.05)
 
 
-def iou_plus_auc(iou_weight: float = 1.0, auc_weight: float = 1.0) -> RewardFunction:
-    """The paper's reward as an environment pays it: IoU a frame, AUC at the last."""
-    return partial(_iou_plus_auc, iou_weight, auc_weight)
-
-
-def _iou_plus_auc(
+def iou_plus_auc(
     iou_weight: float, auc_weight: float, ious: np.ndarray, visible: np.ndarray, last: bool
 ) -> float:
+    """The paper's reward as an environment pays it: IoU a frame, AUC at the last."""
     paid = iou_weight * float(ious[-1]) if visible[-1] else 0.0
     return paid + auc_weight * clip_auc(ious[visible]) if last else paid
 
@@ -48,7 +44,7 @@ def make_reward(config: RewardConfig) -> RewardFunction:
     """The reward function that a configuration names."""
     if callable(config.reward):
         return config.reward
-    return iou_plus_auc(config.iou_weight, config.auc_weight)
+    return partial(iou_plus_auc, config.iou_weight, config.auc_weight)
 
 
 def check_reward(value: Any) -> float:

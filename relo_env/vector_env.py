@@ -20,9 +20,9 @@ from relo_env.engine import Engine, make_engine
 from relo_env.env import (
     PublicAttributes,
     TrackingEnv,
+    check_options,
     draw_episode_seed,
     peek_episode_seeds,
-    refuse_step_limit,
 )
 from relo_env.errors import ConfigError
 from relo_env.prefetch import DEFAULT_CACHE_BYTES, FrameLoader
@@ -129,7 +129,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         **dataset_options: Any,
     ) -> None:
         arguments = dict(locals())  # those of the signature, by name
-        refuse_step_limit(dataset_options)
+        check_options(dataset_options)
         _check_rows(num_envs, group_size, action_mode)
         self.autoreset_mode = _mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}

@@ -205,18 +205,6 @@ def is_finished(folder: str | Path, sequence: str, length: int) -> bool:
         return False
 
 
-def read_seconds(folder: str | Path, sequence: str, kind: str = "tracker") -> np.ndarray | None:
-    """``(n,)`` seconds a frame ("tracker", "read" or "model"), or None where nobody kept them.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    path = _with_suffix(_stem(folder, sequence), f"{_TIME_FILES[kind]}.txt")
-    if not path.is_file():
-        return None
-    return box_files.parse_seconds(_read_bytes(path), path)
-
-
 def read_score_maps(folder: str | Path, sequence: str) -> np.ndarray | None:
     """uint8 ``(n, H, W)`` score maps of a sequence, or None where nobody kept them.
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -40,7 +42,7 @@ def played(seed: int, steps: int = 8, rows: int = 3, absent: bool = True) -> Rol
     visible = rng.random((steps, rows)) < (0.7 if absent else 2.0)
     ious *= visible
     weights = RewardConfig(iou_weight=rng.random() + 0.5, auc_weight=rng.random() * 3)
-    pay = iou_plus_auc(weights.iou_weight, weights.auc_weight)
+    pay = partial(iou_plus_auc, weights.iou_weight, weights.auc_weight)
     ends = np.zeros((steps, rows), dtype=bool)
     ends[3::4] = True
     rewards, aucs = np.zeros_like(ious), np.zeros_like(ious)

@@ -7,11 +7,17 @@ import torch
 from agents.network import RELONetwork
 from agents.tracker import RELOTracker
 from relo_env.benchmark.interface import BatchTracker
-from relo_env.benchmark.results import read_boxes, read_score_maps, read_seconds
+from relo_env.benchmark.results import read_boxes, read_score_maps
 from relo_env.benchmark.runner import run
 from relo_env.benchmark.trackers import make_tracker_factory
 from relo_env.errors import ConfigError, OutputError
-from tests.relo_env.benchmark.toy_trackers import LENGTHS, InStep, RefusesBigFrames, Uneven
+from tests.relo_env.benchmark.toy_trackers import (
+    LENGTHS,
+    InStep,
+    RefusesBigFrames,
+    Uneven,
+    seconds_of,
+)
 from tests.toys import Squares, square_video
 
 TOYS = "tests.relo_env.benchmark.toy_trackers"
@@ -52,8 +58,8 @@ def test_times_are_shares_and_score_maps_each_sequences_own(tmp_path):
         IN_STEP, dataset, tmp_path, batch_size=2, keep_score_maps=True, progress=False
     ).folder
     for name in dataset.names:
-        assert read_seconds(folder, name, "model").tolist() == [0.0] + [0.0005] * 29
-        assert (read_seconds(folder, name)[1:] > 0).all()
+        assert seconds_of(folder, name, "model").tolist() == [0.0] + [0.0005] * 29
+        assert (seconds_of(folder, name)[1:] > 0).all()
     single = run(
         BRIGHTEST, dataset, tmp_path / "single", keep_score_maps=True, progress=False
     ).folder
@@ -183,6 +189,6 @@ def test_a_network_gives_the_same_boxes_batched_and_single(tmp_path):
         maps = read_score_maps(batched, name), read_score_maps(single, name)
         assert maps[0].shape == (len(dataset[name]), *tracker.crop.grid)
         assert np.abs(maps[0].astype(int) - maps[1]).max() <= 1
-        model, whole = read_seconds(batched, name, "model"), read_seconds(batched, name)
+        model, whole = seconds_of(batched, name, "model"), seconds_of(batched, name)
         assert (model[1:] > 0).all()
         assert (model[1:] < whole[1:]).all()

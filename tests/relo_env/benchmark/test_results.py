@@ -1,13 +1,12 @@
 """Result files: round trips, published layouts, and files that are not finished."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from relo_env.benchmark.published import find_results
 from relo_env.benchmark.results import (
     SequenceResult,
     format_boxes,
@@ -15,11 +14,11 @@ from relo_env.benchmark.results import (
     parse_boxes,
     read_boxes,
     read_score_maps,
-    read_seconds,
     speed_of,
     write_result,
 )
 from relo_env.errors import DataError
+from tests.relo_env.benchmark.toy_trackers import seconds_of
 
 RESULT = SequenceResult(
     boxes=np.array([[1, 2, 3, 4], [0.1, 1e-7, 1 / 3, 5e6]]),
@@ -38,8 +37,8 @@ def test_a_result_comes_back_as_it_was(tmp_path):
         "car-1_time.txt",
     ]
     assert (read_boxes(folder, "car-1") == RESULT.boxes).all()
-    assert read_seconds(folder, "car-1").tolist() == [9, 0.02]
-    assert read_seconds(folder, "car-1", "model") is None
+    assert seconds_of(folder, "car-1").tolist() == [9, 0.02]
+    assert seconds_of(folder, "car-1", "model") is None
     assert (read_score_maps(folder, "car-1") == RESULT.score_maps).all()
     assert is_finished(folder, "car-1", 2)
 
@@ -94,8 +93,9 @@ def test_a_name_that_ends_as_a_file_of_ours_does_has_its_own_files(tmp_path, end
             write_result(folder, name, RESULT if name == "a" else other)
         assert (read_boxes(folder, "a") == RESULT.boxes).all()
         assert (read_boxes(folder, f"a{ending}") == other.boxes).all()
-        assert read_seconds(folder, "a").tolist() == [9, 0.02]
-        assert read_seconds(folder, f"a{ending}").tolist() == [1, 0.5]
+        published = find_results(folder, order)
+        assert published.read_seconds("a").tolist() == [9, 0.02]
+        assert published.read_seconds(f"a{ending}").tolist() == [1, 0.5]
         assert is_finished(folder, f"a{ending}", 2)
 
 
@@ -118,12 +118,12 @@ def test_damaged_times_are_named(tmp_path, content):
     write_result(tmp_path, "a", RESULT)
     (tmp_path / "a_time.txt").write_bytes(content)
     with pytest.raises(DataError, match=r"a_time\.txt"):
-        read_seconds(tmp_path, "a")
+        seconds_of(tmp_path, "a")
 
 
 def test_speed_leaves_out_first_frames_and_what_is_unknown(tmp_path):
     write_result(tmp_path, "a", RESULT)
-    speed = speed_of(partial(read_seconds, tmp_path), ["a", "nobody-kept-times"])
+    speed = speed_of(find_results(tmp_path, ["a"]).read_seconds, ["a", "nobody-kept-times"])
     assert speed.tracker == pytest.approx(1 / 0.02)
     assert speed.end_to_end == pytest.approx(1 / 0.05)
     assert speed.model is None

@@ -13,14 +13,14 @@ import pytest
 
 from relo_env.benchmark.evaluation import evaluate, summary_table
 from relo_env.benchmark.execution import track_sequence
-from relo_env.benchmark.results import read_boxes, read_score_maps, read_seconds, speed_of
+from relo_env.benchmark.results import read_boxes, read_score_maps, speed_of
 from relo_env.benchmark.runner import run
 from relo_env.benchmark.scoring import Truths
 from relo_env.benchmark.trackers import make_tracker_factory
 from relo_env.datasets.mixture import Mixture
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, DataError, ReloError
-from tests.relo_env.benchmark.toy_trackers import Brightest, Uneven
+from tests.relo_env.benchmark.toy_trackers import Brightest, Uneven, seconds_of
 from tests.toys import Squares, square_video
 
 TOYS = "tests.relo_env.benchmark.toy_trackers"
@@ -72,13 +72,13 @@ def test_speeds_are_told_apart(tmp_path):
     dataset.videos["square-0"] = replace(video, frames=SlowFrames(video.frames))
     folder = run(BRIGHTEST, dataset, tmp_path, progress=False).folder
     tracker, read, model = (
-        read_seconds(folder, "square-0", kind) for kind in ("tracker", "read", "model")
+        seconds_of(folder, "square-0", kind) for kind in ("tracker", "read", "model")
     )
     assert len(tracker) == len(read) == len(model) == 30
     assert read.min() >= SlowFrames.SECONDS
     assert np.median(tracker) < SlowFrames.SECONDS, "reading is not charged to the tracker"
     assert model.tolist() == [0.0] + [0.001] * 29
-    speed = speed_of(partial(read_seconds, folder), ["square-0"])
+    speed = speed_of(partial(seconds_of, folder), ["square-0"])
     assert speed.model == pytest.approx(1000)
     assert speed.tracker == pytest.approx(29 / tracker[1:].sum())
     assert speed.end_to_end == pytest.approx(29 / (tracker[1:] + read[1:]).sum())

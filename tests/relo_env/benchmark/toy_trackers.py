@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from relo_env.benchmark.published import find_results
 from tests.toys import Squares, square_video
 
 LENGTHS = (8, 30, 20, 25)
@@ -173,3 +174,8 @@ def no_tracker():
 def cannot_be_built():
     """Fails."""
     raise RuntimeError("no weights today")
+
+
+def seconds_of(folder: Path, name: str, kind: str = "tracker") -> np.ndarray | None:
+    """Seconds a frame of a sequence's result."""
+    return find_results(folder, [name]).read_seconds(name, kind)
