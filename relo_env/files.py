@@ -98,13 +98,13 @@ def write_json(path: str | Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def digest_file(path: str | Path) -> str:
-    """Digest of a file's content, in 16 hexadecimal digits."""
+def digest_file(path: str | Path, digits: int = 16) -> str:
+    """First hexadecimal digits, of 64, of the SHA-256 of a file's content."""
     total = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(2**20):
             total.update(block)
-    return total.hexdigest()[:16]
+    return total.hexdigest()[:digits]
 
 
 def read_json(path: str | Path, error: type[ReloError]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ torch, which takes seconds to import, is imported only by functions about tracke
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
@@ -25,6 +24,7 @@ from relo_env.checks import check_arguments
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.registry import find_dataset, list_datasets, make_dataset
 from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.files import digest_file
 
 if TYPE_CHECKING:
     from agents.tracker import RELOTracker
@@ -306,7 +306,7 @@ def tracker_factory(
     if spec == "static" or (":" in spec and not Path(spec).is_file()):
         return make_tracker_factory(spec, name=name, **options)
     path = _checkpoint(spec)
-    content = f"{path.stem}-{_fingerprint(path)}"
+    content = f"{path.stem}-{digest_file(path, 8)}"
     if name is None:
         name = spec if spec == path.stem else content
     whose = f"Options of tracker {spec!r}"
@@ -363,7 +363,3 @@ def load_tracker(name_or_path: str, **options: Any) -> RELOTracker:
     from agents.tracker import RELOTracker
 
     return RELOTracker.from_pretrained(name_or_path, **options)
-
-
-def _fingerprint(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from os import PathLike
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from agents.network.checkpoints import save_checkpoint
 from agents.network.network import RELONetwork
 from relo_env.errors import CheckpointError, ConfigError, unknown
+from relo_env.files import digest_file
 
 HUB_REPOSITORY = "xche32/RELO"
 """The authors' repository on the Hugging Face hub."""
@@ -67,7 +67,7 @@ def fetch(preset: str, stage: str = "policy", folder: str | Path | None = None) 
             f"https://huggingface.co/{HUB_REPOSITORY}/blob/main/{name} and pass its path to "
             f"`relo weights convert {preset} FILE {preset}.safetensors`."
         ) from error
-    expected, found = _published_hash(name), _sha256(path)
+    expected, found = _published_hash(name), digest_file(path, 64)
     if expected is not None and found != expected:
         path.resolve().unlink()  # in the hub's cache the path is a link to the file
         path.unlink(missing_ok=True)
@@ -91,14 +91,6 @@ def _published_hash(name: str) -> str | None:
     except Exception:
         return None
     return tag if re.fullmatch("[0-9a-f]{64}", tag) else None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def convert(preset: str, source: str | PathLike[str], target: str | PathLike[str]) -> Path:
