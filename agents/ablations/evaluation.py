@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from agents.network import RELONetwork
 from agents.proposer import NetworkProposer
 from relo_env.benchmark.metrics import OVERLAP_THRESHOLDS
 from relo_env.datasets.base import Dataset
+from relo_env.datasets.fingerprint import digest
 from relo_env.episode import Episode
 from relo_env.proposers import BoxProposer, Proposals
 from relo_env.rewards import clip_auc
@@ -220,16 +220,16 @@ class CachedProposer(NetworkProposer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(network, dtype=dtype, backend="torch")
-        self._cache: OrderedDict[bytes, _Seen] = OrderedDict()
+        self._cache: OrderedDict[str, _Seen] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._kept = {"bytes": 0, "asked": 0, "encoded": 0}
-        self._history: list[bytes] = []
+        self._history: list[str] = []
 
     def bind(self, num_rows: int) -> CachedProposer:
         """See `NetworkProposer.bind`."""
         bound = super().bind(num_rows)
         assert isinstance(bound, CachedProposer)
-        bound._history = [b""] * num_rows
+        bound._history = [""] * num_rows
         return bound
 
     @property
@@ -242,14 +242,14 @@ class CachedProposer(NetworkProposer):
         for part in self._parts(len(rows)):
             super().reset(rows[part], templates[part], template_boxes[part])
         for row, crops, boxes in zip(rows, templates, template_boxes, strict=True):
-            self._history[row] = _digest(crops, boxes)
+            self._history[row] = digest(crops.tobytes(), boxes.tobytes())
 
     def renew(self, rows: np.ndarray, templates: np.ndarray, boxes: np.ndarray) -> None:
         """See `NetworkProposer.renew`."""
         for part in self._parts(len(rows)):
             super().renew(rows[part], templates[part], boxes[part])
         for row, crop, box in zip(rows, templates, boxes, strict=True):
-            self._history[row] = _digest(self._history[row], b"renew", crop, box)
+            self._history[row] = digest(self._history[row], "renew", crop.tobytes(), box.tobytes())
 
     def propose(
         self,
@@ -260,7 +260,7 @@ class CachedProposer(NetworkProposer):
     ) -> Proposals:
         """See `NetworkProposer.propose`."""
         for row, search in zip(rows, searches, strict=True):
-            self._history[row] = _digest(self._history[row], search)
+            self._history[row] = digest(self._history[row], search.tobytes())
         keys = [self._history[row] for row in rows]
         new = {key: i for i, key in enumerate(keys) if key not in self._cache}
         found = {key: self._cache[key] for key in keys if key not in new}
@@ -290,9 +290,7 @@ class CachedProposer(NetworkProposer):
         size = 1 if next(self.network.parameters()).device.type == "cpu" else max(count, 1)
         return [slice(start, start + size) for start in range(0, count, size)]
 
-    def _keep(
-        self, key: bytes, boxes: np.ndarray, extras: dict[str, np.ndarray], row: Any
-    ) -> _Seen:
+    def _keep(self, key: str, boxes: np.ndarray, extras: dict[str, np.ndarray], row: Any) -> _Seen:
         extras = {name: value.copy() for name, value in extras.items()}
         tokens = self._tokens[row].clone()
         size = boxes.nbytes + tokens.nbytes + sum(value.nbytes for value in extras.values())
@@ -304,10 +302,3 @@ class CachedProposer(NetworkProposer):
         while self._kept["bytes"] > self._cache_bytes:
             _, oldest = self._cache.popitem(last=False)
             self._kept["bytes"] -= oldest.size
-
-
-def _digest(*parts: np.ndarray | bytes) -> bytes:
-    state = blake2b(digest_size=16)
-    for part in parts:
-        state.update(part if isinstance(part, bytes) else part.tobytes())
-    return state.digest()
