@@ -1,7 +1,8 @@
 """Backends: the runtimes of a frozen network, torch or ONNX Runtime, behind one interface.
 
-`RELOTracker` and `NetworkProposer` run the encoder and the box regression through a backend, so
-that both get the same numbers. The other heads are torch's in both.
+ONNX Runtime runs it in float32, or on request with the encoder's matrices in 8 bits. `RELOTracker`
+and `NetworkProposer` run the encoder and the box regression through a backend, so that both get the
+same numbers. The other heads are torch's in all.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import io
 import json
 import statistics
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -23,7 +26,7 @@ from agents.network import RELONetwork, TemplateCache, TokenState
 from agents.network.inference import check_device, fold
 from relo_env.errors import ConfigError, unknown
 
-NAMES = ("auto", "torch", "onnxruntime")
+NAMES = ("auto", "torch", "onnxruntime", "onnxruntime-int8")
 LEAD = 1.1
 """Factor by which ONNX Runtime must be faster to be chosen by ``"auto"``."""
 MOST_WEIGHTS = 500_000_000
@@ -108,7 +111,7 @@ class OnnxBackend(Backend):
         self, network: RELONetwork, original: RELONetwork, choice: Choice | None = None
     ) -> None:
         super().__init__(network, choice)
-        self._model = _export(original)
+        self._model = self._reduce(_export(original))
         self._session = _session(self._model)
 
     def encode(self, cache: TemplateCache, search: Tensor, tokens: TokenState | None) -> Encoded:
@@ -120,6 +123,9 @@ class OnnxBackend(Backend):
         features, candidates, *following = map(torch.from_numpy, self._session.run(None, arrays))
         state = self.network.unpack_tokens(following[0]) if following else None
         return Encoded(features, candidates, state)
+
+    def _reduce(self, model: bytes) -> bytes:
+        return model
 
     def _flat(self, tokens: TokenState | None, count: int) -> tuple[Tensor, Tensor]:
         if tokens is None:
@@ -135,6 +141,20 @@ class OnnxBackend(Backend):
         self._session = _session(self._model)
 
 
+class Int8Backend(OnnxBackend):
+    """ONNX Runtime with the matrices of encoder layers in 8 bits.
+
+    Weights are rounded once, a scale for each output; the inputs of each layer at every frame, with
+    a scale of their own (dynamic quantisation), so that no calibration is needed. Boxes differ from
+    those of float32: docs/performance.md has the figures of ``nano``.
+    """
+
+    name = "onnxruntime-int8"
+
+    def _reduce(self, model: bytes) -> bytes:
+        return _quantize(model)
+
+
 def make_backend(
     network: RELONetwork,
     backend: str | Choice = "auto",
@@ -147,8 +167,8 @@ def make_backend(
 
     Args:
         network: its weights as they are now.
-        backend: ``"torch"``, ``"onnxruntime"``, or ``"auto"``, see `choose_backend`; or the choice
-            of a `resolve_backend` with the same options.
+        backend: ``"torch"``, ``"onnxruntime"``, ``"onnxruntime-int8"``, or ``"auto"``, see
+            `choose_backend`; or the choice of a `resolve_backend` with the same options.
         device: see `RELONetwork.for_inference`, as the next two.
         dtype: of the weights; None keeps it.
         compiled: run it through ``torch.compile``.
@@ -158,8 +178,9 @@ def make_backend(
     """
     choice = resolve_backend(network, backend, device=device, dtype=dtype, compiled=compiled)
     fast = network.for_inference(device, dtype, compiled)
-    if choice.name == OnnxBackend.name:
-        return OnnxBackend(fast, network, choice)
+    for kind in (OnnxBackend, Int8Backend):
+        if choice.name == kind.name:
+            return kind(fast, network, choice)
     return Backend(fast, choice)
 
 
@@ -182,9 +203,9 @@ def resolve_backend(
     check_device(device)
     weights = network.encoder.search_token.dtype if dtype is None else dtype
     fits = torch.device(device).type == "cpu" and weights == torch.float32 and not compiled
-    if choice.name == "onnxruntime" and not fits:
+    if choice.name not in ("auto", "torch") and not fits:
         raise ConfigError(
-            f"backend 'onnxruntime' runs float32 on a CPU, but device is {str(device)!r}, dtype "
+            f"backend {choice.name!r} runs float32 on a CPU, but device is {str(device)!r}, dtype "
             f"{weights} and compiled {compiled}. Use backend='torch'."
         )
     if choice.name != "auto":
@@ -285,6 +306,24 @@ def _export(network: RELONetwork) -> bytes:
     return model.getvalue()
 
 
+def _quantize(model: bytes) -> bytes:
+    """The model with the constant matrices of its products in 8 bits."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, reduced = Path(folder, "prepared.onnx"), Path(folder, "reduced.onnx")
+        quant_pre_process(onnx.load_from_string(model), prepared, skip_symbolic_shape=True)
+        quantize_dynamic(
+            prepared,
+            reduced,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+        return reduced.read_bytes()
+
+
 def _session(model: bytes) -> Any:
     runtime = _onnxruntime()
     options = runtime.SessionOptions()
@@ -297,9 +336,10 @@ def _session(model: bytes) -> Any:
 
 def _onnxruntime() -> Any:
     try:
+        import onnx  # noqa: F401  (the exporter needs it)
         import onnxruntime
     except ImportError as error:
         raise ConfigError(
-            f"onnxruntime cannot be imported ({error}): pip install '.[onnx]'."
+            f"ONNX Runtime cannot be used here ({error}): pip install '.[onnx]'."
         ) from error
     return onnxruntime

@@ -58,8 +58,8 @@ class RELOTracker:
         device: where the network runs.
         dtype: of its weights, e.g. ``torch.bfloat16``; None keeps them.
         compiled: run it through ``torch.compile``; the first frames then take minutes.
-        backend: ``"torch"``, ``"onnxruntime"``, or ``"auto"`` for the faster of the two on this
-            machine; see `agents.backends`.
+        backend: ``"torch"``, ``"onnxruntime"``, ``"auto"`` for the faster of the two on this
+            machine, or ``"onnxruntime-int8"`` with other boxes; see `agents.backends`.
 
     Attributes:
         backend: the backend that runs; its ``choice`` tells which, and why.

@@ -21,7 +21,6 @@ import argparse
 import statistics
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -29,11 +28,10 @@ import numpy as np
 import torch
 from machine import machine
 from plain_network import PlainFastITPN
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents.backends import Backend, make_backend
 from agents.network import RELONetwork, TemplateCache, TokenState, normalize_crops
-from agents.network.inference import fold
 from agents.proposer import find_network
 from agents.tracker import hann_window
 from relo_env import boxes as bx
@@ -167,17 +165,6 @@ class Graphed(Steady):
         return outputs.policy_logits, outputs.candidates
 
 
-def int8(network: RELONetwork) -> RELONetwork:
-    """The encoder's matrices in 8 bits by torch's dynamic quantisation, on a CPU."""
-    network = fold(network)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch means to move it into a package of its own
-        torch.ao.quantization.quantize_dynamic(
-            network.encoder, {nn.Linear}, dtype=torch.qint8, inplace=True
-        )
-    return network
-
-
 def variants(
     network: RELONetwork, device: torch.device, args: argparse.Namespace
 ) -> dict[str, Callable[[], Step]]:
@@ -200,7 +187,7 @@ def variants(
     if device.type == "cpu":
         made["ours, ONNX Runtime"] = lambda: Backed(make_backend(network, "onnxruntime"))
     if args.int8 and device.type == "cpu":
-        made["ours, int8"] = lambda: Ours(int8(network))
+        made["ours, ONNX Runtime int8"] = lambda: Backed(make_backend(network, "onnxruntime-int8"))
     return made
 
 
@@ -373,7 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--batch", type=int, nargs="+", default=[1], help="sequences that step together")
     add("--device", default="cpu")
     add("--compile", action="store_true", help="torch.compile too: minutes for each variant")
-    add("--int8", action="store_true", help="torch's dynamic quantisation too, on a CPU")
+    add("--int8", action="store_true", help="matrices in 8 bits too, on a CPU")
     add("--sequences", metavar="ROOT", help="real sequences, see `relo datasets` for the layout")
     add("--sequence-frames", type=int, default=30, metavar="N", help="of each of them")
     args = parser.parse_args(arguments)

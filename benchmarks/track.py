@@ -35,7 +35,7 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--tracker", default="nano", help="a preset that ships, or a checkpoint")
-    add("--backends", nargs="+", default=["torch", "onnxruntime"])
+    add("--backends", nargs="+", default=["torch", "onnxruntime", "onnxruntime-int8"])
     add("--threads", type=int, default=2)
     add("--frames", type=int, default=200)
     add("--rounds", type=int, default=3)

@@ -20,7 +20,7 @@ from agents.commands.arguments import tracker_factory
 from relo_env.benchmark.interface import Tracker
 from relo_env.datasets.synthetic import Synthetic
 
-DEFAULT = ["nano", "nano onnxruntime", "nano bfloat16", "opencv:CSRT"]
+DEFAULT = ["nano", "nano onnxruntime", "nano onnxruntime-int8", "nano bfloat16", "opencv:CSRT"]
 VIDEOS, LENGTH, SIZE = 3, 120, (640, 480)
 
 

@@ -76,8 +76,8 @@ def run(options: argparse.Namespace) -> int:
 
 def backends(device: str) -> list[str]:
     """Backends that run on a device here."""
-    onnx = device == "cpu" and importlib.util.find_spec("onnxruntime") is not None
-    return ["torch", "onnxruntime"] if onnx else ["torch"]
+    installed = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
+    return ["torch", "onnxruntime"] if device == "cpu" and installed else ["torch"]
 
 
 def rate(step: Callable[[], object], seconds: float) -> float:

@@ -21,8 +21,8 @@ from relo_env import make_dataset
 from relo_env.errors import ConfigError
 
 needs_onnx = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None,
-    reason="onnxruntime is not installed",
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),
+    reason="onnx or onnxruntime is not installed",
 )
 CHANGES = [{}, {"temporal": "none"}, {"temporal": "deep_to_shallow", "num_templates": 2}]
 
@@ -71,15 +71,25 @@ def assert_close(one, other):
 
 
 @needs_onnx
-def test_the_tracker_that_ships_runs_on_onnxruntime():
-    video = make_dataset("Synthetic", split="test", length=60)[0]
+@pytest.mark.parametrize(("name", "overlap"), [("onnxruntime", 0.9), ("onnxruntime-int8", 0.6)])
+def test_the_tracker_that_ships_runs_on_onnxruntime(name, overlap):
+    video = make_dataset("Synthetic", split="test", length=60)[1]
     tracks = []
-    for backend in ("torch", "onnxruntime"):
+    for backend in ("torch", name):
         tracker = RELOTracker.from_pretrained("nano", backend=backend, update_interval=2)
         tracker.init(video.frames.read(0), tuple(video.boxes[0].tolist()))
         tracks.append([tracker.update(video.frames.read(i))[0] for i in range(1, 6)])
     # In a closed loop rounding grows: the same object, not the same digits.
-    assert bx.iou(*np.array(tracks)).min() > 0.9
+    assert bx.iou(*np.array(tracks)).min() > overlap
+
+
+@needs_onnx
+def test_eight_bits_are_close_and_smaller():
+    network = micro()
+    full, reduced = (make_backend(network, n) for n in ("onnxruntime", "onnxruntime-int8"))
+    for expected, found in zip(frames(full, network), frames(reduced, network), strict=True):
+        assert 0 < float((found - expected).abs().mean()) < 0.1 * float(expected.std())
+    assert len(reduced._model) < 0.8 * len(full._model)
 
 
 @needs_onnx
@@ -122,13 +132,15 @@ def test_measurements_draw_nothing():
     torch.testing.assert_close(torch.get_rng_state(), before)
 
 
-def test_without_onnxruntime_it_is_torch(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+@pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
+def test_without_onnxruntime_it_is_torch(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
     choice = choose_backend(micro())
     assert choice.name == "torch"
     assert "pip install" in choice.reason
-    with pytest.raises(ConfigError, match=r"pip install '\.\[onnx\]'"):
-        RELOTracker(micro(), backend="onnxruntime")
+    for name in ("onnxruntime", "onnxruntime-int8"):
+        with pytest.raises(ConfigError, match=r"pip install '\.\[onnx\]'"):
+            RELOTracker(micro(), backend=name)
 
 
 @pytest.mark.parametrize("make", [RELOTracker, NetworkProposer])
@@ -138,8 +150,9 @@ def test_unknown_backends_are_refused(make):
 
 
 def test_options_that_only_torch_has():
-    with pytest.raises(ConfigError, match=r"bfloat16.*Use backend='torch'"):
-        RELOTracker(micro(), dtype=torch.bfloat16, backend="onnxruntime")
+    for name in ("onnxruntime", "onnxruntime-int8"):
+        with pytest.raises(ConfigError, match=r"bfloat16.*Use backend='torch'"):
+            RELOTracker(micro(), dtype=torch.bfloat16, backend=name)
     assert RELOTracker(micro(), dtype=torch.bfloat16).backend.name == "torch"
 
 
