@@ -49,8 +49,8 @@ def _parse_plain(data: bytes) -> np.ndarray | None:
 def _parse_lines(data: bytes, name: str | Path) -> np.ndarray:
     """Boxes read line by line, which tells what is wrong in which line."""
     lines = decode_text(data, name).rstrip().splitlines()
-    names = {field.strip().lower() for field in re.split(r"[,;\s]+", lines[0])} if lines else set()
-    header = bool(names) and not any(_is_number(field) for field in names if field)
+    fields = re.split(r"[,;\s]+", lines[0]) if lines else []
+    header = any(fields) and not any(map(parse_numbers, fields))
     rows = [_parse_line(line, name, k) for k, line in enumerate(lines, 1) if k > header]
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
@@ -65,14 +65,6 @@ def _parse_line(line: str, name: str | Path, number: int) -> list[float]:
             "(left, top, width, height), or NaN where there is no prediction."
         )
     return row
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def parse_seconds(data: bytes, name: str | Path) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from relo_env.boxes import iou
 from relo_env.datasets.annotations import parse_boxes, read_bytes
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.disk import DiskDataset, MissingSequenceError
@@ -179,13 +180,8 @@ def _frame_faults(sequence: Sequence) -> list[str]:
             continue
         if paths is not None and not is_complete(paths[index]):
             faults.append(f"{paths[index]} is cut off or has lost its end; copy it anew")
-        if visible and not _overlaps(box, width, height):
+        if visible and not iou(box, np.array([0, 0, width, height])):
             faults.append(
                 f"box {box.tolist()} of frame {index} lies outside its frame of {width} x {height}"
             )
     return faults
-
-
-def _overlaps(box: np.ndarray, width: int, height: int) -> bool:
-    x, y, w, h = box
-    return x < width and y < height and x + w > 0 and y + h > 0
