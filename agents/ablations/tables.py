@@ -145,8 +145,12 @@ def _of_length(length: int) -> Row:
 
 
 def _controlled(algorithm: str, label: str, **options: Any) -> tuple[Row, ...]:
-    """Heads of the controls trained alone; PPO needs the value too."""
-    scales = {"controls": 1.0} | ({"heads.value": 1.0} if algorithm == "ppo" else {})
+    """Heads of the controls trained alone; PPO needs the value too.
+
+    A head begins at 90 % for "no" (`agents.network.controls.START`). At the learning rate of the
+    other rows its most probable choice would not change within a study's few dozen updates.
+    """
+    scales = {"controls": 10.0} | ({"heads.value": 1.0} if algorithm == "ppo" else {})
     settings = {**LONG, "algorithm": algorithm, "lr_scales": scales, "algorithm_options": options}
     return tuple(
         Row(f"{algorithm}-{name}", f"{label}, {shown}", {**settings, "controls": controls})
