@@ -216,10 +216,15 @@ def require_main_guard(*objects: Any) -> None:
 
     Raises:
         ConfigError: the calling line of the script is not below ``if __name__ == "__main__":``, or
-            an object is defined in a session without a file.
+            an object is defined in a session without a file, or the script has no file to import.
     """
     main = sys.modules["__main__"]
     path = getattr(main, "__file__", None)
+    if path is not None and main.__spec__ is None and not Path(path).is_file():
+        raise ConfigError(
+            f"Worker processes import the main script, and there is no file {path}. Save the "
+            "script to a file, or use workers=1."
+        )
     if path is None or not Path(path).is_file():
         if b"__main__" in pickle.dumps(objects):
             raise ConfigError(

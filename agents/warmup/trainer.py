@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from relo_env.benchmark.evaluation import check_truth
 from relo_env.boxes import cxcywh_to_xywh
 from relo_env.datasets.base import Dataset
 from relo_env.interrupts import held
+from relo_env.processes import require_main_guard
 from relo_env.rendering import draw
 
 CONFIG = "_run.json"
@@ -117,6 +119,8 @@ class Warmup:
     def _prepare(self, network: RELONetwork, dataset: Dataset, resume: bool) -> None:
         """Build all that can be refused, and at last claim the folder."""
         config = self.config
+        if config.num_workers and get_context(config.start_method).get_start_method() != "fork":
+            require_main_guard()
         resume = self._run.check(resume)
         self.network = network.to(self.device)
         self.network.confidence = None  # it was measured on features that are about to change

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -197,3 +200,21 @@ def test_the_command_line_takes_minutes_and_a_start_method():
 def test_faulty_settings(change, message):
     with pytest.raises(ConfigError, match=message):
         replace(CONFIG, **change)
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "from agents.network import RELONetwork\n"
+        "from agents.warmup import WarmupConfig, warmup\n"
+        "from relo_env import make_dataset\n"
+        "network = RELONetwork.from_preset('micro')\n"
+        "config = WarmupConfig(steps=2, num_workers=2, start_method='spawn')\n"
+        "warmup(config, network=network, dataset=make_dataset('Synthetic'), out='out')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()

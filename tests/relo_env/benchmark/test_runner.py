@@ -241,6 +241,20 @@ def test_a_script_without_a_main_guard_is_told_so_and_runs_once(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_script_from_standard_input_is_told_to_be_a_file(tmp_path):
+    code = (
+        "from relo_env.benchmark.runner import run\n"
+        "from tests.relo_env.benchmark.toy_trackers import Brightest, Uneven\n"
+        f"run(Brightest, Uneven(), {str(tmp_path / 'out')!r}, workers=2, progress=False)\n"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path), "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-"], input=code, env=environment, capture_output=True, text=True
+    )
+    assert "Save the script to a file" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_tracker_of_a_notebook_is_refused_before_processes_start(tmp_path):
     code = (
         "from relo_env.benchmark.runner import run\n"
