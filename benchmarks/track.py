@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import statistics
 import tempfile
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from machine import machine
 from videos import row, table
 
 from agents import cli
@@ -40,6 +40,9 @@ def main() -> None:
     add("--frames", type=int, default=200)
     add("--rounds", type=int, default=3)
     options = parser.parse_args()
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as `relo` does, before torch is imported
+    from machine import machine
+
     with tempfile.TemporaryDirectory() as folder:
         box = write_video(Path(folder, "made.mp4"), options.frames)
         runs = [(backend, output) for backend in options.backends for output in OUTPUTS]
