@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from relo_env.errors import ConfigError, FrameError, OutputError, ReloError
+from relo_env.errors import ConfigError, FrameError, OutputError
 
 logger = logging.getLogger(__name__)
 
@@ -47,30 +47,19 @@ def open_video(source: str, **options: Any) -> Any:
     Raises:
         FrameError: it cannot be opened, or holds no video.
     """
-    check_name(source, FrameError)
     try:
         container = av.open(source, **options)
     except (av.FFmpegError, OSError) as error:
         raise FrameError(
-            f"Cannot open video {source}: {error.strerror}. Expected what FFmpeg reads, such as an "
-            ".mp4 file; convert it, or extract its frames to images."
+            f"Cannot open video {_shown(source)}: {error.strerror}. Expected what FFmpeg reads, "
+            "such as an .mp4 file; convert it, or extract its frames to images."
         ) from None
     if not container.streams.video:
         container.close()
-        raise FrameError(f"Cannot open video {source}: it has sound or data, but no picture.")
+        raise FrameError(
+            f"Cannot open video {_shown(source)}: it has sound or data, but no picture."
+        )
     return container
-
-
-def check_name(path: Path | str, error: type[ReloError]) -> None:
-    """See that FFmpeg can be told a name: a system may allow bytes that are no text.
-
-    Raises:
-        ReloError: the name is not valid UTF-8; of the class ``error``.
-    """
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        raise error(f"The name {_shown(Path(path))} is not valid UTF-8; rename the file.") from None
 
 
 def check_file(path: Path) -> None:
@@ -86,7 +75,7 @@ def check_file(path: Path) -> None:
             raise FrameError(f"{_shown(path)} is a text file or empty; expected a video.")
 
 
-def _shown(path: Path) -> str:
+def _shown(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -300,7 +289,7 @@ class VideoWriter:
         count: number of pictures so far.
 
     Raises:
-        ConfigError: the name has another ending, or is not valid UTF-8.
+        ConfigError: the name has another ending.
     """
 
     def __init__(self, path: str | Path, fps: float = 25.0) -> None:
@@ -314,7 +303,6 @@ class VideoWriter:
         self._container: Any = None
         self.count = 0
         self._ticks = -1
-        check_name(self.path, ConfigError)
 
     def add(self, picture: np.ndarray, seconds: float | None = None) -> None:
         """Append a picture; the first one's size is the video's, made even.
