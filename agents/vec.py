@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import gymnasium as gym
@@ -18,13 +19,11 @@ from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnvStepReturn,
 )
 
-from relo_env.engine import Engine
-from relo_env.env import PublicAttributes
 from relo_env.errors import ConfigError
 from relo_env.vector_env import OF_EACH_ROW, StepRows, TrackingVectorEnv
 
 
-class RELOVecEnv(PublicAttributes, VecEnv):
+class RELOVecEnv(VecEnv):
     """SB3's view of a ``TrackingVectorEnv``.
 
     A finished row is reset within the step (Gymnasium's SAME_STEP): its info is that of the frame
@@ -65,10 +64,15 @@ class RELOVecEnv(PublicAttributes, VecEnv):
         assert isinstance(base, TrackingVectorEnv)
         return base
 
-    @property
-    def engine(self) -> Engine:  # type: ignore[override]
-        """Engine of the tracking environment; its public attributes are this one's too."""
-        return self.base.engine
+    config = property(attrgetter("base.config"), doc="See `TrackingVectorEnv.config`.")
+    crop = property(attrgetter("base.crop"), doc="See `TrackingVectorEnv.crop`.")
+    dataset = property(attrgetter("base.dataset"), doc="See `TrackingVectorEnv.dataset`.")
+    proposer = property(attrgetter("base.proposer"), doc="See `TrackingVectorEnv.proposer`.")
+    fingerprint = property(attrgetter("base.fingerprint"), doc="See `Dataset.fingerprint`.")
+
+    def set_clip_length(self, length: int) -> None:
+        """See `TrackingVectorEnv.set_clip_length`."""
+        self.base.set_clip_length(length)
 
     def reset(self) -> VecEnvObs:
         """Start an episode on every row; seeds and options count for this reset only."""

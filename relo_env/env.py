@@ -17,6 +17,7 @@ from relo_env.config import CropConfig, EnvConfig, RewardFunction
 from relo_env.crops import SearchWindow
 from relo_env.datasets.base import Dataset
 from relo_env.engine import Engine, make_engine
+from relo_env.episode import Episode
 from relo_env.errors import ArgumentError
 from relo_env.proposers import BoxProposer
 from relo_env.states import read_generator, reading_state
@@ -261,6 +262,11 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
             self._viewer.show(self._picture())
         observation = self.engine.observation_of(0)
         return observation, outcome.reward, outcome.done, False, outcome.info
+
+    @property
+    def episode(self) -> Episode:
+        """Episode that is played, with its clip and its true boxes: for oracles and drawing."""
+        return self.engine.episode(0)
 
     @property
     def frame(self) -> np.ndarray:

@@ -30,6 +30,7 @@ from relo_env.proposers import BoxProposer
 from relo_env.states import read_generator, reading_state
 
 OF_EACH_ROW: Mapping[str, Callable[[Engine, int], Any]] = {
+    "episode": Engine.episode,
     "frame": lambda engine, row: engine.episode(row).frame,
     "window": lambda engine, row: engine.episode(row).window,
     "candidates": Engine.candidates,
@@ -238,8 +239,8 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """An attribute, once for each row, as Gymnasium's vector environments give it.
 
-        ``frame``, ``window``, ``candidates`` and ``candidate_ious`` are each row's own, see
-        `TrackingEnv`; rows share all others.
+        ``episode``, ``frame``, ``window``, ``candidates`` and ``candidate_ious`` are each row's
+        own, see `TrackingEnv`; rows share all others.
         """
         rows = range(self.num_envs)
         if name in OF_EACH_ROW:

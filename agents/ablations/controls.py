@@ -31,7 +31,7 @@ class Deciding(nn.ModuleDict):
         heads, controls = self["heads"], self["controls"]
         assert isinstance(heads, Heads)
         assert isinstance(controls, ControlHeads)
-        names = frame.env.engine.config.controls
+        names = frame.env.config.controls
         features = frame.features
         out = heads(features, only=("policy", "value") if names else ("policy",))
         assert out.policy_logits is not None
@@ -53,7 +53,7 @@ def control_oracle(position: Rule) -> Rule:
     def rule(frame: Frame) -> np.ndarray:
         positions = position(frame)
         entries = [positions]
-        controls, rows = frame.env.engine.config.controls, np.arange(len(positions))
+        controls, rows = frame.env.config.controls, np.arange(len(positions))
         if "zoom" in controls:
             entries.append(_zooms(frame, positions))
         if "renew" in controls:
@@ -65,14 +65,14 @@ def control_oracle(position: Rule) -> Rule:
 
 def _zooms(frame: Frame, positions: np.ndarray) -> np.ndarray:
     """Smallest zoom of each row that contains the next true box, 0 where none does."""
-    engine = frame.env.engine
+    crop, candidates = frame.env.crop, frame.env.get_attr("candidates")
     chosen = []
     for row, position, episode in zip(frame.rows, positions, frame.episodes, strict=True):
         height, width = episode.frame.shape[:2]
-        box = bx.clip(engine.candidates(row)[position], (width, height))
+        box = bx.clip(candidates[row][position], (width, height))
         target = _next_target(episode)
-        factor, size = engine.crop.search_factor, engine.crop.search_size
-        windows = [SearchWindow.around(box, factor * zoom, size) for zoom in ZOOMS]
+        sides = [crop.search_factor * zoom for zoom in ZOOMS]
+        windows = [SearchWindow.around(box, side, crop.search_size) for side in sides]
         fits = [target is not None and _contains(window, target) for window in windows]
         chosen.append(int(np.argmax(fits)))
     return np.array(chosen)

@@ -63,7 +63,8 @@ class Frame:
     @property
     def episodes(self) -> list[Episode]:
         """Episodes of the rows."""
-        return [self.env.engine.episode(row) for row in self.rows]
+        episodes = self.env.get_attr("episode")
+        return [episodes[row] for row in self.rows]
 
     def overlaps(self) -> np.ndarray:
         """Overlap of every position's box with the truth ``(n, A)``; 0 where it is absent."""

@@ -204,7 +204,7 @@ def test_an_environment_renews_through_the_network():
     twin = NetworkProposer(network).bind(1)
     env.reset(seed=0)
     observation = env.step([5, 0, 1])[0]
-    shape = env.engine.episode(0).templates.shape
+    shape = env.episode.templates.shape
     crops, boxes = observation["template"].reshape(1, *shape), observation["template_box"]
     twin.reset(np.array([0]), crops, boxes.reshape(1, -1, 4))
     renewed = env.proposer._templates

@@ -148,6 +148,13 @@ def test_the_benchmark_does_not_know_the_mdp(module: str) -> None:
     assert not {part_of(name) for name in reached(module)} & MDP
 
 
+def test_nobody_reaches_into_an_environments_engine() -> None:
+    files = [path for folder in ("agents", "examples") for path in (ROOT / folder).rglob("*.py")]
+    files += (ROOT / "docs").glob("*.md")
+    pattern = re.compile(r"(?<!self)(?<!relo_env)\.(engine|batch)\.")
+    assert [p.name for p in files if pattern.search(p.read_text(encoding="utf-8"))] == []
+
+
 def test_names_chosen_at_run_time_count() -> None:
     assert "agents.commands.track" in imports("agents.cli")
     assert "relo_env.env" in imports("relo_env.registration")
