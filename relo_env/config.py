@@ -298,6 +298,10 @@ def open_dataset(
             return make_dataset(dataset, root=root, split=split, **options)
         except ConfigError as error:
             raise type(error)(f"{error}{hint}") from None
+    if not isinstance(dataset, Dataset):
+        raise ConfigError(
+            f"dataset is {dataset!r}; expected a name or an instance of relo_env.Dataset."
+        )
     given = {"root": root, "split": split, **options}
     extra = sorted(name for name, value in given.items() if value is not None)
     if extra:

@@ -100,7 +100,8 @@ class Engine:
             self.episodes[row] = Episode(draw.frames, self.config, self.crop)
             self._show_templates(row)
             self._show_controls(row)
-            self._records[row] = Record(draw.seed, dict(draw.reset_options))
+            options, length = dict(draw.reset_options), int(self.config.clip.clip_length)
+            self._records[row] = Record(draw.seed, options, length)
         proposing = np.unique(self.proposing_rows[list(rows)])
         self.proposer.reset(
             proposing,
@@ -234,17 +235,18 @@ class Engine:
             ConfigError: it is malformed.
         """
         with reading_state():
-            records = read_records(state["rows"], self.num_rows)
             clip_length = state.get("clip_length", self.config.clip.clip_length)
-        if clip_length != self.config.clip.clip_length:
-            self.set_clip_length(clip_length)
+            records = read_records(state["rows"], self.num_rows, clip_length)
         self._records = [None] * self.num_rows
-        alike: dict[str, list[int]] = {}  # rows by their options
+        alike: dict[str, list[int]] = {}  # rows whose clips are drawn in one call
         for row, record in records.items():
-            alike.setdefault(str(record.reset_options), []).append(row)
+            alike.setdefault(str((record.clip_length, record.reset_options)), []).append(row)
         for rows in alike.values():
+            first = records[rows[0]]
+            self.set_clip_length(first.clip_length)
             seeds = [records[row].seed for row in rows]
-            self.begin(rows, self.clips.draw(rows, seeds, records[rows[0]].reset_options))
+            self.begin(rows, self.clips.draw(rows, seeds, first.reset_options))
+        self.set_clip_length(clip_length)
         self.observe(list(records))
         self._replay({row: record.actions for row, record in records.items()})
 

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -114,7 +115,8 @@ class _Worker:
 
     def start(self, item: str) -> None:
         self.item = item
-        self.connection.send(item)
+        with suppress(OSError):  # the process died while it waited: its end of the pipe tells
+            self.connection.send(item)
 
     def died(self, lost: Callable[[str, int | None], Any]) -> Any:
         """Message for the item at hand.

@@ -113,15 +113,18 @@ def check_action(action: Any, config: EnvConfig, crop: CropConfig) -> Any:
     Raises:
         ConfigError: it is not in the action space.
     """
+    in_floats = np.float64 if config.action_mode == "box" else None
+    try:
+        value = np.asarray(action, in_floats)
+    except (TypeError, ValueError):  # text, lists of different lengths: refused below
+        value = np.asarray(None)
     if config.action_mode == "box":
-        value = np.asarray(action, dtype=np.float64)
         if value.shape != (4,) or not np.isfinite(value).all():
             raise ConfigError(
                 f"Action {action!r}; expected four finite numbers, cxcywh as fractions of the "
                 "window."
             )
         return value
-    value = np.asarray(action)
     if config.controls:
         return _check_choice(value, config.controls, crop.num_positions)
     last = (len(MOVES) if config.action_mode == "move" else crop.num_positions) - 1

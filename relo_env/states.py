@@ -24,11 +24,13 @@ class Record:
     Attributes:
         seed: the episode seed.
         reset_options: ``sequence`` and ``start``, where they were given.
+        clip_length: search frames that its clip was drawn with.
         actions: the actions so far.
     """
 
     seed: int
     reset_options: dict[str, Any]
+    clip_length: int
     actions: list[Any] = field(default_factory=list)
 
 
@@ -67,8 +69,8 @@ def check_state(state: Mapping[str, Any], settings: Mapping[str, Any], dataset: 
         )
 
 
-def read_records(rows: SequenceOf[Any], num_rows: int) -> dict[int, Record]:
-    """Records of the rows that have an episode."""
+def read_records(rows: SequenceOf[Any], num_rows: int, clip_length: int) -> dict[int, Record]:
+    """Records of the rows that have an episode; ``clip_length`` of those that do not tell it."""
     if rows and len(rows) != num_rows:
         raise ValueError(f"{len(rows)} rows instead of {num_rows}")
     records = {}
@@ -78,7 +80,8 @@ def read_records(rows: SequenceOf[Any], num_rows: int) -> dict[int, Record]:
             seed, actions = int(record["seed"]), list(record["actions"])
             if seed < 0:
                 raise ValueError(f"seed {seed} of row {row}")
-            records[row] = Record(seed, check_reset_options(options), actions)
+            length = record.get("clip_length", clip_length)
+            records[row] = Record(seed, check_reset_options(options), length, actions)
     return records
 
 

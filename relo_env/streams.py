@@ -196,7 +196,7 @@ def _live(images: Callable[[bool], Iterator[np.ndarray]], source: str) -> Iterat
                     newest.put_nowait(TimedFrame(perf_counter(), image))
                     if stop.is_set():
                         return
-            except FrameError as error:
+            except Exception as error:  # handed to whoever waits for a frame
                 reason = str(error)
             failures, again = failures + 1, True
             stop.wait(PAUSE)

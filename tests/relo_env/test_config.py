@@ -53,6 +53,7 @@ def make(**options):
         ({"proposer_kwargs": {"crop": 3}, "proposer": relo_env}, "not to an instance"),
         ({"action_mode": "move", "candidate_info": True}, "Drop one of the two"),
         ({"mode": "sequence", "search_window": "jittered"}, "needs search_window"),
+        ({"dataset": Squares}, "expected a name or an instance of relo_env.Dataset"),
         ({"render_mode": "ansi"}, "Unknown render_mode 'ansi'"),
         ({"split": "test"}, "cannot change a data set that is given as an instance"),
         ({"colour": "red"}, r"\['colour'\] cannot change a data set"),
@@ -68,7 +69,10 @@ def test_a_mistyped_argument_is_not_only_taken_for_the_data_sets():
         gym.make("RELO-Synthetic-v0", clip_lenght=4)
 
 
-@pytest.mark.parametrize("options", [{"length": 1}, {"frame_size": (10, 10)}])
+@pytest.mark.parametrize(
+    "options",
+    [{"length": 1}, {"frame_size": (10, 10)}, {"frame_size": 320}, {"difficulty": 3}],
+)
 def test_a_wrong_value_of_a_right_argument_is_not_taken_for_another_one(options):
     with pytest.raises(ConfigError) as error:
         gym.make("RELO-Synthetic-v0", **options)

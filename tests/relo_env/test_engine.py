@@ -351,6 +351,17 @@ def test_a_state_may_be_loaded_where_only_infos_or_the_clip_length_differ():
     step_alike(env, other, [1])
 
 
+@pytest.mark.parametrize("maker", [make, partial(make_vector, clip_length=8)])
+def test_a_state_amid_a_clip_of_another_length_than_the_next(maker):
+    env, other = maker(), maker()
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    env.set_clip_length(2)
+    other.load_state_dict(json.loads(json.dumps(env.state_dict())))
+    step_alike(env, other, [env.action_space.sample() for _ in range(5)])
+    assert data_equivalence(env.reset()[0], other.reset()[0])
+
+
 def change(state, **entries):
     return {**state, **entries}
 

@@ -141,8 +141,9 @@ def test_a_box_action_is_a_box_of_the_search_window():
     target = env.window.to_crop(env.engine.episodes[0].target_box)
     assert env.step(target)[4]["iou"] == pytest.approx(1.0)
     env.step(np.array([-1.0, 2.0, 2.0, 2.0], np.float32))  # a box outside the window can be said
-    with pytest.raises(ConfigError, match="four finite numbers"):
-        env.step(np.array([0.5, np.nan, 0.1, 0.1]))
+    for action in ([0.5, np.nan, 0.1, 0.1], [0.5, 0.5], "box", None):
+        with pytest.raises(ConfigError, match="four finite numbers"):
+            env.step(action)
 
 
 def test_moves_shift_scale_and_stop():
@@ -318,7 +319,7 @@ def test_stepping_without_an_episode_is_refused():
 def test_wrong_actions_and_reset_options_are_explained():
     env = make()
     env.reset(seed=0)
-    for action in (16, -1, 2.5, None):
+    for action in (16, -1, 2.5, None, "left", [[1], [2, 3]]):
         with pytest.raises(ConfigError, match="expected an integer from 0 to 15"):
             env.step(action)
     with pytest.raises(ConfigError, match=r"Unknown reset option 'sequenze'.*'sequence'"):

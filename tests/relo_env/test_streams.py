@@ -139,6 +139,15 @@ def test_a_webcam_may_fail_to_read_once(camera, monkeypatch):
     frames.close()
 
 
+def test_a_webcam_whose_driver_fails_is_said(camera, monkeypatch):
+    def fail(self):
+        raise cv2.error("no buffer")
+
+    monkeypatch.setattr(camera, "read", fail)
+    with pytest.raises(FrameError, match="0 ended after 0 frames: no buffer"):
+        next(open_stream("0").frames)
+
+
 def test_a_webcam_that_has_ended_is_opened_again_and_then_said(camera, monkeypatch):
     monkeypatch.setattr(camera, "frames", 0)
     with pytest.raises(FrameError, match="0 ended after 0 frames: it gives no frame"):

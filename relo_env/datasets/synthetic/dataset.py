@@ -8,6 +8,7 @@ from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import Any
 
+from relo_env.checks import check
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.synthetic.difficulty import LEVELS, Difficulty
 from relo_env.datasets.synthetic.images import Images
@@ -53,14 +54,17 @@ class Synthetic(Dataset):
         photos: Folders | None = None,
     ) -> None:
         super().__init__(split)
-        if isinstance(difficulty, str):
+        if not isinstance(difficulty, Difficulty):
             if difficulty not in LEVELS:
                 raise ConfigError(unknown("difficulty", difficulty, LEVELS))
             difficulty = LEVELS[difficulty]
+        check("frame_size", frame_size, SequenceOf[int])
         if length < 2:
             raise ConfigError(f"length is {length}; expected at least 2 frames.")
-        if min(frame_size) < 32:
-            raise ConfigError(f"frame_size is {frame_size}; expected sides of at least 32 px.")
+        if len(frame_size) != 2 or min(frame_size) < 32:
+            raise ConfigError(
+                f"frame_size is {frame_size}; expected width and height of at least 32 px."
+            )
         self._cutouts = None if cutouts is None else Images.cutouts(cutouts)
         self._photos = None if photos is None else Images.photos(photos)
         width, height = frame_size

@@ -1,0 +1,27 @@
+"""Work in spawned processes that die."""
+
+import os
+import signal
+import time
+from functools import partial
+
+from relo_env.processes import stream
+
+
+def tell_process(item, tell):
+    tell((item, os.getpid()))
+
+
+def test_a_process_that_dies_while_it_waits_costs_one_item():
+    done, lost = [], []
+    messages = stream(
+        partial(partial, tell_process), "abc", workers=1, lost=lambda item, exit_code: (item, None)
+    )
+    for item, process in messages:
+        (lost if process is None else done).append(item)
+        if item == "a" and process is not None:
+            time.sleep(0.3)  # it is done and waits for the next item
+            os.kill(process, signal.SIGKILL)
+            time.sleep(0.3)
+    assert {*done, *lost} == {"a", "b", "c"}
+    assert len(lost) == 1
