@@ -16,19 +16,19 @@ from relo_env.errors import ConfigError, ReloError, unknown
 from relo_env.interrupts import EXIT_CODE, Terminated, terminable
 
 COMMANDS = {
-    "demo": "watch a tracker learn and be compared, in minutes",
+    "demo": "train a policy in minutes and compare it with baselines",
     "track": "follow an object in a video, a folder of images or a webcam",
     "train": "train a network: `warmup`, then `policy` by reinforcement",
-    "record": "play clips with a policy and keep them as a Minari data set",
-    "ablate": "train variants of the method, several seeds each, and compare",
+    "record": "play clips with a policy and write a Minari data set",
+    "ablate": "train variants of the method with several seeds, and compare",
     "evaluate": "run a tracker over a data set and print its figures",
-    "report": "compare results that are on disk, as tables, plots and a page",
+    "report": "compare results on disk: tables, plots and a page",
     "submit": "pack results for the server of GOT-10k or TrackingNet",
     "datasets": "`list` the data sets, `verify` one on disk",
     "weights": "`list`, `fetch`, `convert` and `export` network weights",
-    "bench": "measure the speed of environment, network and tracker here",
+    "bench": "measure the speed of environment, network and tracker",
     "doctor": "check this installation",
-    "completion": "print what makes a shell complete this command",
+    "completion": "print a script for completion with the Tab key",
 }
 """Subcommands, each with a line of help."""
 

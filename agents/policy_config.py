@@ -54,23 +54,23 @@ class PolicyConfig:
             module:Class, one of your own.
         steps: environment steps (frames), of all environments together.
         num_envs: clips that are played at once.
-        group_size: of them, how many play the same clip, for the algorithms that compare those.
+        group_size: clips at once that are the same, for grpo and self-critical.
         clip_length: search frames of a clip.
-        search_window: tracked (a closed loop) or jittered (an open one, as the paper trains).
+        search_window: tracked (closed loop) or jittered (open loop, as in the paper).
         max_stride: largest step from one frame of a clip to the next, in the closed loop.
-        controls: decisions beside the position, zoom and renew. The network gets heads for them,
-            and two templates where it reads one and renews.
-        iou_weight: the reward's weight of a frame's IoU.
-        auc_weight: the reward's lambda.
-        learning_rate: of AdamW; a tenth of it over the last fifth of the steps (paper).
+        controls: decisions beside the position, zoom and renew. The network gets heads for them;
+            renew gives a second template to a network that reads one.
+        iou_weight: weight of a frame's IoU in the reward.
+        auc_weight: weight of the clip's AUC in the reward, the paper's lambda.
+        learning_rate: learning rate of AdamW; a tenth of it in the last fifth of the steps (paper).
         encoder_scale: multiple of learning_rate at which the encoder is trained too; 0 freezes it.
         lr_scales: multiples of learning_rate by prefix of the parameters' names, such as
             controls=1 heads.value=1; others are frozen. Default: policy, value and controls.
-        amp: compute in bfloat16 what does not suffer from it: faster, a little less exact.
-        gradient_checkpointing: where the encoder is trained, less memory for more time.
-        fresh_heads: draw policy, value and controls anew before the training, where trained.
+        amp: bfloat16 autocast: faster, a little less exact.
+        gradient_checkpointing: less memory for more time, if the encoder is trained.
+        fresh_heads: start with new random heads for policy, value and controls, if trained.
         algorithm_options: further arguments of the algorithm, e.g. ent_coef=0.01.
-        seed: of clips, heads and sampled actions.
+        seed: seed of clips, new heads and sampled actions.
         checkpoint_every: rollouts from one checkpoint to the next.
         picture_every: rollouts from one logged picture to the next.
 

@@ -75,16 +75,16 @@ class RecordConfig:
 
     Attributes:
         id: Minari's id of the data set, "namespace/name-v0"; None: relo/DATASET-POLICY-v0.
-        policy: a preset that ships, a checkpoint, "random", or "module:factory" of a function
-            without arguments that gives a policy: observations of N rows to logits (N, H * W).
-        network: whose features are observed and whose boxes the positions stand for: a preset or
-            a checkpoint; None: the policy's own, else nano.
+        policy: a preset that ships, a checkpoint, "random", or "module:factory": a function without
+            arguments that returns a policy, from observations of N rows to logits (N, H * W).
+        network: preset or checkpoint that gives the features and the candidate boxes; None: the
+            policy's own, else nano.
         observations: "features" of the network, or the "crops" that it reads.
         episodes: clips to record.
         greedy: take the most probable position instead of drawing one.
         epsilon: share of the positions that are drawn uniformly instead.
         num_envs: clips that are played at once.
-        seed: with the number of an episode, the seed of its clip and of its actions.
+        seed: clips and actions of an episode follow from it and from the episode's number.
         env_options: further arguments of the environment, e.g. clip_length=16.
 
     Raises:

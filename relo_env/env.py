@@ -86,19 +86,19 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
 
     ## Description
 
-    An episode is a clip of an annotated video: K template frames, in which the target's box is
-    given, and T search frames, in which it is asked for. In each search frame a square search
-    window is cut around the box chosen last and resized to the search crop. A proposer gives a
-    candidate box for every cell of a grid over that crop; the agent chooses a cell and so a box.
-    See RELO, arXiv 2605.07379. With `proposer="previous-size"` every candidate has the size of the
-    last box: one that was clipped at the frame's border stays small, it never grows again.
+    An episode is a clip of an annotated video. In its K template frames the target's box is given.
+    In its T search frames the agent finds the target. A square search window around the last box
+    is cut and resized to the search crop. A proposer gives a candidate box for every cell of a grid
+    over this crop; the agent chooses a cell and so a box. See RELO, arXiv 2605.07379. With
+    `proposer="previous-size"` every candidate has the size of the last box: after a box was clipped
+    at the frame's border, the boxes stay small.
 
     ## Action Space
 
     `action_mode="grid"`: `Discrete(H * W)`, the cells of the search crop in row-major order (256
     with the default crops). `"box"`: `Box(-1, 2, (4,))`, the box itself, centre and size as
-    fractions of the search window. `"move"`: `Discrete(11)`: left, right, up, down, each of them
-    twice as far, larger, smaller, stop (Yun et al. 2017); the frame is settled by stop, or after
+    fractions of the search window. `"move"`: `Discrete(11)`: left, right, up, down, the same at
+    double distance, larger, smaller, stop (Yun et al. 2017); a frame ends with stop or after
     `max_moves`.
 
     With `controls` the grid's action is `MultiDiscrete([H * W, 3?, 2?])`. `"zoom"` chooses the side
@@ -109,7 +109,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
 
     ## Observation Space
 
-    | key | space | what |
+    | key | space | content |
     | --- | --- | --- |
     | `template` | `Box(0, 255, (3 * K, Hz, Wz), uint8)` | template crops, RGB, stacked |
     | `template_box` | `Box(0, 1, (4 * K,), float32)` | the target in each, xywh / crop side |
@@ -120,13 +120,14 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
     ## Rewards
 
     `iou_weight * IoU` of the chosen box at each frame that shows the target, and
-    `auc_weight * AUC` of the clip at the last frame (`relo_env.rewards.clip_auc`). A frame whose
-    target is absent pays nothing and is left out of the AUC.
+    `auc_weight * AUC` of the clip at the last frame (`relo_env.rewards.clip_auc`). A frame without
+    target pays nothing and is left out of the AUC.
 
     ## Starting State
 
-    The first search window lies around the last template's box. In a clip longer than its video
-    the last frame is repeated (consecutive frames) or frames are drawn twice (ordered, causal).
+    The first search window is centred on the last template's box. If a clip is longer than its
+    video, the last frame is repeated (consecutive frames) or frames are drawn twice (ordered,
+    causal).
 
     ## Episode End
 
@@ -136,43 +137,42 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
 
     ## Info
 
-    Of the frame just acted on: `sequence`, `frame`, `box`, `target_box` (xywh pixels, zeros when
-    absent), `iou` (0.0 when absent), `visible`; at the end `auc` and `ious`; with
-    `candidate_info=True` also `candidate_ious`, the IoU that every position would have had (plain
-    IoU, whatever the reward), and `target_box01`, the true box as fractions of the search window
-    (cxcywh, zeros when absent). With `controls` also `zoom`, the factor chosen for the next window,
-    and `renewed`. An info of `reset` describes the last template's frame and has no
-    `iou`.
+    The info of a step describes the frame of the action: `sequence`, `frame`, `box`, `target_box`
+    (xywh pixels, zeros when absent), `iou` (0.0 when absent), `visible`; at the end `auc` and
+    `ious`. `candidate_info=True` adds `candidate_ious`, the IoU of every position (plain IoU,
+    whatever the reward), and `target_box01`, the true box as fractions of the search window
+    (cxcywh, zeros when absent). `controls` add `zoom`, the factor chosen for the next window, and
+    `renewed`. The info of `reset` describes the last template's frame and has no `iou`.
 
     ## Arguments
 
-    | argument | default | what |
+    | argument | default | meaning |
     | --- | --- | --- |
     | `dataset` | the id's | name of a data set, or an instance |
     | `root` | `$RELO_DATA/<Dataset>` | folder of the data set |
-    | `split` | the training split | or the only one there is |
+    | `split` | the training split, or the only one | split of the data set |
     | `mode` | `"clip"` | `"sequence"`: the whole video, for evaluation |
     | `clip_length` | 8 | search frames T |
     | `search_window` | `"tracked"` | `"jittered"`: around the truth, as the paper trains |
     | `frame_sampling` | by window | `"consecutive"`, `"ordered"`, `"causal"` |
-    | `max_stride` | 4 | of consecutive frames |
-    | `max_interval` | 400 | reach of ordered and causal frames |
+    | `max_stride` | 4 | largest stride of consecutive frames |
+    | `max_interval` | 400 | range of frames of ordered and causal draws |
     | `num_templates`, `template_size`, `template_factor` | the proposer's, or 2, 128, 2.0 | crops |
     | `search_size`, `search_factor`, `stride` | the proposer's, or 256, 4.0, 16 | crops |
     | `proposer` | `"previous-size"` | `"target-size"`, `"module:factory"`, an instance |
     | `proposer_kwargs` | none | plain arguments of the factory |
     | `action_mode` | `"grid"` | `"box"`, `"move"` |
-    | `max_moves` | 20 | moves a frame |
+    | `max_moves` | 20 | largest number of moves a frame |
     | `reward` | `"iou+auc"` | or a callable `(ious, visible, last) -> float`, or its name |
-    | `iou_weight`, `auc_weight` | 1.0, 1.0 | auc_weight is the paper's lambda |
+    | `iou_weight`, `auc_weight` | 1.0, 1.0 | `auc_weight` is the paper's lambda |
     | `augment` | in training clips | grey, mirror, brightness, once a clip |
-    | `candidate_info` | False | tell `candidate_ious` |
+    | `candidate_info` | False | give `candidate_ious` in the info |
     | `official` | False | official crop geometry and crop-clamped IoU |
     | `controls` | `()` | `"zoom"`, `"renew"`: decisions beside the position |
     | `jitter` | 1.0 | distance of jittered windows from the truth; 1 is the paper's |
     | `render_mode` | None | `"rgb_array"`, `"human"` |
 
-    Anything else goes to the data set, e.g. `difficulty="hard"` to `RELO-Synthetic-v0`.
+    Other arguments go to the data set, e.g. `difficulty="hard"` to `RELO-Synthetic-v0`.
 
     `reset(options={"sequence": name, "start": frame})` chooses the next clip only; `start` is the
     frame of the first template.

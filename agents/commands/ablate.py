@@ -1,9 +1,9 @@
-"""Run an ablation: the same training with one thing changed at a time, several seeds each.
+"""Run an ablation: trainings that differ in one setting, with several seeds each.
 
-All rows of a table are trained from the same frozen network on equally many frames, and judged on
-the same held-back clips in the closed loop. What is finished is kept: the same command goes on
-where it was, and with more --seeds adds to it. OUT gets table.md, table.csv, table.json, curves.png
-and, in OUT/runs, TensorBoard logs.
+All rows of a table are trained from the same frozen network on equally many frames, and evaluated
+on the same held-back clips in the closed loop. The same command continues an interrupted ablation;
+more --seeds extend it. OUT gets table.md, table.csv, table.json, curves.png and, in OUT/runs,
+TensorBoard logs.
 """
 
 from __future__ import annotations
@@ -48,12 +48,14 @@ def _defaults(name: str) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``relo ablate``."""
     parser.add_argument("table", choices=list(TABLES), metavar="TABLE", help="see below")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the study")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the study"
+    )
     parser.add_argument(
         "--network", metavar="FILE", help="frozen checkpoint (default: what ships with the preset)"
     )
     parser.add_argument(
-        "--random-weights", action="store_true", help="of the preset, instead of a checkpoint"
+        "--random-weights", action="store_true", help="start from random weights of the preset"
     )
     arguments.add_config(
         parser,
@@ -61,15 +63,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         leave_out=("table", "network", "held_back", "cache_bytes", "device", "frames", "seeds"),
     )
     for name, line in (
-        ("seeds", "runs of every row; more may be added later"),
+        ("seeds", "runs of each row; may be raised later"),
         ("frames", "frames that every policy learns from"),
         ("clips", "held-back clips"),
-        ("length", "search frames of each"),
+        ("length", "search frames of each held-back clip"),
     ):
         shown = f"{line} ({_defaults(name)})"
         parser.add_argument(f"--{name}", type=arguments.positive, metavar="N", help=shown)
     arguments.add_dataset(parser, required=False)
-    parser.add_argument("--test-split", default="test", help="held back (default: %(default)s)")
+    parser.add_argument(
+        "--test-split", default="test", help="split of the held-back clips (default: %(default)s)"
+    )
     parser.add_argument(
         "--workers", type=arguments.positive, default=1, metavar="N", help="processes (default: 1)"
     )

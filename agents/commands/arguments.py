@@ -115,9 +115,13 @@ def add_dataset(
 
 def add_place(parser: argparse.ArgumentParser, evaluated: bool = False) -> None:
     """Add ``--root``, ``--split`` and ``--dataset-option``."""
-    parser.add_argument("--root", type=Path, help="its folder (default: $RELO_DATA/NAME)")
+    parser.add_argument(
+        "--root", type=Path, help="folder of the data set (default: $RELO_DATA/NAME)"
+    )
     kinds = EVALUATED if evaluated else ("training",)
-    parser.add_argument("--split", help=f"default: {', else '.join(kinds)}, else the only one")
+    parser.add_argument(
+        "--split", help=f"split (default: {', else '.join(kinds)}, else the only one)"
+    )
     parser.add_argument(
         "--dataset-option",
         metavar="NAME=VALUE",
@@ -153,8 +157,8 @@ def dataset_of(folder: Path) -> str:
 def add_subset(parser: argparse.ArgumentParser) -> None:
     """Add ``--sequences`` and ``--max-sequences``; see `subset_from`."""
     subset = parser.add_mutually_exclusive_group()
-    subset.add_argument("--sequences", nargs="+", metavar="NAME", help="these only")
-    subset.add_argument("--max-sequences", type=positive, metavar="N", help="the first N only")
+    subset.add_argument("--sequences", nargs="+", metavar="NAME", help="only these")
+    subset.add_argument("--max-sequences", type=positive, metavar="N", help="only the first N")
 
 
 def subset_from(options: argparse.Namespace, dataset: Dataset) -> list[str]:
@@ -184,7 +188,7 @@ def add_protocol(parser: argparse.ArgumentParser, **changes: Any) -> None:
         "choices": _Protocols(PROTOCOLS),
         "default": "clean",
         "metavar": "P",
-        "help": f"{', '.join(PROTOCOLS)}; changed as in otb,count_first=false,figures=P+AO; or "
+        "help": f"{', '.join(PROTOCOLS)}; with changes, otb,count_first=false,figures=P+AO; or "
         "module:PROTOCOL (default: clean)",
     }
     parser.add_argument("--protocol", **{**given, **changes})

@@ -38,9 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--network", default="nano", help="a preset or a checkpoint (default: %(default)s)"
     )
-    parser.add_argument("--num-envs", type=arguments.positive, default=16, metavar="N")
     parser.add_argument(
-        "--seconds", type=arguments.positive, default=5, metavar="S", help="of each measurement"
+        "--num-envs", type=arguments.positive, default=16, metavar="N", help="(default: 16)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=arguments.positive,
+        default=5,
+        metavar="S",
+        help="duration of each measurement (default: 5)",
     )
     arguments.add_device(parser)
     parser.set_defaults(run=run)

@@ -23,7 +23,7 @@ examples:
   relo evaluate --dataset LaSOT --root /data/LaSOT --tracker t256.safetensors --out results
   relo evaluate --dataset GOT10k --split val --batch-size 16 --out results
   relo evaluate --dataset Folder --root my-videos --tracker opencv:MIL --out results --workers 4
-exit status: 1 if a sequence failed; the table leaves it out"""
+exit status: 1 if a sequence failed; the table is without it"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_dataset(parser, evaluated=True)
     arguments.add_tracker(parser)
     arguments.add_device(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="result files")
-    parser.add_argument("--name", help="of the tracker in the table (default: made from --tracker)")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the results"
+    )
+    parser.add_argument("--name", help="name in tables and folders (default: from --tracker)")
     arguments.add_protocol(parser)
     arguments.add_subset(parser)
     side_by_side = parser.add_mutually_exclusive_group()
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.positive,
         default=1,
         metavar="N",
-        help="sequences tracked together by one network, best on a GPU (default: 1)",
+        help="sequences tracked together by one network, for a GPU (default: 1)",
     )
     parser.add_argument(
         "--score-maps",

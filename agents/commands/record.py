@@ -1,8 +1,7 @@
 """Play clips with a policy and write them as a Minari data set, for offline learning.
 
-The data set appears in OUT/ID/data, whole, with a page that describes it in OUT/ID/README.md.
-Minari finds it by its id where MINARI_DATASETS_PATH is OUT. An interrupted recording goes on by
---resume, to the same data set.
+The finished data set is in OUT/ID/data, and OUT/ID/README.md describes it. Minari finds it by its
+id if MINARI_DATASETS_PATH is OUT. --resume continues an interrupted recording, to the same data.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of Minari data sets"
     )
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted recording")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted recording")
     arguments.add_device(parser)
     parser.set_defaults(run=run)
 

@@ -1,10 +1,10 @@
 """Compare results that are on disk: tables, plots, and one HTML page with failures and clips.
 
-RESULTS are folders or zips of box files, one for each tracker and data set, as `relo evaluate`
-writes them or as others publish them. The page, index.html, needs no other file and no network.
-Beside it are table.csv and table.tex (a line for each tracker), table-intervals.tex, sequences.csv,
+RESULTS are folders or zips of box files, one for each tracker and data set: of `relo evaluate` or
+published by others. The page, index.html, needs no other file and no network. OUT also gets
+table.csv and table.tex (a line for each tracker), table-intervals.tex, sequences.csv,
 differences.csv (paired bootstrap of every two trackers), attributes.csv and attributes.tex, and
-plots/ as PDF and SVG. Results on several data sets have a folder each, and one table for all.
+plots/ as PDF and SVG. Several data sets get a folder each, and one table for all.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ examples:
 the same NAME for several folders makes them runs of one tracker: mean and deviation"""
 MAIN = ("table.csv", "sequences.csv", "table.tex")
 """Tables that are told last, beside the page."""
-FOLDER = "the names of the folders, else that of the first"
+FOLDER = "the names of the folders of RESULTS"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,28 +52,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[DATASET=]P",
-        help=f"{', '.join(PROTOCOLS)} (default: clean); changed as in otb,count_first=false; or "
-        "module:PROTOCOL; for one data set as in LaSOT=lasot; may be repeated",
+        help=f"{', '.join(PROTOCOLS)} (default: clean); with changes, otb,count_first=false; "
+        "or module:PROTOCOL; for one data set, LaSOT=lasot; may be repeated",
     )
     parser.add_argument(
         "--figures",
         nargs="+",
         choices=FIGURES,
         metavar="F",
-        help=f"columns, the first ranks: {', '.join(FIGURES)} (default: the protocol's)",
+        help=f"columns of the tables; trackers are ranked by the first: {', '.join(FIGURES)} "
+        "(default: the protocol's)",
     )
     parser.add_argument(
         "--origin",
         type=int,
         choices=(0, 1),
-        help="coordinates of the top-left pixel in RESULTS (default: as their first lines tell)",
+        help="coordinates of the top-left pixel in RESULTS (default: found from their first lines)",
     )
     parser.add_argument(
         "--lengths",
         choices=LENGTHS,
         default="strict",
-        help="of results with a line too few or too many: refuse, cut results and truth, or hold "
-        "the last box (default: %(default)s)",
+        help="for results with a line too few or too many: refuse, cut results and truth, or "
+        "repeat the last box (default: %(default)s)",
     )
     parser.add_argument(
         "--name",
@@ -87,18 +88,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--order",
         choices=("score", "given"),
         default="score",
-        help="of trackers: best first, or that of RESULTS (default: %(default)s)",
+        help="order of trackers: best first, or as in RESULTS (default: %(default)s)",
     )
     parser.add_argument(
         "--clips",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="show clips in the page; only they need the pictures of the data set",
+        help="show clips in the page; they need the pictures of the data set",
     )
     arguments.add_subset(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the files")
     parser.add_argument(
-        "--allow-missing", action="store_true", help="compare what is there, however little"
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the report"
+    )
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="compare the sequences that are there"
     )
     parser.set_defaults(run=run)
 

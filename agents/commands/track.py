@@ -1,10 +1,9 @@
 """Follow an object, or several, in a video, a folder of images, a stream or a webcam.
 
-The object is given by its box in the first frame: left, top, width and height in pixels. A folder
-with groundtruth.txt gives its first box itself. Writes a video with the box, the search window and
-the score map drawn in, and the boxes as JSON. A target that is lost is announced, and searched for
-in a growing window until it is found again. Of several objects each has a tracker of its own, and
-only their boxes are drawn.
+Give the object by its box in the first frame: left, top, width and height in pixels. A folder with
+groundtruth.txt has its first box there. The command writes a video with the box, the search window
+and the score map, and the boxes as JSON. A lost target is announced, and searched for in a growing
+window. Each of several objects has its own tracker; then only boxes are drawn.
 """
 
 from __future__ import annotations
@@ -63,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=box,
         metavar="X,Y,W,H",
         action="append",
-        help="the object in the first frame; --box=-5,9,20,30 where it sticks out to the left; "
-        "may be repeated for several objects",
+        help="the object in the first frame; repeat it for several objects; write --box=-5,9,20,30 "
+        "if the first number is negative",
     )
-    first.add_argument("--select", action="store_true", help="draw the boxes in a window")
+    first.add_argument("--select", action="store_true", help="draw the first boxes in a window")
     parser.add_argument(
         "--out",
         type=Path,
@@ -74,9 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=".mp4 (H.264) or .webm (VP8) (default: tracked.mp4, unless --json is given)",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="boxes and scores, frame by frame"
+        "--json", type=Path, metavar="FILE", help="file for boxes and scores, frame by frame"
     )
-    parser.add_argument("--max-frames", type=arguments.positive, metavar="N", help="stop after N")
+    parser.add_argument(
+        "--max-frames", type=arguments.positive, metavar="N", help="stop after N frames"
+    )
     parser.add_argument(
         "--show", action="store_true", help="show the frames in a window; q, Esc or closing it ends"
     )
@@ -84,14 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=arguments.positive,
         metavar="N",
-        help="of the processor (default: every core); 1 where other programs are busy",
+        help="threads of the network (default: every core); 1 may be faster on a busy machine",
     )
     parser.add_argument(
-        "--verbose", action="store_true", help="say which backend runs the network, and why"
+        "--verbose", action="store_true", help="print the backend of the network and the reason"
     )
-    parser.add_argument(
-        "--no-recovery", action="store_true", help="follow the best box, however unsure"
-    )
+    parser.add_argument("--no-recovery", action="store_true", help="never treat the target as lost")
     arguments.add_tracker(parser)
     arguments.add_device(parser)
     parser.set_defaults(run=run)

@@ -34,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetching = actions.add_parser("fetch", help="download the authors' weights of a preset")
     fetching.add_argument("preset", help="t256, b256 or l256")
     fetching.add_argument(
-        "--stage", choices=STAGES, default="policy", help="(default: %(default)s)"
+        "--stage", choices=STAGES, default="policy", help="which weights (default: %(default)s)"
     )
-    fetching.add_argument("--out", type=Path, metavar="DIR", help="(default: the hub's cache)")
+    fetching.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the download (default: the hub's cache)"
+    )
     fetching.set_defaults(run=run_fetch)
     converting = actions.add_parser("convert", help="write released weights as a checkpoint")
     converting.add_argument("preset", help="t256, b256 or l256")
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     converting.set_defaults(run=run_convert)
     exporting = actions.add_parser("export", help="write a network as ONNX files")
     exporting.add_argument("checkpoint", help="a checkpoint, or a preset with shipped weights")
-    exporting.add_argument("folder", type=Path, help="where to write them")
+    exporting.add_argument("folder", type=Path, help="folder of the ONNX files")
     exporting.set_defaults(run=run_export)
 
 

@@ -21,33 +21,33 @@ class WarmupConfig:
     """Settings of stage 1, the warm-up.
 
     Attributes:
-        steps: gradient steps; not read with ``minutes``.
+        steps: gradient steps; ignored with ``minutes``.
         minutes: duration of the run, resumed parts included. The number of steps, from which the
             learning rates follow, is fitted to the rate of the first twenty.
         clips: clips a step.
         clip_length: search frames of a clip; temporal tokens pass from one to the next.
         max_interval: frames of a clip lie within this many frames of a base frame.
         jitter: distance of the search windows from the truth; 1 is the paper's.
-        learning_rate: of heads, temporal tokens and type embeddings.
-        encoder_learning_rate: of the rest of the encoder, which usually comes pretrained.
+        learning_rate: learning rate of heads, temporal tokens and type embeddings.
+        encoder_learning_rate: learning rate of the rest of the encoder, which is usually
+            pretrained.
         frozen: prefixes of parameter names that are not trained.
-        weight_decay: AdamW's.
+        weight_decay: weight decay of AdamW.
         max_gradient_norm: gradients are scaled down to this norm.
         supervision: where boxes are supervised, see `agents.warmup.losses.warmup_loss`.
         shared_prior: let the prior's loss train the encoder too, as the public code does.
-        policy_weight: also train the policy, by the expected policy gradient of its IoU, and let it
-            shape the encoder; 0, the paper's, leaves the policy to stage 2.
-        entropy_weight: weight of the policy's entropy beside that. The best policy is then
-            ``softmax(IoU / entropy_weight)`` of the expected IoU, so that a probability is low
-            where two positions are alike.
+        policy_weight: weight of the policy's expected gradient, which also trains the encoder; 0,
+            as in the paper, leaves the policy to stage 2.
+        entropy_weight: weight of the policy's entropy. The best policy is then
+            ``softmax(IoU / entropy_weight)`` of the expected IoU.
         augment_pixels: change colour and sharpness on the device, see
             `agents.warmup.pixels.PixelAugmentation`.
         amp: bfloat16 autocast.
         seed: every clip follows from it and from the step's number.
         num_workers: processes that make clips; 0 makes them in this one.
-        start_method: how these start: fork, spawn or forkserver; None: the platform's way.
+        start_method: fork, spawn or forkserver for these processes; None: the platform's default.
         save_every: steps between two checkpoints.
-        log_every: steps between two rows of scalars.
+        log_every: steps between two logged values.
         picture_every: steps between two pictures.
     """
 
