@@ -31,6 +31,8 @@ LEAD = 1.1
 """Factor by which ONNX Runtime must be faster to be chosen by ``"auto"``."""
 MOST_WEIGHTS = 500_000_000
 """[bytes] ``"auto"`` stays with torch above: ONNX Runtime holds the weights twice more."""
+SECONDS = 1.0
+"""[s] that ``"auto"`` times the backends for."""
 FEWEST = 3
 """Frames that each backend is timed on at least, however slow the network."""
 
@@ -165,10 +167,14 @@ def make_backend(
 ) -> Backend:
     """A frozen copy of a network in a runtime.
 
+    ``"auto"`` times torch and ONNX Runtime on crops of the network's size, once in a process for
+    all networks of a preset. It takes torch where ONNX Runtime cannot run, and for networks of more
+    than `MOST_WEIGHTS`.
+
     Args:
         network: its weights as they are now.
-        backend: ``"torch"``, ``"onnxruntime"``, ``"onnxruntime-int8"``, or ``"auto"``, see
-            `choose_backend`; or the choice of a `resolve_backend` with the same options.
+        backend: ``"torch"``, ``"onnxruntime"``, ``"onnxruntime-int8"`` or ``"auto"``; or the choice
+            of a backend that was made with the same options.
         device: see `RELONetwork.for_inference`, as the next two.
         dtype: of the weights; None keeps it.
         compiled: run it through ``torch.compile``.
@@ -176,98 +182,81 @@ def make_backend(
     Raises:
         ConfigError: an unknown name, or ONNX Runtime with options that only torch has.
     """
-    choice = resolve_backend(network, backend, device=device, dtype=dtype, compiled=compiled)
-    fast = network.for_inference(device, dtype, compiled)
-    for kind in (OnnxBackend, Int8Backend):
-        if choice.name == kind.name:
-            return kind(fast, network, choice)
-    return Backend(fast, choice)
-
-
-def resolve_backend(
-    network: RELONetwork,
-    backend: str | Choice = "auto",
-    *,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
-    compiled: bool = False,
-) -> Choice:
-    """Backend that `make_backend` makes of the same arguments, and why.
-
-    Raises:
-        ConfigError: see `make_backend`.
-    """
     choice = backend if isinstance(backend, Choice) else Choice(backend)
     if choice.name not in NAMES:
         raise ConfigError(unknown("backend", str(choice.name), NAMES))
     check_device(device)
     weights = network.encoder.search_token.dtype if dtype is None else dtype
     fits = torch.device(device).type == "cpu" and weights == torch.float32 and not compiled
-    if choice.name not in ("auto", "torch") and not fits:
+    if choice.name == "auto" and fits:
+        return _fastest(network)
+    if choice.name == "auto":
+        choice = Choice("torch", "ONNX Runtime runs float32 on a CPU only, not compiled")
+    if choice.name != "torch" and not fits:
         raise ConfigError(
             f"backend {choice.name!r} runs float32 on a CPU, but device is {str(device)!r}, dtype "
             f"{weights} and compiled {compiled}. Use backend='torch'."
         )
-    if choice.name != "auto":
-        return choice
-    if not fits:
-        return Choice("torch", "ONNX Runtime runs float32 on a CPU only, not compiled")
-    return choose_backend(network)
+    return _in_runtime(choice, network.for_inference(device, dtype, compiled), network)
 
 
-_CHOSEN: dict[tuple[str | None, str, int], Choice] = {}
+def _in_runtime(choice: Choice, fast: RELONetwork, network: RELONetwork) -> Backend:
+    for kind in (OnnxBackend, Int8Backend):
+        if choice.name == kind.name:
+            return kind(fast, network, choice)
+    return Backend(fast, choice)
 
 
-def choose_backend(network: RELONetwork, seconds: float = 1.0) -> Choice:
-    """Time both backends on crops of the network's size; the process remembers the choice.
+_CHOSEN: dict[tuple[str | None, str, int, int], Choice] = {}
 
-    Torch is chosen where onnxruntime is not installed, and for networks of more than
-    `MOST_WEIGHTS`.
 
-    Args:
-        network: any weights; networks of one preset share a choice.
-        seconds: [s] of the timing; longer where `FEWEST` frames do not fit.
-    """
-    key = network.preset_name, json.dumps(network.changes), torch.get_num_threads()
-    if key not in _CHOSEN:
-        _CHOSEN[key] = _measure(network, seconds)
-    return _CHOSEN[key]
+def _fastest(network: RELONetwork) -> Backend:
+    """Backend of ``"auto"``; the process remembers its choice."""
+    size = sum(weight.nbytes for weight in network.parameters())
+    key = network.preset_name, json.dumps(network.changes), size, torch.get_num_threads()
+    fast = network.for_inference()
+    if key in _CHOSEN:
+        return _in_runtime(_CHOSEN[key], fast, network)
+    backend = Backend(fast)
+    if size > MOST_WEIGHTS:
+        reason = f"ONNX Runtime would hold its {size / 1e9:.1f} GB of weights twice"
+        backend.choice = Choice("torch", reason)
+    else:
+        try:
+            backend = _faster(backend, OnnxBackend(fast, network))
+        except ConfigError as error:
+            backend.choice = Choice("torch", str(error))
+    _CHOSEN[key] = backend.choice
+    return backend
 
 
 @torch.random.fork_rng(devices=[])  # a measurement changes no draw of the run around it
 @torch.inference_mode()
-def _measure(network: RELONetwork, seconds: float) -> Choice:
-    size = sum(weight.nbytes for weight in network.parameters())
-    if size > MOST_WEIGHTS:
-        return Choice("torch", f"ONNX Runtime would hold its {size / 1e9:.1f} GB of weights twice")
-    crop = network.crop
-    fast = network.for_inference()
-    backends = [Backend(fast)]
-    try:
-        backends.append(OnnxBackend(fast, network))
-    except ConfigError as error:
-        return Choice("torch", str(error))
+def _faster(plain: Backend, other: Backend) -> Backend:
+    """Backend that takes less time for a frame; torch, if the other one is not faster by `LEAD`."""
+    crop = plain.network.crop
     templates = torch.zeros(1, crop.num_templates, 3, crop.template_size, crop.template_size)
-    cache = fast.encode_templates(templates, torch.full((1, crop.num_templates, 4), 0.25))
+    cache = plain.encode_templates(templates, torch.full((1, crop.num_templates, 4), 0.25))
     search = torch.randn(1, 3, crop.search_size, crop.search_size)
-    tokens = backends[0].encode(cache, search, None).tokens
+    tokens = plain.encode(cache, search, None).tokens
 
     def run(backend: Backend) -> float:
         begin = perf_counter()
         backend.encode(cache, search, tokens)
         return perf_counter() - begin
 
-    times: dict[str, list[float]] = {backend.name: [] for backend in backends}
-    for backend in backends:
+    times: dict[str, list[float]] = {plain.name: [], other.name: []}
+    for backend in (plain, other):
         run(backend)  # the first frame also fills caches
-    end = perf_counter() + seconds
-    while perf_counter() < end or len(times["torch"]) < FEWEST:
-        for backend in backends:
+    end = perf_counter() + SECONDS
+    while perf_counter() < end or len(times[plain.name]) < FEWEST:
+        for backend in (plain, other):
             times[backend.name].append(run(backend))
     medians = {name: 1e3 * statistics.median(spent) for name, spent in times.items()}
-    name = "onnxruntime" if medians["torch"] > LEAD * medians["onnxruntime"] else "torch"
+    chosen = other if medians[plain.name] > LEAD * medians[other.name] else plain
     reason = ", ".join(f"{name} {median:.1f} ms a frame" for name, median in medians.items())
-    return Choice(name, reason, medians)
+    chosen.choice = Choice(chosen.name, reason, medians)
+    return chosen
 
 
 @torch.no_grad()

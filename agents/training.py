@@ -7,6 +7,7 @@ and TensorBoard's event file; see `agents.runs`. A run that was killed goes on t
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -41,6 +42,8 @@ from relo_env.interrupts import held
 from relo_env.vector_env import TrackingVectorEnv
 
 CONFIG, STATE, NETWORK = "config.json", "state.pt", "network.safetensors"
+NOT_FINITE = re.compile(r"non-finite|\bnan\b|to satisfy the constraint")
+"""Part of torch's errors about gradients, or a policy's logits, that are not finite."""
 
 
 def train_policy(
@@ -147,14 +150,9 @@ def _learn(
                 log_interval=1,
             )
         except (RuntimeError, ValueError) as error:
-            if isinstance(error, ReloError) or not _is_of_numbers(error):
+            if isinstance(error, ReloError) or not NOT_FINITE.search(str(error)):
                 raise
             raise diverged(out) from error
-
-
-def _is_of_numbers(error: Exception) -> bool:
-    """True if torch refused numbers that are not finite: gradients, or a policy's logits."""
-    return any(word in str(error) for word in ("non-finite", "nan", "to satisfy the constraint"))
 
 
 def make_env(

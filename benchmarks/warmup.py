@@ -75,7 +75,7 @@ def main() -> None:
         run = Warmup(config, network, data, Path(folder), False, device)
         fixed = ClipBatch(*(part.to(device) for part in batches[0]))
         alone = rate(stepping(run, repeat(fixed)), options.seconds)
-        together = rate(stepping(run, run.loader()), options.seconds)
+        together = rate(stepping(run, run.batches_left()), options.seconds)
     print(f"data alone            {clips:8.2f} clips/s a core")
     print(f"network alone         {alone:8.2f} steps/s of {config.clips} clips")
     print(f"data and network      {together:8.2f} steps/s, {config.num_workers} workers")

@@ -113,7 +113,8 @@ class GRPO(RELOAlgorithm):
             epochs += 1
             for samples in self.rollout_buffer.get(self.batch_size):
                 self._optimise(samples, self._loss)
-            if self.target_kl and self._logged["approx_kl"][-1] > 1.5 * self.target_kl:
+            divergences = self._logged.get("approx_kl")  # none where no frame shows its target
+            if self.target_kl and divergences and divergences[-1] > 1.5 * self.target_kl:
                 break
         self._finish_update(epochs)
 

@@ -296,13 +296,13 @@ def tracker_factory(
             file, so that results of two checkpoints never mix.
         options: keyword arguments of the tracker.
         backend: of the tracker, unless the options name one. By default torch, so that boxes do not
-            depend on which is faster today.
+            depend on which is faster today; "auto" lets each tracker choose.
 
     Raises:
         ConfigError: the tracker does not exist, or does not take these options.
         CheckpointError: the checkpoint or preset does not exist.
     """
-    from agents.backends import NAMES, resolve_backend
+    from agents.backends import NAMES, make_backend
     from agents.network import RELONetwork
     from agents.tracker import RELOTracker
 
@@ -315,17 +315,16 @@ def tracker_factory(
         name = spec if spec == path.stem else content
     whose = f"Options of tracker {spec!r}"
     check_arguments(whose, partial(RELOTracker, None), options)  # type: ignore[arg-type]
-    backend = options.pop("backend", backend)
-    if backend not in NAMES:
-        raise ConfigError(unknown("backend", str(backend), NAMES))
+    asked = options.pop("backend", None)
+    if asked is not None and asked not in NAMES:
+        raise ConfigError(unknown("backend", str(asked), NAMES))
     settings: dict[str, Any] = {"tracker": content, "tracker_options": dict(options)}
     arguments = {"name_or_path": str(path), "device": device, **_from_text(options)}
-    if backend == "auto":  # one choice for all processes
+    arguments["backend"] = settings["backend"] = asked or backend
+    if asked == "auto":  # one choice for all processes
         where = {k: v for k, v in arguments.items() if k in ("device", "dtype", "compiled")}
-        choice = resolve_backend(RELONetwork.from_checkpoint(path), **where)
-        settings["backend"], arguments["backend"] = choice.name, choice
-    else:
-        settings["backend"] = arguments["backend"] = backend
+        choice = make_backend(RELONetwork.from_checkpoint(path), **where).choice
+        arguments["backend"], settings["backend"] = choice, choice.name
     return TrackerFactory(name, f"{__name__}:load_tracker", arguments, settings=settings)
 
 

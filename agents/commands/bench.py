@@ -18,7 +18,7 @@ import gymnasium as gym
 import torch
 from gymnasium.vector import AutoresetMode
 
-from agents.backends import choose_backend
+from agents.backends import make_backend
 from agents.commands import arguments
 from agents.network import RELONetwork
 from agents.proposer import NetworkProposer, find_network
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     ):
         print(f"{name:24} {frames * rate(step, options.seconds):8.0f} {unit}", flush=True)
     if options.device == "cpu":
-        print(f"backend 'auto' is {choose_backend(network)}")
+        print(f"backend 'auto' is {make_backend(network).choice}")
     return 0
 
 

@@ -208,10 +208,10 @@ def _network() -> str:
 
 
 def _backend() -> str:
-    from agents.backends import choose_backend
+    from agents.backends import make_backend
     from agents.network import RELONetwork
 
-    return f"for nano {choose_backend(RELONetwork.from_pretrained('nano'))}"
+    return f"for nano {make_backend(RELONetwork.from_pretrained('nano')).choice}"
 
 
 def _half_precision() -> str:

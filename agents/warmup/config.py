@@ -41,7 +41,7 @@ class WarmupConfig:
         entropy_weight: weight of the policy's entropy. The best policy is then
             ``softmax(IoU / entropy_weight)`` of the expected IoU.
         augment_pixels: change colour and sharpness on the device, see
-            `agents.warmup.pixels.PixelAugmentation`.
+            `agents.warmup.pixels.augment_pixels`.
         amp: bfloat16 autocast.
         seed: every clip follows from it and from the step's number.
         num_workers: processes that make clips; 0 makes them in this one.

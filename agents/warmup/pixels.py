@@ -1,8 +1,6 @@
-"""Changes of appearance that are computed for each pixel, on the device that holds the crops."""
+"""Augmentation of pixels, computed on the device that holds the crops."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,48 +12,44 @@ GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
 
 
-@dataclass(frozen=True)
-class PixelAugmentation:
-    """Colour, grey and blur of a batch's crops.
+def augment_pixels(
+    batch: ClipBatch,
+    seed: int,
+    step: int,
+    *,
+    colour: float = 0.1,
+    grey: float = 0.1,
+    blur: float = 0.3,
+    largest_blur: float = 2.0,
+) -> ClipBatch:
+    """Batch in other colours, partly blurred; the same for the same seed of a run and step.
 
     Colour and grey are drawn once for a clip, template included; blur for each search crop, because
     a target that moves fast is blurred in some frames and not in its template.
 
-    Attributes:
+    Args:
+        batch: on any device.
+        seed: of the run.
+        step: index of the batch.
         colour: deviation of the log of each channel's factor; half of it for the contrast's.
         grey: probability of a grey clip.
         blur: probability of a blurred search crop.
         largest_blur: [px] largest deviation of the Gaussian blur.
     """
-
-    colour: float = 0.1
-    grey: float = 0.1
-    blur: float = 0.3
-    largest_blur: float = 2.0
-
-    def __call__(self, batch: ClipBatch, seed: int, step: int) -> ClipBatch:
-        """The batch in other colours; the same ones for the same seed and step.
-
-        Args:
-            batch: on any device.
-            seed: of the run.
-            step: index of the batch.
-        """
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        clips, frames = batch.templates.shape[0], batch.searches.shape[0]
-        factors = (self.colour * torch.randn(clips, 3, generator=generator)).exp()
-        contrast = (self.colour / 2 * torch.randn(clips, 1, generator=generator)).exp()
-        grey = torch.rand(clips, generator=generator) < self.grey
-        deviation = self.largest_blur * torch.rand(frames, clips, generator=generator)
-        deviation *= torch.rand(frames, clips, generator=generator) < self.blur
-        device = batch.searches.device
-        look = factors.to(device), contrast.to(device), grey.to(device)
-        templates = _coloured(batch.templates.float(), *(part[:, None] for part in look))
-        searches = _coloured(batch.searches.float(), *(part[None] for part in look))
-        searches = blurred(searches.flatten(0, 1), deviation.flatten().to(device))
-        return batch._replace(
-            templates=_pixels(templates), searches=_pixels(searches.unflatten(0, (frames, clips)))
-        )
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    clips, frames = batch.templates.shape[0], batch.searches.shape[0]
+    factors = (colour * torch.randn(clips, 3, generator=generator)).exp()
+    contrast = (colour / 2 * torch.randn(clips, 1, generator=generator)).exp()
+    is_grey = torch.rand(clips, generator=generator) < grey
+    deviation = largest_blur * torch.rand(frames, clips, generator=generator)
+    deviation *= torch.rand(frames, clips, generator=generator) < blur
+    look = [part.to(batch.searches.device) for part in (factors, contrast, is_grey)]
+    templates = _coloured(batch.templates.float(), *(part[:, None] for part in look))
+    searches = _coloured(batch.searches.float(), *(part[None] for part in look))
+    searches = blurred(searches.flatten(0, 1), deviation.flatten().to(searches.device))
+    return batch._replace(
+        templates=_pixels(templates), searches=_pixels(searches.unflatten(0, (frames, clips)))
+    )
 
 
 def _coloured(crops: Tensor, factors: Tensor, contrast: Tensor, grey: Tensor) -> Tensor:

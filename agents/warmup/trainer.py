@@ -35,10 +35,10 @@ from agents.runs import (
 from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
 from agents.warmup.clock import RunClock
 from agents.warmup.config import WarmupConfig
-from agents.warmup.data import ClipLoader
+from agents.warmup.data import load_ahead
 from agents.warmup.losses import WarmupLosses, warmup_loss
 from agents.warmup.optimisation import parameter_groups, schedule
-from agents.warmup.pixels import PixelAugmentation
+from agents.warmup.pixels import augment_pixels
 from relo_env.benchmark.evaluation import check_truth
 from relo_env.boxes import cxcywh_to_xywh
 from relo_env.datasets.base import Dataset
@@ -184,6 +184,7 @@ class Warmup:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self._on_gpu else None,
             "clock": self.clock.state(),
         }
         save_state(self.out / STATE, state)
@@ -196,7 +197,7 @@ class Warmup:
         outputs: tuple[torch.Tensor, ...] = ()
         if self._last is not None:
             mode = self.network.training
-            seen = read_clips(self.network.eval(), _first_crop(self._last, self.device))
+            seen = read_clips(self.network.eval(), _first_crop(self._last))
             self.network.train(mode)
             outputs = seen.candidates, seen.prior
         check_finite(self.network, outputs, self.out)
@@ -210,6 +211,8 @@ class Warmup:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             torch.set_rng_state(state["torch_rng"])
+            if self._on_gpu and state.get("cuda_rng") is not None:
+                torch.cuda.set_rng_state(state["cuda_rng"], self.device)
             self.clock.load(state.get("clock", self.clock.state()))
 
     def _summary_writer(self) -> Any:
@@ -221,18 +224,22 @@ class Warmup:
     def _frames(self) -> int:
         return self.config.clips * self.config.clip_length
 
-    def loader(self) -> ClipLoader:
-        """The batches that are left, on the device."""
+    @property
+    def _on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    def batches_left(self) -> Iterator[ClipBatch]:
+        """Batches that are left, on the device."""
         config = self.config
         last = config.steps if config.minutes is None else ENDLESS
         steps = range(self.step, max(last, self.step))
-        return ClipLoader(self.batches, steps, self.device, config.num_workers, config.start_method)
+        return load_ahead(self.batches, steps, self.device, config.num_workers, config.start_method)
 
     def _progress(self) -> Iterator[ClipBatch]:
         """The batches that are left, with a bar that shows rate and remaining time."""
         known = self.clock.fitted or self.config.minutes is None
         self._bar = tqdm(
-            self.loader(),
+            self.batches_left(),
             "warm-up",
             self.clock.steps if known else None,
             initial=self.step,
@@ -245,7 +252,7 @@ class Warmup:
     def _step(self, batch: ClipBatch) -> None:
         self._last = batch
         if self.config.augment_pixels:
-            batch = PixelAugmentation()(batch, self.config.seed, self.step)
+            batch = augment_pixels(batch, self.config.seed, self.step)
         losses = self._update(batch)
         self.step += 1
         if self.clock.fitted:
@@ -311,7 +318,7 @@ class Warmup:
     @torch.no_grad()
     def _log_picture(self, batch: ClipBatch) -> None:
         """First crop of a batch: score map, the prior's candidate (red), the true box (green)."""
-        first = _first_crop(batch, self.device)
+        first = _first_crop(batch)
         self.network.eval()
         seen = read_clips(self.network, first)
         self.network.train()
@@ -326,7 +333,6 @@ class Warmup:
         self.writer.add_image("warmup/search", picture, self.step, dataformats="HWC")
 
 
-def _first_crop(batch: ClipBatch, device: torch.device) -> ClipBatch:
+def _first_crop(batch: ClipBatch) -> ClipBatch:
     """First search crop of a batch's first clip, with its templates."""
-    first = ClipBatch(*(part[:1] for part in batch[:2]), *(part[:1, :1] for part in batch[2:]))
-    return ClipBatch(*(part.to(device) for part in first))
+    return ClipBatch(*(part[:1] for part in batch[:2]), *(part[:1, :1] for part in batch[2:]))

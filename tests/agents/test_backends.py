@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from agents import backends
-from agents.backends import choose_backend, make_backend
+from agents.backends import OnnxBackend, make_backend
 from agents.commands.arguments import tracker_factory
 from agents.network import RELONetwork, inference, normalize_crops
 from agents.network.inference import half_precision_cost
@@ -30,6 +30,7 @@ CHANGES = [{}, {"temporal": "none"}, {"temporal": "deep_to_shallow", "num_templa
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
     monkeypatch.setattr(backends, "_CHOSEN", {})
+    monkeypatch.setattr(backends, "SECONDS", 0.05)
 
 
 def micro(**changes):
@@ -102,24 +103,26 @@ def test_a_backend_pickles():
 
 
 def test_the_choice_is_made_once(monkeypatch):
-    choice = choose_backend(micro(), seconds=0.1)
-    assert choice.name in ("torch", "onnxruntime")
-    monkeypatch.setattr(backends, "_measure", None)
-    assert choose_backend(micro()) is choice
-    assert RELOTracker(micro()).backend.choice is choice
+    exported = []
+    monkeypatch.setattr(OnnxBackend, "_reduce", lambda self, model: exported.append(1) or model)
+    backend = make_backend(micro())
+    assert backend.choice.name == backend.name
+    assert len(exported) <= 1  # what was timed is what runs
+    monkeypatch.setattr(backends, "_faster", None)
+    assert RELOTracker(micro()).backend.choice is backend.choice
 
 
 def test_a_slow_network_is_timed_on_a_few_frames(monkeypatch):
     clock = iter(range(1000))  # each look at the clock is a second later
     monkeypatch.setattr(backends, "perf_counter", lambda: float(next(clock)))
-    choice = choose_backend(micro())
+    choice = make_backend(micro()).choice
     assert set(choice.milliseconds) <= {"torch", "onnxruntime"}
     assert all(time == 1000 for time in choice.milliseconds.values())
 
 
 def test_a_large_network_stays_with_torch(monkeypatch):
     monkeypatch.setattr(backends, "MOST_WEIGHTS", 1)
-    choice = choose_backend(micro())
+    choice = make_backend(micro()).choice
     assert choice.name == "torch"
     assert "GB of weights" in choice.reason
 
@@ -127,7 +130,7 @@ def test_a_large_network_stays_with_torch(monkeypatch):
 def test_measurements_draw_nothing():
     half_precision_cost.cache_clear()
     before = torch.get_rng_state()
-    choose_backend(micro(), seconds=0.01)
+    make_backend(micro())
     half_precision_cost(torch.bfloat16)
     torch.testing.assert_close(torch.get_rng_state(), before)
 
@@ -135,7 +138,7 @@ def test_measurements_draw_nothing():
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
 def test_without_onnxruntime_it_is_torch(monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    choice = choose_backend(micro())
+    choice = make_backend(micro()).choice
     assert choice.name == "torch"
     assert "pip install" in choice.reason
     for name in ("onnxruntime", "onnxruntime-int8"):

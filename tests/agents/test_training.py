@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.confidence import Confidence
@@ -290,6 +290,14 @@ def test_weights_that_give_no_numbers_are_never_saved(algorithm: str, tmp_path: 
     kept = RELONetwork.from_checkpoint(tmp_path / "run" / "network.safetensors")
     assert all(value.isfinite().all() for value in kept.state_dict().values())
     assert read_header(tmp_path / "run" / "network.safetensors")["metrics"]["num_timesteps"] < 16
+
+
+def test_errors_of_callbacks_keep_their_words(tmp_path: Path) -> None:
+    def refuse(*_: object) -> bool:
+        raise ValueError("no tracker nano, no finances")
+
+    with pytest.raises(ValueError, match="no tracker nano"):
+        train(tmp_path / "run", callbacks=[ConvertCallback(refuse)])
 
 
 @pytest.mark.parametrize("algorithm", ["a2c", "ppo"])

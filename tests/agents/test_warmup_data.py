@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -20,8 +21,8 @@ from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.warmup import ClipBatches, Warmup, WarmupConfig, warmup
 from agents.warmup.clock import RunClock
-from agents.warmup.data import ClipLoader
-from agents.warmup.pixels import PixelAugmentation, blurred
+from agents.warmup.data import load_ahead
+from agents.warmup.pixels import augment_pixels, blurred
 from relo_env.errors import ConfigError
 from tests.agents.worlds import micro_network
 from tests.toys import Squares
@@ -111,9 +112,8 @@ def test_clips_are_the_same_however_they_are_made(start_method):
     batches = ClipBatches(small_data(), micro_network().crop, clips=2, clip_length=2, seed=3)
     device = torch.device("cpu")
     expected = [batches[step] for step in range(2, 5)]
-    loader = ClipLoader(batches, range(2, 5), device, num_workers=2, start_method=start_method)
-    assert len(loader) == 3
-    for batch, want in zip(loader, expected, strict=True):
+    found = load_ahead(batches, range(2, 5), device, num_workers=2, start_method=start_method)
+    for batch, want in zip(found, expected, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(batch, want, strict=True))
 
 
@@ -125,8 +125,7 @@ def test_workers_fork_from_a_process_whose_opencv_has_threads():
         cv2.setNumThreads(2)
         cv2.resize(np.zeros((3000, 3000, 3), np.uint8), (1000, 900))  # its threads start
         time.sleep(0.5)  # they wait for work
-        loader = ClipLoader(batches, range(2), torch.device("cpu"), 1, "fork")
-        assert len(list(loader)) == 2
+        assert len(list(load_ahead(batches, range(2), torch.device("cpu"), 1, "fork"))) == 2
         assert cv2.getNumThreads() == 2
     finally:
         cv2.setNumThreads(threads)
@@ -134,21 +133,21 @@ def test_workers_fork_from_a_process_whose_opencv_has_threads():
 
 def test_pixels_are_changed_by_seed_and_step():
     batch = ClipBatches(small_data(), micro_network().crop, clips=3, clip_length=2)[0]
-    change = PixelAugmentation(colour=0.3)
+    change = partial(augment_pixels, colour=0.3)
     one, other = change(batch, 1, 5), change(batch, 1, 5)
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert one.searches.dtype == torch.uint8
     assert not torch.equal(one.searches, batch.searches)
     assert not torch.equal(one.searches, change(batch, 1, 6).searches)
     assert torch.equal(one.targets, batch.targets)
-    nothing = PixelAugmentation(colour=0.0, grey=0.0, blur=0.0)(batch, 1, 5)
+    nothing = augment_pixels(batch, 1, 5, colour=0.0, grey=0.0, blur=0.0)
     assert torch.equal(nothing.searches, batch.searches)
     assert torch.equal(nothing.templates, batch.templates)
 
 
 def test_a_grey_clip_is_grey_in_template_and_search():
     batch = ClipBatches(small_data(), micro_network().crop, clips=2, clip_length=2)[0]
-    grey = PixelAugmentation(colour=0.0, grey=1.0, blur=0.0)(batch, 0, 0)
+    grey = augment_pixels(batch, 0, 0, colour=0.0, grey=1.0, blur=0.0)
     for crops in (grey.templates, grey.searches):
         assert torch.equal(crops[..., 0, :, :], crops[..., 2, :, :])
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]

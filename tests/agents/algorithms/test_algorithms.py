@@ -304,10 +304,12 @@ def test_grpo_logs_its_groups_and_keeps_its_reference():
     venv.close()
 
 
-@pytest.mark.parametrize(("target_kl", "epochs"), [(None, 4), (1e-12, 2)])
-def test_grpo_stops_an_update_that_goes_too_far(target_kl, epochs):
+@pytest.mark.parametrize(
+    ("target_kl", "absent", "epochs"), [(None, (), 4), (1e-12, (), 2), (1e-12, range(3, 30), 4)]
+)
+def test_grpo_stops_an_update_that_goes_too_far(target_kl, absent, epochs):
     network = micro_network()
-    venv = square_world(network, group_size=4)
+    venv = square_world(network, absent=tuple(absent), group_size=4)
     model = GRPO(
         "RELOPolicy",
         venv,
