@@ -36,8 +36,8 @@ __all__ = ["BenchmarkCallback", "CheckpointCallback", "CreditCallback", "ImageCa
 class _EveryFewRollouts(BaseCallback):
     """Does something in every n-th rollout."""
 
-    def __init__(self, every: int, verbose: int = 0):
-        super().__init__(verbose)
+    def __init__(self, every: int = 10):
+        super().__init__()
         self.every = every
         self.rollouts = 0
 
@@ -62,9 +62,6 @@ class ImageCallback(_EveryFewRollouts):
     Args:
         every: rollouts from one picture to the next.
     """
-
-    def __init__(self, every: int = 10):
-        super().__init__(every)
 
     def _on_rollout_start(self) -> None:
         super()._on_rollout_start()

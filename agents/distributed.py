@@ -17,7 +17,7 @@ from torch import Tensor, nn
 def join_processes(device: torch.device) -> torch.device:
     """Join the processes that ``torchrun`` started, if it did.
 
-    Gradients travel by NCCL between GPUs, else by gloo. A process joins once and leaves when it
+    Tensors on GPUs travel by NCCL, others by gloo. A process joins once and leaves when it
     ends: a second group of the same processes finds the addresses of the first, and may wait for
     them for ever. A group that exists already is left alone.
 
@@ -33,7 +33,7 @@ def join_processes(device: torch.device) -> torch.device:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         atexit.register(_leave)
     return device
 

@@ -90,7 +90,7 @@ class NetworkProposer:
         self.backend = backend
         if backend not in NAMES:
             raise ConfigError(unknown("backend", str(backend), NAMES))
-        self._as_it_is = Backend(network) if train_encoder or dtype is not None else None
+        self._as_it_is = train_encoder or dtype is not None
         self._faster: dict[tuple[tuple[int, int], ...], Backend] = {}  # bound ones share it
         self.crop = network.crop
         spaces = self._spaces()
@@ -193,8 +193,8 @@ class NetworkProposer:
         The same arithmetic gives the same boxes. The copy is made anew when weights have changed,
         then in torch: other backends take a second to build.
         """
-        if self._as_it_is is not None:
-            return self._as_it_is
+        if self._as_it_is:
+            return Backend(self.network)
         heads = self.network.heads
         parts = (self.network.encoder, heads.size, heads.offset)
         weights = [weight for part in parts for weight in part.parameters()]
@@ -259,16 +259,9 @@ def make_network_proposer(
     train_encoder: bool = False,
     backend: str = "auto",
 ) -> NetworkProposer:
-    """A `NetworkProposer` from plain values.
+    """A `NetworkProposer` from plain values; the network is a preset or a checkpoint's path.
 
     As in ``proposer="agents.proposer:make_network_proposer", proposer_kwargs={"network": path}``.
-
-    Args:
-        network: a preset or a checkpoint's path.
-        device: see `NetworkProposer`.
-        dtype: name of a type of weights, such as ``"bfloat16"``.
-        train_encoder: see `NetworkProposer`.
-        backend: see `NetworkProposer`.
     """
     return NetworkProposer(
         find_network(network),

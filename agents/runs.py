@@ -106,12 +106,8 @@ def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
 def load_state(path: str | Path, keys: Collection[str]) -> dict[str, Any]:
     """Read a `save_state`, on the CPU.
 
-    Args:
-        path: file to read.
-        keys: entries that it must have.
-
     Raises:
-        CheckpointError: the file is missing, damaged, or lacks an entry.
+        CheckpointError: the file is missing, damaged, or lacks one of the entries ``keys``.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -177,15 +173,10 @@ def untouched_if_refused(network: RELONetwork) -> Iterator[None]:
 
 
 def check_finite(network: RELONetwork, outputs: Iterable[torch.Tensor | None], run: Path) -> None:
-    """Check that a network is worth saving.
-
-    Args:
-        network: in training.
-        outputs: of the network on what it sees at the moment.
-        run: folder that the network would be saved in.
+    """Check a network before it is saved in the folder of its run.
 
     Raises:
-        TrainingError: a weight or an output is not a finite number.
+        TrainingError: a weight, or one of its outputs, is not a finite number.
     """
     values = [*network.state_dict().values(), *(value for value in outputs if value is not None)]
     if not all(bool(value.isfinite().all()) for value in values):

@@ -93,6 +93,7 @@ class RELOTracker:
         check("window_exponent", window_exponent, NonNegativeFloat)
         check("num_templates", num_templates, None | PositiveInt)
         check("update_interval", update_interval, None | PositiveInt)
+        check("update_threshold", update_threshold, None | float)
         check("localise", localise, Literal["policy", "prior"])
         if not isinstance(recovery, Recovery | None):
             raise ConfigError(f"recovery is {recovery!r}; expected None or a Recovery.")
@@ -237,34 +238,41 @@ class RELOTracker:
             TokenState.join([track.tokens for track in tracks]),
         )
         outputs, choices = self._decide(features, tracks)
-        scores = self._scores(outputs)
+        scores = self.position_scores(outputs)
         candidates = boxes.cpu().double().numpy()
         self.model_seconds = perf_counter() - begin
-        results = []
+        answers = []
         for i, (track, frame) in enumerate(zip(tracks, frames, strict=True)):
-            weighted = scores[i] * self._window
-            position = int(weighted.argmax())
-            box = bx.clip(
-                windows[i].to_image(candidates[i, position]), (frame.shape[1], frame.shape[0])
-            )
-            if self.confidence is None:
-                evidence = None
-                score = float((weighted if self.official else scores[i])[position])
-            else:
-                assert outputs.prior is not None
+            position = int((scores[i] * self._window).argmax())
+            evidence = None
+            if outputs.prior is not None and self.confidence is not None:
                 evidence = _evidence(outputs.prior[i], features[i], candidates[i], position)
-                score = float(self.confidence(evidence))
-            track.follow(box, None if tokens is None else tokens.row(i), score, self.recovery)
-            track.frames += 1
-            track.view = View(
-                windows[i], scores[i].reshape(self.crop.grid), candidates[i], position, evidence
-            )
-            if track.is_due(self.update_interval, self.update_threshold, score):
-                self._renew(track, frame)
+            grid_scores = scores[i].reshape(self.crop.grid)
+            view = View(windows[i], grid_scores, candidates[i], position, evidence)
+            own = None if tokens is None else tokens.row(i)
+            answers.append(self._follow(track, frame, view, own))
             self._apply_controls(track, frame, {name: c[i] for name, c in choices.items()})
-            x, y, w, h = box.tolist()
-            results.append(((x, y, w, h), score))
-        return results
+        return answers
+
+    def _follow(
+        self, track: Track, frame: np.ndarray, view: View, tokens: TokenState | None
+    ) -> tuple[Box, float]:
+        """Take a track to the position chosen in a frame; returns its box and score."""
+        found = view.window.to_image(view.candidates[view.position])
+        box = bx.clip(found, (frame.shape[1], frame.shape[0]))
+        score = view.scores.flat[view.position]
+        if view.evidence is not None and self.confidence is not None:
+            score = self.confidence(view.evidence)
+        elif self.official:
+            score = score * self._window[view.position]
+        score = float(score)
+        track.follow(box, tokens, score, self.recovery)
+        track.frames += 1
+        track.view = view
+        if track.is_due(self.update_interval, self.update_threshold, score):
+            self._renew(track, frame)
+        x, y, w, h = box.tolist()
+        return (x, y, w, h), score
 
     def _decide(
         self, features: torch.Tensor, tracks: Sequence[Track]
@@ -288,8 +296,8 @@ class RELOTracker:
         logits = self.network.controls(features, outputs, states)
         return outputs, {name: values.argmax(1).tolist() for name, values in logits.items()}
 
-    def _scores(self, outputs: HeadOutputs) -> np.ndarray:
-        """Score ``(N, A)`` of every position."""
+    def position_scores(self, outputs: HeadOutputs) -> np.ndarray:
+        """Score ``(N, A)`` of every position, before the window; a subclass may give others."""
         if self.localise == "prior":
             assert outputs.prior is not None
             return outputs.prior.cpu().numpy()

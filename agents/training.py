@@ -161,14 +161,10 @@ def make_env(
     dataset: Dataset,
     proposer: NetworkProposer | None = None,
 ) -> RELOVecEnv:
-    """The environment that an algorithm needs.
+    """Environment that an algorithm needs.
 
-    Args:
-        config: see `PolicyConfig`.
-        network: proposes the boxes.
-        dataset: training split.
-        proposer: one for the same network; None: one that hands on crops where the encoder is
-            trained, else features, which stay on the network's device.
+    Without a ``proposer`` for the network, one is made that hands on crops where the encoder is
+    trained, else features, which stay on the network's device.
     """
     algorithm, options = find_algorithm(config.algorithm), config.algorithm_options
     if proposer is None and config.encoder_scale:
@@ -205,14 +201,7 @@ def make_model(
     env: RELOVecEnv,
     device: str | torch.device = "cpu",
 ) -> OnPolicyAlgorithm:
-    """The algorithm, ready to learn.
-
-    Args:
-        config: see `PolicyConfig`.
-        network: the one that proposes in ``env``.
-        env: see `make_env`.
-        device: where losses are computed.
-    """
+    """Algorithm for an environment of `make_env`, whose network it trains on ``device``."""
     arguments: dict[str, Any] = {
         "learning_rate": schedule(config.learning_rate),
         "policy_kwargs": {

@@ -70,10 +70,6 @@ class RELOVecEnv(VecEnv):
     proposer = property(attrgetter("base.proposer"), doc="See `TrackingVectorEnv.proposer`.")
     fingerprint = property(attrgetter("base.fingerprint"), doc="See `Dataset.fingerprint`.")
 
-    def set_clip_length(self, length: int) -> None:
-        """See `TrackingVectorEnv.set_clip_length`."""
-        self.base.set_clip_length(length)
-
     def reset(self) -> VecEnvObs:
         """Start an episode on every row; seeds and options count for this reset only."""
         options = self._options[0] if any(self._options) else None

@@ -59,11 +59,9 @@ class Pendulums(Dataset):
 
 def main(timesteps: int, network: str) -> ActorCritic:
     register_dataset("Pendulums", Pendulums, needs_root=False)
-    net = find_network(network)
-    env = RELOVecEnv("RELO-Pendulums-v0", num_envs=8, proposer=NetworkProposer(net))
-    model = ActorCritic(
-        "RELOPolicy", env, learning_rate=1e-3, policy_kwargs={"network": net}, verbose=1
-    )
+    proposer = NetworkProposer(find_network(network))
+    env = RELOVecEnv("RELO-Pendulums-v0", num_envs=8, proposer=proposer)
+    model = ActorCritic("RELOPolicy", env, learning_rate=1e-3, verbose=1)
     return model.learn(timesteps, progress_bar=True)
 
 

@@ -20,16 +20,9 @@ def precise(ious: np.ndarray, visible: np.ndarray, last: bool) -> float:
 
 
 def main(timesteps: int, network: str) -> ActorCritic:
-    net = find_network(network)
-    env = RELOVecEnv("RELO-Synthetic-v0", num_envs=8, reward=precise, proposer=NetworkProposer(net))
-    model = ActorCritic(
-        "RELOPolicy",
-        env,
-        credit="gae",
-        learning_rate=1e-3,
-        policy_kwargs={"network": net},
-        verbose=1,
-    )
+    proposer = NetworkProposer(find_network(network))
+    env = RELOVecEnv("RELO-Synthetic-v0", num_envs=8, reward=precise, proposer=proposer)
+    model = ActorCritic("RELOPolicy", env, credit="gae", learning_rate=1e-3, verbose=1)
     return model.learn(timesteps, progress_bar=True)
 
 

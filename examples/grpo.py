@@ -8,16 +8,9 @@ from agents.vec import RELOVecEnv
 
 
 def main(timesteps: int, network: str) -> GRPO:
-    net = find_network(network)
-    env = RELOVecEnv("RELO-Synthetic-v0", num_envs=16, group_size=8, proposer=NetworkProposer(net))
-    model = GRPO(
-        "RELOPolicy",
-        env,
-        learning_rate=1e-3,
-        kl_coef=0.01,
-        policy_kwargs={"network": net},
-        verbose=1,
-    )
+    proposer = NetworkProposer(find_network(network))
+    env = RELOVecEnv("RELO-Synthetic-v0", num_envs=16, group_size=8, proposer=proposer)
+    model = GRPO("RELOPolicy", env, learning_rate=1e-3, kl_coef=0.01, verbose=1)
     return model.learn(timesteps, progress_bar=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -114,13 +115,12 @@ def play(
 
     Args:
         rules: choose the actions.
-        network: whose features the rules read.
+        network: the rules read its features.
         dataset: held-back videos.
         held_back: clips to play.
-        proposer: for the same network, e.g. one with a cache.
+        proposer: for the same network, such as one with a cache.
         tick: called with the number of frames played.
-        **options: of the environment, such as ``controls``. The clips depend on none but those
-            of the clips themselves.
+        **options: of the environment, such as ``controls``.
 
     Returns:
         Figures by name, each ``(len(rules), clips)``, see `figures`.
@@ -140,32 +140,37 @@ def play(
     device = next(network.parameters()).device
     seed: int | None = held_back.seed
     ious, visible = [], []
-    try:
+    with closing(env):
         for _ in range(-(-held_back.clips // groups)):
             observation, _ = env.reset(seed=seed)
             seed = None  # the next clips follow from the first ones' generators
             for _ in range(held_back.length):
                 seen = {name: torch.from_numpy(v).to(device) for name, v in observation.items()}
-                actions = np.zeros_like(env.action_space.sample())
-                for i, rule in enumerate(rules):
-                    rows = range(i, env.num_envs, count)
-                    chosen = rule(Frame(env, rows, {n: v[i::count] for n, v in seen.items()}))
-                    own = actions[i::count]
-                    (own if own.ndim == chosen.ndim else own[:, 0])[:] = chosen
-                observation, _, _, _, info = env.step(actions)
+                observation, _, _, _, info = env.step(_chosen(rules, env, seen))
                 ious.append(info["iou"])
                 visible.append(info["visible"])
                 tick(env.num_envs)
-    finally:
-        env.close()
-    by_rule = (
+    played, shown = (
         np.reshape(values, (-1, held_back.length, groups, count))
         .transpose(3, 0, 2, 1)
         .reshape(count, -1, held_back.length)[:, : held_back.clips]
         for values in (ious, visible)
     )
-    played, seen_by = by_rule
-    return figures(played, seen_by[0])
+    return figures(played, shown[0])
+
+
+def _chosen(
+    rules: Sequence[Rule], env: TrackingVectorEnv, observation: Mapping[str, torch.Tensor]
+) -> np.ndarray:
+    """Actions of all rows; in each group, row i is played by rule i."""
+    actions = np.zeros_like(env.action_space.sample())
+    for i, rule in enumerate(rules):
+        own = slice(i, None, len(rules))
+        rows = range(env.num_envs)[own]
+        chosen = rule(Frame(env, rows, {name: v[own] for name, v in observation.items()}))
+        positions_only = actions.ndim > chosen.ndim
+        (actions[own, 0] if positions_only else actions[own])[:] = chosen
+    return actions
 
 
 def figures(ious: np.ndarray, visible: np.ndarray) -> dict[str, np.ndarray]:
@@ -223,7 +228,6 @@ class CachedProposer(NetworkProposer):
         super().__init__(network, dtype=dtype, backend="torch")
         self._cache: OrderedDict[str, _Seen] = OrderedDict()
         self._cache_bytes = cache_bytes
-        self._kept = {"bytes": 0, "asked": 0, "encoded": 0}
         self._history: list[str] = []
 
     def bind(self, num_rows: int) -> CachedProposer:
@@ -232,11 +236,6 @@ class CachedProposer(NetworkProposer):
         assert isinstance(bound, CachedProposer)
         bound._history = [""] * num_rows
         return bound
-
-    @property
-    def encoded(self) -> float:
-        """Share of the crops so far that had to be encoded."""
-        return self._kept["encoded"] / max(self._kept["asked"], 1)
 
     def reset(self, rows: np.ndarray, templates: np.ndarray, template_boxes: np.ndarray) -> None:
         """See `NetworkProposer.reset`."""
@@ -274,9 +273,8 @@ class CachedProposer(NetworkProposer):
                 found[key] = self._keep(key, proposals.boxes[i], extras, rows[new[key]])
         for key in found:
             self._cache.move_to_end(key)
-        self._trim()
-        self._kept["asked"] += len(rows)
-        self._kept["encoded"] += len(new)
+        while sum(seen.size for seen in self._cache.values()) > self._cache_bytes:
+            self._cache.popitem(last=False)
         seen = [found[key] for key in keys]
         if self.network.token_size:
             self._tokens[rows] = torch.stack([one.tokens for one in seen])
@@ -296,10 +294,4 @@ class CachedProposer(NetworkProposer):
         tokens = self._tokens[row].clone()
         size = boxes.nbytes + tokens.nbytes + sum(value.nbytes for value in extras.values())
         self._cache[key] = _Seen(boxes.copy(), extras, tokens, size)
-        self._kept["bytes"] += size
         return self._cache[key]
-
-    def _trim(self) -> None:
-        while self._kept["bytes"] > self._cache_bytes:
-            _, oldest = self._cache.popitem(last=False)
-            self._kept["bytes"] -= oldest.size

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from agents.ablations.tables import RESULT, Row, Study, read_result, run_folder
 from relo_env.benchmark import plots
@@ -187,13 +186,7 @@ def _pair(interval: Interval, sign: str = "") -> str:
 
 
 def _csv(summaries: Sequence[Summary]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Summary.__dataclass_fields__))
-    writer.writeheader()
-    for summary in summaries:
-        values = asdict(summary)
-        for name in ("interval", "difference_interval"):
-            if values[name] is not None:
-                values[name] = " ".join(f"{end:.4f}" for end in values[name])
-        writer.writerow(values)
-    return text.getvalue()
+    table = pd.DataFrame(map(asdict, summaries), columns=list(Summary.__dataclass_fields__))
+    for name in ("interval", "difference_interval"):
+        table[name] = [ends and f"{ends[0]:.4f} {ends[1]:.4f}" for ends in table[name]]
+    return table.to_csv(index=False, lineterminator="\r\n")

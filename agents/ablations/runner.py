@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
 from dataclasses import asdict, replace
 from functools import partial
@@ -106,31 +106,27 @@ def run_study(
     ]
     total = sum(_amount(study, name) for name in starts + runs)
     build = partial(Worker, study, train, held_back, out)
-    failed = []
-    with (
-        terminable(),
-        tqdm(
-            total=total,
-            desc=f"ablate {study.table}",
-            unit="frame",
-            disable=not progress,
-            mininterval=1,
-        ) as bar,
-    ):
-        for items in (starts, runs):  # runs need their warm-ups
-            done = 0
-            for message in stream(build, items, workers=workers, lost=_lost) if items else ():
-                if isinstance(message, int):
-                    bar.update(message)
-                    continue
-                done += 1
-                bar.set_postfix_str(f"{done}/{len(items)} done")
-                if message.error is not None:
-                    failed.append(f"--- {message.item}\n{message.error}")
-            if failed:
-                break
+    bar = tqdm(
+        total=total, desc=f"ablate {study.table}", unit="frame", disable=not progress, mininterval=1
+    )
+    with terminable(), bar:
+        failed = _do(build, starts, workers, bar) or _do(build, runs, workers, bar)
     if failed:
         raise ReloError("\n".join([f"{len(failed)} failed; the others are kept:", *failed]))
+
+
+def _do(build: Callable[[], Worker], items: list[str], workers: int, bar: tqdm) -> list[str]:
+    """Do warm-ups or runs in processes; returns those that failed, with the reason."""
+    failed, done = [], 0
+    for message in stream(build, items, workers=workers, lost=_lost):
+        if isinstance(message, int):
+            bar.update(message)
+            continue
+        done += 1
+        bar.set_postfix_str(f"{done}/{len(items)} done")
+        if message.error is not None:
+            failed.append(f"--- {message.item}\n{message.error}")
+    return failed
 
 
 def _lost(item: str, exit_code: int | None) -> Ended:
@@ -162,14 +158,8 @@ class Worker:
     """Work of one process: warm-ups and runs by the name of their folder.
 
     Called with a name, it tells the frames as they are done, and at last `Ended`. The trainings
-    print to ``log.txt`` in the folder. SIGTERM ends it after the step or rollout
-    at hand, with the state saved.
-
-    Args:
-        study: see `Study`.
-        train: training split.
-        held_back: split that nothing is trained on.
-        out: folder of the study.
+    print to ``log.txt`` in the folder. SIGTERM ends it after the step or rollout at hand, with the
+    state saved. Arguments are those of `run_study`.
     """
 
     def __init__(self, study: Study, train: Dataset, held_back: Dataset, out: Path) -> None:
@@ -335,12 +325,9 @@ class Worker:
 
 
 class Snapshots(BaseCallback):
-    """Callback that keeps the trained weights at some points of a training, and its times.
+    """Callback that keeps the trained weights in a folder after some numbers of frames.
 
-    Args:
-        folder: of the files.
-        points: frames at which to keep.
-        tell: told how many frames were done, at each step.
+    It also tells the frames as they are done, and measures the seconds of collecting and learning.
     """
 
     def __init__(self, folder: Path, points: tuple[int, ...], tell: Tell) -> None:

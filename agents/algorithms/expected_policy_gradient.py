@@ -24,18 +24,16 @@ class ExpectedPolicyGradient(RELOAlgorithm):
     baseline ``b_t = V_t - sum_a pi(a) w_t(a)``. The value of the next frame is no baseline: it
     depends on the action. Controls change later frames only: they get this sampled credit alone.
 
-    Needs ``candidate_info=True``.
+    Needs ``candidate_info=True``. Further arguments are those of `RELOAlgorithm` without ``credit``
+    and ``candidates``.
 
     Args:
-        policy: see `RELOAlgorithm`.
-        env: see `RELOAlgorithm`.
         box_coef: weight of the box loss: GIoU and L1 at the true cell of each visited frame. A
             frame counts 0 if its target is absent or has its centre outside the search window.
             Boxes need a learning rate:
             ``policy_kwargs={"lr_scales": {"heads": 1.0, "encoder": 0.1}}``.
         greedy_share: share of the environments that take the most probable action, as a tracker
             does. Their sampled return of later frames has weight 0.
-        **kwargs: arguments of `RELOAlgorithm` without ``credit`` and ``candidates``.
     """
 
     def __init__(

@@ -56,19 +56,16 @@ def step_advantages(rewards: np.ndarray, ends: np.ndarray, group_size: int) -> n
 class GRPO(RELOAlgorithm):
     """Episode return, standardised within a group on the same clip; no critic.
 
-    The environment's ``group_size`` is G. The other arguments are those of `RELOAlgorithm` without
+    The environment's ``group_size`` is G. Further arguments are those of `RELOAlgorithm` without
     ``credit``.
 
     Args:
-        policy: see `RELOAlgorithm`.
-        env: see `RELOAlgorithm`.
         batch_size: frames of one optimiser step; None: the whole rollout.
         n_epochs: passes over a rollout.
         clip_range: half width of the range that the probability ratio is clipped to.
         kl_coef: weight of KL(policy || reference); the reference is the initial policy.
         target_kl: an update ends early at 1.5 times this divergence from the old policy.
         per_step: use `step_advantages` instead of `group_advantages`.
-        **kwargs: see `RELOAlgorithm`.
     """
 
     def __init__(

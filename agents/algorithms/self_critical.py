@@ -22,11 +22,8 @@ class SelfCritical(RELOAlgorithm):
     With groups, row 0 of each group acts greedily and is masked from the loss. Without groups, in
     the open loop, the return of the greedy positions is computed from ``candidate_ious``.
 
-    Args:
-        policy: see `RELOAlgorithm`.
-        env: see `RELOAlgorithm`.
-        box_coef: see `ExpectedPolicyGradient`.
-        **kwargs: arguments of `RELOAlgorithm` without ``credit``.
+    Arguments are those of `RELOAlgorithm` without ``credit``, and `ExpectedPolicyGradient`'s
+    ``box_coef``.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agents.ablations import TABLES, HeldBack, Study, run_study, write_report
 from agents.commands import arguments
+from relo_env.datasets.registry import find_dataset
 from relo_env.errors import ConfigError
 
 EXAMPLES = """\
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     """Run what is left of the study and print its table."""
     table = TABLES[options.table]
     scale = {name: getattr(options, name) or table.scale.get(name, SCALE[name]) for name in SCALE}
-    if options.dataset == "Synthetic":
+    if find_dataset(options.dataset).name == "Synthetic":
         options.dataset_option = [*table.synthetic.items(), *options.dataset_option]
     study = arguments.config_from(
         options,

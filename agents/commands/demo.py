@@ -275,7 +275,8 @@ class RandomPolicy(RELOTracker):
         self._rng = np.random.default_rng(0)
         super().init(frame, box)
 
-    def _scores(self, outputs: HeadOutputs) -> np.ndarray:
+    def position_scores(self, outputs: HeadOutputs) -> np.ndarray:
+        """Scores at random."""
         assert outputs.policy_logits is not None
         return self._rng.random(tuple(outputs.policy_logits.shape))
 

@@ -121,11 +121,7 @@ def run(options: argparse.Namespace) -> int:
         options=dict(options.tracker_option),
         backend="auto",
     )
-    for target in (out, options.json):
-        if target:
-            check_target(target, Path(options.source))
-    if out and options.json and out.resolve() == options.json.resolve():
-        raise ConfigError(f"--out and --json are both {out}; give two names.")
+    check_targets([path for path in (out, options.json) if path], Path(options.source))
     writer = VideoWriter(out, stream.fps) if out else None
     first = next(stream.frames, None)
     if first is None:
@@ -143,6 +139,19 @@ def run(options: argparse.Namespace) -> int:
         "fps": stream.fps,
         "frame_size": first.image.shape[1::-1],
     }
+    frames = follow(trackers, stream, first, starts, options.max_frames)
+    _write(frames, trackers, writer, options, about)
+    return 0
+
+
+def _write(
+    frames: Iterator[tuple[TimedFrame, list[Found]]],
+    trackers: list[Tracker],
+    writer: VideoWriter | None,
+    options: argparse.Namespace,
+    about: dict[str, Any],
+) -> None:
+    """Write and show the frames as they are tracked."""
     seconds: list[float] = []
     answers: list[list[Found]] = []
     with ExitStack() as done:
@@ -151,9 +160,7 @@ def run(options: argparse.Namespace) -> int:
         if writer:
             done.callback(_finish, writer)
         viewer = done.enter_context(closing(rendering.Viewer("RELO"))) if options.show else None
-        for index, (frame, found) in enumerate(
-            follow(trackers, stream, first, starts, options.max_frames)
-        ):
+        for index, (frame, found) in enumerate(frames):
             if writer or viewer:
                 shown = _draw(trackers, frame.image, found, index)
             if writer:
@@ -162,7 +169,6 @@ def run(options: argparse.Namespace) -> int:
             answers.append(found)
             if viewer and not viewer.show(shown):
                 raise KeyboardInterrupt  # a window that is closed ends it as Ctrl-C does
-    return 0
 
 
 def _describe(name: str, tracker: Tracker) -> str:
@@ -193,24 +199,27 @@ class Found:
     lost: bool = False
 
 
-def check_target(path: Path, source: Path) -> None:
-    """A file to write, before anything is done for it; its folder is made if need be.
+def check_targets(paths: list[Path], source: Path) -> None:
+    """Check files to write before anything is done for them; their folders are made if need be.
 
     Raises:
-        ConfigError: it is what is read, a folder, or cannot be written.
+        ConfigError: one is the source, another one of them, a folder, or cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"Cannot make the folder {path.parent}: {error.strerror}.") from None
-    if path.exists() and source.exists() and path.samefile(source):
-        raise ConfigError(f"{path} is the source itself; give another name to write to.")
-    there = path if path.exists() else path.parent
-    if (path.exists() and not path.is_file()) or not os.access(there, os.W_OK):
-        raise ConfigError(
-            f"Cannot write {path}: {there.resolve()} is read-only, or no file. Give another place "
-            "with --out or --json."
-        )
+    for path in paths:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"Cannot make the folder {path.parent}: {error.strerror}.") from None
+        if path.exists() and source.exists() and path.samefile(source):
+            raise ConfigError(f"{path} is the source itself; give another name to write to.")
+        there = path if path.exists() else path.parent
+        if (path.exists() and not path.is_file()) or not os.access(there, os.W_OK):
+            raise ConfigError(
+                f"Cannot write {path}: {there.resolve()} is read-only, or no file. Give another "
+                "place with --out or --json."
+            )
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ConfigError(f"--out and --json are both {paths[0]}; give two names.")
 
 
 def _write_json(
@@ -310,12 +319,8 @@ def follow(
 ) -> Iterator[tuple[TimedFrame, list[Found]]]:
     """Track in every frame of a stream, with a progress bar.
 
-    Args:
-        trackers: one for each object.
-        stream: the frames after the first.
-        first: the first frame.
-        starts: the object of each tracker in it.
-        max_frames: stop after as many frames.
+    Each tracker begins with one of the boxes ``starts`` in the frame ``first``; ``stream`` has the
+    frames after it.
     """
     for tracker, start in zip(trackers, starts, strict=True):
         tracker.init(first.image, start)

@@ -82,13 +82,8 @@ def write_dataset(
 ) -> None:
     """Write ``folder/data``, which `minari.MinariDataset` reads, and ``folder/README.md``.
 
-    Args:
-        folder: an existing folder; a ``data`` in it is replaced.
-        dataset_id: Minari's id.
-        episodes: recorded clips, taken one at a time.
-        observation_space: of the recorded observations.
-        action_space: of the recorded actions.
-        claim: settings and data set of the recording.
+    Earlier ``folder/data`` is replaced. Episodes are taken one at a time; spaces are those of the
+    recorded observations and actions.
     """
     settings, fingerprint = claim.settings, claim.data["recorded"]
     data = folder.resolve() / "data"  # Minari 0.5.4 measures relative folders wrongly

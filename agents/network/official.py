@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
@@ -107,7 +107,8 @@ def export_official(network: Network) -> dict[str, Tensor]:
     official = {}
     for name, value in network.state_dict().items():
         names = official_names(name, stem_blocks)
-        for part_name, part in zip(names, _split(value, len(names)), strict=True):
+        parts = value.chunk(len(names)) if len(names) > 1 else (value,)
+        for part_name, part in zip(names, parts, strict=True):
             pointwise = re.search(r"mlp\.fc[12]\.weight$", part_name)
             official[part_name] = part[..., None, None] if pointwise else part
     return official
@@ -132,7 +133,7 @@ def load_official(network: Network, source: Source) -> list[str]:
         expected = {k: v for k, v in expected.items() if not k.startswith(_DECISION_HEADS)}
     what = f"an official checkpoint of {network.preset_name or 'this network'}"
     _compare(state, expected, what + _hint(state, network))
-    return _assign(network, state, _stem_blocks(network), prefix="")
+    return _assign(network, state)
 
 
 def load_fast_itpn(network: Network, source: Source, method: str = "index") -> list[str]:
@@ -167,7 +168,7 @@ def load_fast_itpn(network: Network, source: Source, method: str = "index") -> l
     useless = [name for name in state if name not in needed]
     known = {name: value for name, value in state.items() if name in needed}
     _compare(known, needed, "a Fast-iTPN file of this size")
-    _assign(network, {prefix + k: v for k, v in known.items()}, _stem_blocks(network), prefix)
+    _assign(network, {prefix + name: value for name, value in known.items()})
     return useless
 
 
@@ -200,12 +201,9 @@ def read_torch_file(path: str | PathLike[str]) -> Any:
 def _alias(name: str) -> Any:
     """A stand-in of its own for a foreign class or function of that name."""
     if name.startswith("numpy"):
-        return type("ForeignArray", (), {"__new__": _forget, "__setstate__": lambda *_: None})
+        empty = {"__new__": lambda cls, *_, **__: object.__new__(cls)}
+        return type("ForeignArray", (), {**empty, "__setstate__": lambda *_: None})
     return type("Foreign", (), {"__new__": lambda *_, **__: OrderedDict()})
-
-
-def _forget(cls: type, *_: Any, **__: Any) -> Any:
-    return object.__new__(cls)
 
 
 def _contents(source: Source) -> Mapping[str, Any]:
@@ -248,11 +246,9 @@ def _hint(state: Mapping[str, Any], network: Network) -> str:
     return f" (its width is that of {preset!r})" if preset else ""
 
 
-def _assign(
-    network: Network, state: Mapping[str, Tensor], stem_blocks: tuple[int, int], prefix: str
-) -> list[str]:
-    """Copy what the state has; returns our entries that it lacks."""
-    lacking = []
+def _assign(network: Network, state: Mapping[str, Tensor]) -> list[str]:
+    """Copy what an official state has; returns our entries that it lacks."""
+    stem_blocks, lacking = _stem_blocks(network), []
     with torch.no_grad():
         for name, own in network.state_dict().items():
             names = official_names(name, stem_blocks)
@@ -262,10 +258,6 @@ def _assign(
             else:
                 lacking.append(name)
     return lacking
-
-
-def _split(value: Tensor, parts: int) -> Iterable[Tensor]:
-    return value.chunk(parts) if parts > 1 else (value,)
 
 
 def _some(names: list[str]) -> str:

@@ -1,18 +1,23 @@
-"""Batches of clips for stage 1, and a network's outputs on them."""
+"""Batches of clips for stage 1, their way to the device, and a network's outputs on them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from agents.network import RELONetwork, normalize_crops
 from relo_env.config import ClipConfig, CropConfig, EnvConfig
 from relo_env.datasets.base import Dataset
 from relo_env.engine import Engine
 from relo_env.errors import ConfigError
+from relo_env.processes import settle_data_worker
 from relo_env.proposers import PreviousSizeProposer
 
 
@@ -107,6 +112,64 @@ class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
             torch.from_numpy(np.stack(searches)),
             torch.from_numpy(np.stack(targets)).float(),
         )
+
+
+def load_ahead(
+    batches: ClipBatches,
+    steps: Sequence[int],
+    device: torch.device,
+    num_workers: int = 0,
+    start_method: str | None = None,
+) -> Iterator[ClipBatch]:
+    """Batches of some steps, in their order, each on the device before it is asked for.
+
+    They do not depend on the processes that make them. On a GPU a batch is copied from pinned
+    memory while the step before runs.
+
+    Args:
+        batches: must pickle where processes are spawned, as the package's data sets do.
+        steps: indices of the batches.
+        device: where they go.
+        num_workers: processes that make them; 0: this one does.
+        start_method: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's.
+    """
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=steps,
+        num_workers=num_workers,
+        multiprocessing_context=start_method if num_workers else None,
+        worker_init_fn=_settle,
+        pin_memory=device.type == "cuda",
+    )
+    with _without_opencv_threads():
+        made = iter(loader)  # starts the workers
+    ahead: ClipBatch | None = None
+    for batch in made:
+        moved = ClipBatch(*(part.to(device, non_blocking=True) for part in batch))
+        if ahead is not None:
+            yield ahead
+        ahead = moved
+    if ahead is not None:
+        yield ahead
+
+
+@contextmanager
+def _without_opencv_threads() -> Iterator[None]:
+    """Fork in here: OpenCV's threads do not live on in a child, which would wait for them."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _settle(worker: int) -> None:
+    """Keep a worker process to one core, and leave signals to its parent."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    settle_data_worker()
 
 
 class Seen(NamedTuple):

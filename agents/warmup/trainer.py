@@ -32,10 +32,9 @@ from agents.runs import (
     training_claim,
     untouched_if_refused,
 )
-from agents.warmup.clips import ClipBatch, ClipBatches, read_clips
+from agents.warmup.clips import ClipBatch, ClipBatches, load_ahead, read_clips
 from agents.warmup.clock import RunClock
 from agents.warmup.config import WarmupConfig
-from agents.warmup.data import load_ahead
 from agents.warmup.losses import WarmupLosses, warmup_loss
 from agents.warmup.optimisation import parameter_groups, schedule
 from agents.warmup.pixels import augment_pixels

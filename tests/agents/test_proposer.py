@@ -91,6 +91,18 @@ def test_bound_proposers_share_weights_and_no_state(network):
     assert np.abs(look(two, [0], seed=1).boxes - first).max() > 0
 
 
+@pytest.mark.parametrize("train_encoder", [False, True])
+def test_another_network_takes_over(network, train_encoder):
+    other = micro_network(seed=1)
+    bound, expected = (
+        NetworkProposer(n, train_encoder=train_encoder).bind(1) for n in (network, other)
+    )
+    bound.network = other
+    for proposer in (bound, expected):
+        start(proposer, [0])
+    np.testing.assert_allclose(look(bound, [0], 1).boxes, look(expected, [0], 1).boxes, atol=1e-6)
+
+
 def test_observations_lie_in_their_spaces(network):
     for train_encoder in (False, True):
         venv = square_world(network, train_encoder=train_encoder)

@@ -20,8 +20,8 @@ from agents.commands.arguments import add_config, config_from
 from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.warmup import ClipBatches, Warmup, WarmupConfig, warmup
+from agents.warmup.clips import load_ahead
 from agents.warmup.clock import RunClock
-from agents.warmup.data import load_ahead
 from agents.warmup.pixels import augment_pixels, blurred
 from relo_env.errors import ConfigError
 from tests.agents.worlds import micro_network

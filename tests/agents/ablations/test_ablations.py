@@ -18,6 +18,7 @@ from agents.ablations import TABLES, HeldBack, Study, run_study, summarize, writ
 from agents.ablations.report import frames_to
 from agents.ablations.tables import read_result
 from agents.cli import main
+from agents.commands import ablate
 from agents.network import RELONetwork
 from relo_env.datasets.base import Dataset
 from relo_env.errors import CheckpointError, ConfigError, DataError, ReloError
@@ -202,6 +203,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "was made with other settings" in capsys.readouterr().err
     assert main([*arguments.split(), "--test-split", "train"]) == 2
     assert "--test-split" in capsys.readouterr().err
+
+
+def test_a_tables_videos_are_those_of_its_data_set_in_any_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained_on: list[dict] = []
+    monkeypatch.setattr(ablate, "write_report", lambda *_: "")
+    monkeypatch.setattr(
+        ablate, "run_study", lambda *_, train, **__: trained_on.append(train.fingerprint)
+    )
+    for name in ("Synthetic", "synthetic"):
+        assert main(["ablate", "controls", "--dataset", name, "--out", str(tmp_path)]) == 0
+    assert trained_on[0] == trained_on[1]
 
 
 def test_frames_to_a_share_of_the_final_value() -> None:
