@@ -176,7 +176,7 @@ TABLES: Mapping[str, Table] = {
         "prior",
     ),
     "localisation": Table(
-        "Where boxes are supervised in the warm-up, and who localises",
+        "Supervision of boxes in the warm-up; localisation by policy or prior",
         (
             *_both("centre", "warm-up at the centre (paper)", CENTRE),
             *_both("peak", "warm-up at the predicted peak (public code)", PEAK),
@@ -188,7 +188,7 @@ TABLES: Mapping[str, Table] = {
         "policy-centre",
     ),
     "reward": Table(
-        "What a frame and a clip pay",
+        "Reward of a frame and of a clip",
         (
             Row("iou", "IoU only", {"auc_weight": 0.0}),
             Row("auc", "AUC only", {"iou_weight": 0.0}),
@@ -200,7 +200,7 @@ TABLES: Mapping[str, Table] = {
         "iou+auc",
     ),
     "tokens": Table(
-        "Temporal tokens, warmed up with the network each time",
+        "Temporal tokens; each row has its own warm-up",
         (
             *_both("none", "no tokens", WarmStart({}, {"temporal": "none"})),
             *_both("deep", "deep to shallow", WarmStart({}, {"temporal": "deep_to_shallow"})),
@@ -209,12 +209,12 @@ TABLES: Mapping[str, Table] = {
         "policy-layer",
     ),
     "clip-length": Table(
-        "Frames of a clip, with as many frames an update",
+        "Frames of a clip, with equally many frames an update",
         (*(_of_length(length) for length in (1, 2, 4, 8, 16)), *REFERENCES),
         "T-8",
     ),
     "loop": Table(
-        "Windows around the truth (paper) or around the box chosen last",
+        "Windows around the truth (paper) or around the last chosen box",
         (
             Row("open", "actor-critic, open loop (paper)"),
             Row("closed", "actor-critic, closed loop", {"search_window": "tracked"}),
@@ -285,7 +285,7 @@ class Study:
         table: a name of `TABLES`.
         network: the frozen network that policies start from: a preset that ships, or a checkpoint;
             None: one with random weights.
-        preset: of the frozen network, and of networks that rows warm up themselves.
+        preset: preset of the frozen network, and of networks that rows warm up themselves.
         frames: frames that every policy learns from.
         seeds: runs of every row; more may be added later.
         rows: names of the rows to run; empty: all.
