@@ -1,12 +1,12 @@
 """Confidence of a tracker in its box, and recovery of a lost target.
 
-What a policy says of its own choice is no probability: it is trained to choose, chooses in a frame
-without target too, and is sure of it. Three things together tell more. From the prior's heat map,
-which was never rewarded for being sure: *agreement*, the overlap with the chosen box that a box
-drawn by heat has, and *heat*, its value at the chosen position. And the *features* there, which
-differ where the template finds nothing like itself. A logistic regression on them gives the
-probability that the box is right, which is an IoU above 0.5. `examples.nano.calibration` fits it to
-tracks over held-back video with absences.
+The policy's probability of its own choice is no confidence: the policy is trained to choose, and
+is as sure in a frame without target. Three quantities together tell more. Two come from the prior's
+heat map, which was never rewarded for being sure: *agreement*, the mean overlap of the chosen box
+with boxes drawn by heat, and *heat*, the map's value at the chosen position. The third is the
+*features* at that position, which differ where nothing resembles the template. A logistic
+regression on them gives the probability that the box is right (IoU above 0.5).
+`examples.nano.calibration` fits it to tracks over held-back video with absences.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One training in several processes, as ``torchrun`` starts them; alone, nothing here does a thing.
+"""One training in several processes, as ``torchrun`` starts them; no effect in a single process.
 
 Every process computes the gradients of its part of a batch; their mean is the batch's gradient.
 """
@@ -18,8 +18,8 @@ def join_processes(device: torch.device) -> torch.device:
     """Join the processes that ``torchrun`` started, if it did.
 
     Tensors on GPUs travel by NCCL, others by gloo. A process joins once and leaves when it
-    ends: a second group of the same processes finds the addresses of the first, and may wait for
-    them for ever. A group that exists already is left alone.
+    ends: a second group of the same processes would find the addresses of the first, and might
+    wait for them without end. A group that exists already is left alone.
 
     Args:
         device: what the user asked for.

@@ -40,9 +40,9 @@ GROUPED = (GRPO, SelfCritical)
 CREDITED = (*GROUPED, ExpectedPolicyGradient)
 """Algorithms whose actions are credited in one way only."""
 
-NO_OPTIONS = {"policy", "env", "policy_kwargs", "rollout_buffer_class", "device"}
-NO_OPTIONS |= {"use_sde", "sde_sample_freq", "tensorboard_log", "verbose", "_init_setup_model"}
-"""Arguments of algorithms that a run decides."""
+SET_BY_RUN = {"policy", "env", "policy_kwargs", "rollout_buffer_class", "device"}
+SET_BY_RUN |= {"use_sde", "sde_sample_freq", "tensorboard_log", "verbose", "_init_setup_model"}
+"""Arguments of algorithms that a run sets itself."""
 
 
 @dataclass(frozen=True)
@@ -137,5 +137,5 @@ def find_algorithm(name: str) -> type[OnPolicyAlgorithm]:
 
 def options_of(algorithm: type[OnPolicyAlgorithm]) -> dict[str, Any]:
     """Names and type hints of the arguments that ``algorithm_options`` may hold."""
-    decided = NO_OPTIONS | ({"credit", "candidates"} if issubclass(algorithm, CREDITED) else set())
-    return {name: hint for name, hint in parameters_of(algorithm).items() if name not in decided}
+    fixed = SET_BY_RUN | ({"credit", "candidates"} if issubclass(algorithm, CREDITED) else set())
+    return {name: hint for name, hint in parameters_of(algorithm).items() if name not in fixed}

@@ -238,10 +238,10 @@ def checkpoint_of(network: NetworkSource) -> Path | None:
 
 
 def find_network(network: NetworkSource) -> RELONetwork:
-    """The network that is meant; a module is used as it is, weights without a file are random.
+    """Network of a source: a module as it is; random weights where no file holds a preset's.
 
     Raises:
-        CheckpointError: the path's file is missing, truncated or none of ours.
+        CheckpointError: the path's file is missing, truncated or not a RELO checkpoint.
         ConfigError: an unknown preset.
     """
     if isinstance(network, RELONetwork):

@@ -1,4 +1,4 @@
-"""Where an environment's time goes, and how it grows.
+"""Time of an environment by parts, and its growth with each setting.
 
     OMP_NUM_THREADS=1 python benchmarks/costs.py            # both; about 5 minutes
     OMP_NUM_THREADS=1 python benchmarks/costs.py --parts --sizes 640x360
@@ -182,7 +182,7 @@ def print_cutting(rows: int = 32, threads: int = 2, rounds: int = 60) -> None:
 
 
 def print_growth(folder: Path, videos: int, length: int, rounds: int) -> None:
-    """What one step of one row costs as one setting at a time is changed."""
+    """Milliseconds of a step of one row while one setting at a time is changed."""
     data = {size: videos_of(folder, str(size), videos, length) for size in GROWTH["size"]}
     settings = [(name, value) for name, values in GROWTH.items() for value in values]
     plays, spent = {}, defaultdict(list)

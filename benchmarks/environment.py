@@ -1,4 +1,4 @@
-"""How fast environments step, against what decoding alone costs and against other ways to do it.
+"""Speed of environments, beside that of decoding alone and of other ways to make them.
 
     python benchmarks/environment.py                        # everything; about 20 minutes
     python benchmarks/environment.py --sizes 1280x720 --rows 8 --variants limit ours async
@@ -188,7 +188,7 @@ VARIANTS: dict[str, Callable[[LaSOT, int], Play]] = {
 
 
 def check_naive(data: LaSOT) -> None:
-    """The naive loop sees the very pixels of the environment with official crops."""
+    """Check that the naive loop sees the pixels of the environment with official crops."""
     env = relo_env.TrackingEnv(data, official=True, augment=False)
     for seed in range(3):
         observation, _ = env.reset(seed=seed)
@@ -201,7 +201,7 @@ def check_naive(data: LaSOT) -> None:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one turn of a variant took: frames, seconds of the clock, seconds of the processor."""
+    """Frames of a turn of a variant, its seconds of the clock and of the processor."""
 
     frames: int
     seconds: float

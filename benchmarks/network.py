@@ -43,7 +43,7 @@ OFFICIAL = ("t256", "b256", "l256")
 
 
 class Frame(NamedTuple):
-    """What a step reads, normalised; templates and their boxes change with the sequence only."""
+    """Inputs of a step, normalised; templates and their boxes change with the sequence only."""
 
     templates: Tensor
     boxes: Tensor
@@ -168,7 +168,7 @@ class Graphed(Steady):
 def variants(
     network: RELONetwork, device: torch.device, args: argparse.Namespace
 ) -> dict[str, Callable[[], Step]]:
-    """How to make each variant."""
+    """Constructor of each variant, by name."""
     official = network.preset_name in OFFICIAL
     plain = (lambda: PlainFastITPN(network.export_official())) if official else None
     made: dict[str, Callable[[], Step]] = {"plain": plain or (lambda: Unhurried(network))}

@@ -1,4 +1,4 @@
-"""How fast a tracker is beside another program, by how long its waiting threads spin.
+"""Speed of a tracker beside another program, by the time that its waiting threads spin.
 
 Each setting runs in a process of its own, on an idle machine and beside a process that computes
 without pause; settings take turns.

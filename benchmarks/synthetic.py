@@ -1,4 +1,4 @@
-"""How fast synthetic videos are planned, painted and rendered, for each level, on one core.
+"""Speed of planning, painting and rendering synthetic videos, for each level, on one core.
 
     OMP_NUM_THREADS=1 python benchmarks/synthetic.py
 

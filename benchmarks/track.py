@@ -1,4 +1,4 @@
-"""How fast `relo track` is from end to end, on a made video of 1280x720, with and without drawing.
+"""Speed of `relo track` from end to end, on a made video of 1280x720, with and without drawing.
 
     python benchmarks/track.py
     python benchmarks/track.py --threads 1 --tracker nano --rounds 5

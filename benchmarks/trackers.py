@@ -1,4 +1,4 @@
-"""How fast trackers follow one object: update by update in turns, on the same frames of 640x480.
+"""Speed of trackers on one object: update by update in turns, on the same frames of 640x480.
 
 python benchmarks/trackers.py                         # the tracker that ships beside OpenCV's
 python benchmarks/trackers.py --threads 1 --trackers nano opencv:MIL

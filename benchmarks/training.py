@@ -1,4 +1,4 @@
-"""What a step of the policy stage costs: from stored features, and encoding anew for each update.
+"""Time of a step of the policy stage, from stored features and encoding anew for each update.
 
     python benchmarks/training.py --presets nano t256 --threads 2     # about 5 minutes
     python benchmarks/training.py --presets t256 b256 --device cuda --rows 16

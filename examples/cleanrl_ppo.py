@@ -56,6 +56,32 @@ def gae(rewards, values, ends, next_value, gamma: float, gae_lambda: float) -> t
     return advantages
 
 
+def learn(
+    network: RELONetwork,
+    optimizer: torch.optim.Optimizer,
+    batch: list[torch.Tensor],
+    args: Args,
+) -> None:
+    """Update policy and value on a rollout: PPO's clipped loss."""
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for _ in range(args.update_epochs):
+        for part in torch.randperm(len(batch[0])).chunk(args.num_minibatches):
+            features, action, old_log_prob, advantage, target = (row[part] for row in batch)
+            distribution, value = decide(network, features)
+            ratio = (distribution.log_prob(action) - old_log_prob).exp()
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+            clipped = ratio.clamp(1 - args.clip_coef, 1 + args.clip_coef)
+            loss = (
+                -torch.min(ratio * advantage, clipped * advantage).mean()
+                + args.vf_coef * mse_loss(value, target)
+                - args.ent_coef * distribution.entropy().mean()
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, args.max_grad_norm)
+            optimizer.step()
+
+
 def main(args: Args) -> RELONetwork:
     torch.manual_seed(args.seed)
     network = find_network(args.network)
@@ -94,23 +120,8 @@ def main(args: Args) -> RELONetwork:
         advantages = gae(rewards, values, ends, next_value, args.gamma, args.gae_lambda)
         returns = advantages + values
 
-        rows = [x.flatten(0, 1) for x in (features, actions, log_probs, advantages, returns)]
-        for _ in range(args.update_epochs):
-            for part in torch.randperm(batch_size).chunk(args.num_minibatches):
-                x, action, old_log_prob, advantage, target = (row[part] for row in rows)
-                distribution, value = decide(network, x)
-                ratio = (distribution.log_prob(action) - old_log_prob).exp()
-                advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-                clipped = ratio.clamp(1 - args.clip_coef, 1 + args.clip_coef)
-                loss = (
-                    -torch.min(ratio * advantage, clipped * advantage).mean()
-                    + args.vf_coef * mse_loss(value, target)
-                    - args.ent_coef * distribution.entropy().mean()
-                )
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(trained, args.max_grad_norm)
-                optimizer.step()
+        batch = (features, actions, log_probs, advantages, returns)
+        learn(network, optimizer, [x.flatten(0, 1) for x in batch], args)
 
         frames = (update + 1) * batch_size
         print(

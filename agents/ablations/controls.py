@@ -20,7 +20,7 @@ GOOD = 0.7
 """IoU above which the oracle renews."""
 
 
-class Deciding(nn.ModuleDict):
+class DecisionHeads(nn.ModuleDict):
     """Heads of a network that decide, apart from the network; parameters are named as in it."""
 
     def __init__(self, network: RELONetwork) -> None:

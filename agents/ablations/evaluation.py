@@ -196,7 +196,7 @@ def figures(ious: np.ndarray, visible: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-class _Seen(NamedTuple):
+class _Encoded(NamedTuple):
     boxes: np.ndarray
     extras: dict[str, np.ndarray]
     tokens: torch.Tensor
@@ -226,7 +226,7 @@ class CachedProposer(NetworkProposer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(network, dtype=dtype, backend="torch")
-        self._cache: OrderedDict[str, _Seen] = OrderedDict()
+        self._cache: OrderedDict[str, _Encoded] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._history: list[str] = []
 
@@ -262,15 +262,15 @@ class CachedProposer(NetworkProposer):
         for row, search in zip(rows, searches, strict=True):
             self._history[row] = digest(self._history[row], search.tobytes())
         keys = [self._history[row] for row in rows]
-        new = {key: i for i, key in enumerate(keys) if key not in self._cache}
-        found = {key: self._cache[key] for key in keys if key not in new}
-        chosen, names = np.array(list(new.values()), int), list(new)
+        found = {key: self._cache[key] for key in keys if key in self._cache}
+        index_of = {key: i for i, key in enumerate(keys) if key not in found}
+        new = np.array(list(index_of.values()), dtype=int)
         for part in self._parts(len(new)):
-            which = chosen[part]
-            proposals = super().propose(rows[which], searches[which], previous_boxes[which])
-            for i, key in enumerate(names[part]):
+            batch = new[part]
+            proposals = super().propose(rows[batch], searches[batch], previous_boxes[batch])
+            for i, at in enumerate(batch):
                 extras = {name: values[i] for name, values in proposals.extras.items()}
-                found[key] = self._keep(key, proposals.boxes[i], extras, rows[new[key]])
+                found[keys[at]] = self._keep(keys[at], proposals.boxes[i], extras, rows[at])
         for key in found:
             self._cache.move_to_end(key)
         while sum(seen.size for seen in self._cache.values()) > self._cache_bytes:
@@ -289,9 +289,11 @@ class CachedProposer(NetworkProposer):
         size = 1 if next(self.network.parameters()).device.type == "cpu" else max(count, 1)
         return [slice(start, start + size) for start in range(0, count, size)]
 
-    def _keep(self, key: str, boxes: np.ndarray, extras: dict[str, np.ndarray], row: Any) -> _Seen:
+    def _keep(
+        self, key: str, boxes: np.ndarray, extras: dict[str, np.ndarray], row: Any
+    ) -> _Encoded:
         extras = {name: value.copy() for name, value in extras.items()}
         tokens = self._tokens[row].clone()
         size = boxes.nbytes + tokens.nbytes + sum(value.nbytes for value in extras.values())
-        self._cache[key] = _Seen(boxes.copy(), extras, tokens, size)
+        self._cache[key] = _Encoded(boxes.copy(), extras, tokens, size)
         return self._cache[key]

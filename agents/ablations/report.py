@@ -68,22 +68,19 @@ class _Runs:
 
 def summarize(study: Study, out: str | Path) -> list[Summary]:
     """The table, of the runs that are finished; rows without any are left out."""
-    runs = _read(study, Path(out))
-    baseline = next((one for one in runs if one.row.name == study.whole.baseline), None)
-    return [_summary(one, baseline) for one in runs]
+    return _summaries(study, _read(study, Path(out)))
 
 
 def write_report(study: Study, out: str | Path) -> str:
     """Write ``table.md``, ``table.csv``, ``table.json`` and ``curves.png``; returns the table."""
     out = Path(out)
-    summaries = summarize(study, out)
+    runs = _read(study, out)
+    summaries = _summaries(study, runs)
     text = markdown(study, summaries)
     write_text(out / "table.md", text)
     write_text(out / "table.csv", _csv(summaries))
     write_json(out / "table.json", [asdict(summary) for summary in summaries])
-    curves = {
-        one.row.label: (one.frames, one.curves) for one in _read(study, out) if one.frames[-1]
-    }
+    curves = {one.row.label: (one.frames, one.curves) for one in runs if one.frames[-1]}
     if curves:
         figure = plots.learning_curves(curves, x_label="frames", y_label="held-back success AUC")
         plots.save(figure, out / "curves.png")
@@ -92,7 +89,8 @@ def write_report(study: Study, out: str | Path) -> str:
 
 def markdown(study: Study, summaries: Sequence[Summary]) -> str:
     """The table as GitHub shows it, and what was measured."""
-    baseline = next(row.label for row in study.whole.rows if row.name == study.whole.baseline)
+    table = study.definition
+    baseline = next(row.label for row in table.rows if row.name == table.baseline)
     header = ["", "seeds", "success AUC", "95 %", f"less {baseline}", "95 %", "clip AUC", "IoU"]
     header += ["frames", "frames to 95 %", "learning [min]", "run [min]"]
     lines = [header, ["---"] * len(header)]
@@ -113,10 +111,10 @@ def markdown(study: Study, summaries: Sequence[Summary]) -> str:
                 *("" if s is None else f"{s / 60:.1f}" for s in seconds),
             ]
         )
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     held_back = study.held_back
     return (
-        f"{study.whole.title}\n\n{table}\n\n"
+        f"{table.title}\n\n{text}\n\n"
         f"{study.frames} frames a run; {held_back.clips} held-back clips of {held_back.length} "
         "frames, closed loop, greedy, no window. Intervals: bootstrap over seeds and clips.\n"
     )
@@ -131,6 +129,11 @@ def frames_to(share: float, frames: np.ndarray, curve: np.ndarray) -> float:
     low, high = curve[first - 1], curve[first]
     part = (goal - low) / (high - low)
     return float(frames[first - 1] + part * (frames[first] - frames[first - 1]))
+
+
+def _summaries(study: Study, runs: Sequence[_Runs]) -> list[Summary]:
+    baseline = next((one for one in runs if one.row.name == study.definition.baseline), None)
+    return [_summary(one, baseline) for one in runs]
 
 
 def _summary(runs: _Runs, baseline: _Runs | None) -> Summary:

@@ -20,7 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from agents.ablations.controls import Deciding, control_oracle, hand_made, tracker_rule
+from agents.ablations.controls import DecisionHeads, control_oracle, hand_made, tracker_rule
 from agents.ablations.evaluation import (
     CachedProposer,
     Rule,
@@ -215,7 +215,7 @@ class Worker:
         if key not in self.starts:
             self.starts.clear()
             network = self._load(row, seed).to(self.study.device)
-            network.extend(num_templates=self.study.whole.num_templates)
+            network.extend(num_templates=self.study.definition.num_templates)
             dtype = torch.bfloat16 if self.study.half else None
             proposer = CachedProposer(network, cache_bytes=self.study.cache_bytes, dtype=dtype)
             self.starts[key] = network, proposer
@@ -285,7 +285,7 @@ class Worker:
         **options: Any,
     ) -> dict[str, np.ndarray]:
         """Figures of rules on one network, in one environment."""
-        clips, options = self.study.held_back, {**self.study.whole.play, **options}
+        clips, options = self.study.held_back, {**self.study.definition.play, **options}
         return play(rules, network, self.held_back, clips, proposer=proposer, tick=tell, **options)
 
     def _play_policies(
@@ -306,7 +306,7 @@ class Worker:
                 rule = policy_rule(network.heads.policy)
                 played.append(self._play([rule], network, None, tell))
             else:
-                rules.append(copy.deepcopy(Deciding(network)).rule)
+                rules.append(copy.deepcopy(DecisionHeads(network)).rule)
         if rules:
             played = [self._play(rules, network, proposer, tell, controls=config.controls)]
         return {name: np.concatenate([each[name] for each in played]) for name in played[0]}
@@ -318,7 +318,7 @@ class Worker:
         if row.rule == "random":
             return random_rule(network.crop.num_positions, seed)
         if row.rule == "untrained":
-            return Deciding(network).rule
+            return DecisionHeads(network).rule
         if row.rule == "control-oracle":
             return control_oracle(policy_rule(network.heads.policy))
         return oracle_rule

@@ -331,10 +331,10 @@ class Study:
     @property
     def selected(self) -> tuple[Row, ...]:
         """Rows that are run."""
-        return tuple(row for row in self.whole.rows if not self.rows or row.name in self.rows)
+        return tuple(row for row in self.definition.rows if not self.rows or row.name in self.rows)
 
     @property
-    def whole(self) -> Table:
+    def definition(self) -> Table:
         """The table."""
         return TABLES[self.table]
 
@@ -351,7 +351,7 @@ class Study:
         """Frames at which a row's policy is kept: whole updates near the table's shares."""
         config = row.config(self.frames, 0)
         update = config.num_envs * config.clip_length
-        shares = self.whole.curve
+        shares = self.definition.curve
         return tuple(sorted({round(share * self.frames / update) * update for share in shares}))
 
     def warm_starts(self) -> dict[str, tuple[WarmStart, int]]:

@@ -284,7 +284,10 @@ class RandomPolicy(RELOTracker):
 def random_policy(name_or_path: str, device: str = "cpu") -> RandomPolicy:
     """A `RandomPolicy` that favours no position."""
     return RandomPolicy(
-        RELONetwork.from_pretrained(name_or_path), device=device, window_exponent=0.0
+        RELONetwork.from_pretrained(name_or_path),
+        device=device,
+        window_exponent=0.0,
+        backend="torch",
     )
 
 

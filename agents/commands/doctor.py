@@ -11,7 +11,6 @@ import os
 import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import metadata
@@ -177,34 +176,16 @@ def _video() -> str:
 
 
 def _environment() -> str:
-    import gymnasium as gym
+    from agents.commands.bench import rate, stepping
 
-    env = gym.make("RELO-Synthetic-v0")
-    env.reset(seed=0)
-    env.action_space.seed(0)
-    start, steps = time.perf_counter(), 0
-    while time.perf_counter() - start < 2:
-        steps += 1
-        if env.step(env.action_space.sample())[2]:
-            env.reset()
-    env.close()
-    return f"{steps / 2:.0f} steps/s with random actions on synthetic video, resets included"
+    return f"{rate(stepping(num_envs=1), 2):.0f} steps/s with random actions on synthetic video"
 
 
 def _network() -> str:
-    import numpy as np
-
+    from agents.commands.bench import rate, tracking
     from agents.network import RELONetwork
-    from agents.tracker import RELOTracker
 
-    tracker = RELOTracker(RELONetwork.from_preset("nano"))
-    frame = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
-    tracker.init(frame, (100, 80, 60, 40))
-    start, frames = time.perf_counter(), 0
-    while time.perf_counter() - start < 2:
-        tracker.update(frame)
-        frames += 1
-    return f"nano tracks {frames / 2:.0f} frames/s on the CPU"
+    return f"nano tracks {rate(tracking(RELONetwork.from_preset('nano'), 'cpu'), 2):.0f} frames/s"
 
 
 def _backend() -> str:

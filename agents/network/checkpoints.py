@@ -1,4 +1,4 @@
-"""Our own checkpoints: safetensors with a JSON header that says what the weights belong to."""
+"""RELO's checkpoints: safetensors with a JSON header that names the network of the weights."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def save_checkpoint(
         dtype: of the weights in the file, e.g. ``torch.float16`` for one to ship; None keeps them.
 
     Raises:
-        ConfigError: the network was not made from a preset, so nobody could rebuild it.
+        ConfigError: the network was not made from a preset, from which it could be rebuilt.
     """
     if network.preset_name is None:
         raise ConfigError(

@@ -20,7 +20,7 @@ COMPILE_OPTIONS: dict[str, Any] = {"freezing": True}
 
 
 def check_device(device: str | torch.device) -> None:
-    """See that tensors can be put on a device.
+    """Check that tensors can be put on a device.
 
     Raises:
         ConfigError: there is no such device here.

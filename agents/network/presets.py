@@ -1,4 +1,4 @@
-"""The networks that have a name, as data."""
+"""Presets: named networks, as data."""
 
 from __future__ import annotations
 

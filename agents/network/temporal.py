@@ -1,12 +1,12 @@
 """Temporal tokens: learned vectors that carry state from frame to frame.
 
 N learned vectors, the *current* tokens, travel with a frame's rows through every joint block of the
-encoder. What they had gathered one frame earlier, the *previous* tokens, is shown to this frame as
-its memory. Nothing else passes from frame to frame, and no gradient does. The three ways of handing
+encoder. The *previous* tokens, those of one frame earlier, are shown to this frame as its memory.
+Nothing else passes from frame to frame, and no gradient does. The three ways of handing
 tokens on are the three classes below (official behaviour: layer-aligned).
 
-State belongs to a sequence: it is None at a sequence's first frame, and whoever steps the network
-hands the state that one frame returned to the next.
+State belongs to a sequence: it is None at a sequence's first frame, and the caller passes the state
+that one frame returned to the next frame.
 
 A *block* is any callable ``block(rows, memory, keep)``: ``rows`` ``(N, L, C)`` attend to themselves
 and to ``memory`` ``(N, M, C)``, which is read as extra keys and values and never written; the first
@@ -62,7 +62,7 @@ class TokenState:
 
 
 class TemporalTokens(nn.Module):
-    """Base of the ways to hand tokens on; by itself it carries none (mode ``"none"``)."""
+    """Base of the ways to hand tokens on, and mode ``"none"``, which hands none on."""
 
     depths = 0
     """Number of depths of the encoder whose tokens are passed on."""

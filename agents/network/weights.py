@@ -1,4 +1,4 @@
-"""Getting and converting the authors' released weights (`relo weights fetch`, `convert`)."""
+"""Download and conversion of the authors' released weights (`relo weights fetch`, `convert`)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _published_hash(name: str) -> str | None:
 
 
 def convert(preset: str, source: str | PathLike[str], target: str | PathLike[str]) -> Path:
-    """Write a released RELO or RELO_WARMUP checkpoint as one of ours (safetensors).
+    """Write a released RELO or RELO_WARMUP checkpoint as a RELO checkpoint (safetensors).
 
     Raises:
         ConfigError: the preset is none of the official ones.

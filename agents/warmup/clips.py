@@ -172,7 +172,7 @@ def _settle(worker: int) -> None:
     settle_data_worker()
 
 
-class Seen(NamedTuple):
+class ClipOutputs(NamedTuple):
     """Outputs of a network on a batch; the first frames of all clips come first.
 
     Attributes:
@@ -188,7 +188,7 @@ class Seen(NamedTuple):
 
 def read_clips(
     network: RELONetwork, batch: ClipBatch, *, shared_prior: bool = False, policy: bool = False
-) -> Seen:
+) -> ClipOutputs:
     """Run a network over clips; temporal tokens pass from frame to frame without gradient.
 
     Args:
@@ -207,4 +207,4 @@ def read_clips(
     prior = network.heads(features if shared_prior else features.detach(), only=("prior",)).prior
     assert read.candidates is not None
     assert prior is not None
-    return Seen(read.candidates, prior, read.policy_logits)
+    return ClipOutputs(read.candidates, prior, read.policy_logits)

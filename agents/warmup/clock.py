@@ -48,20 +48,21 @@ class RunClock:
         self._last = self._now()
 
     def over(self, step: int) -> bool:
-        """Count the time since the last call; True where the run has done its last step.
-
-        Args:
-            step: steps done.
-        """
+        """Count the time since the last call; True where the run has ended at this step."""
         now = self._now()
         passed = torch.tensor([now - self._last], dtype=torch.float64)
         self._last = now
+        if self.minutes is not None:
+            distributed.average([passed])
+            self.seconds += passed.item()
+            if not self.fitted:
+                self._fit(step)
+        return self.ended(step)
+
+    def ended(self, step: int) -> bool:
+        """True where the run has done its last step."""
         if self.minutes is None:
             return step >= self.steps
-        distributed.average([passed])
-        self.seconds += passed.item()
-        if not self.fitted:
-            self._fit(step)
         return self.seconds >= 60 * self.minutes or (self.fitted and step >= self.steps)
 
     def state(self) -> dict[str, float | int | bool]:

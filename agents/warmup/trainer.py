@@ -231,7 +231,7 @@ class Warmup:
         """Batches that are left, on the device."""
         config = self.config
         last = config.steps if config.minutes is None else ENDLESS
-        steps = range(self.step, max(last, self.step))
+        steps = range(self.step, self.step if self.clock.ended(self.step) else last)
         return load_ahead(self.batches, steps, self.device, config.num_workers, config.start_method)
 
     def _progress(self) -> Iterator[ClipBatch]:

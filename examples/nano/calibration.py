@@ -1,4 +1,4 @@
-"""How sure the shipped tracker may be of its boxes, measured on held-back synthetic video."""
+"""Confidence of the shipped tracker, fitted and measured on held-back synthetic video."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ without error; of the features, of which there are hundreds for a few dozen vide
 
 
 class Judged(NamedTuple):
-    """What a tracker said of N boxes, and how right it was.
+    """Answers of a tracker for N frames, beside the truth.
 
     Attributes:
         evidence: of N boxes, see `Evidence`.
@@ -49,7 +49,7 @@ class Judged(NamedTuple):
 
 
 class Absences(NamedTuple):
-    """How a tracker fares where its target goes away; shares in [0, 1], NaN of none.
+    """Figures of a tracker whose target goes away; shares in [0, 1], NaN of none.
 
     Attributes:
         gone: absences of at least ``LEAST`` frames.

@@ -1,4 +1,4 @@
-"""How the shipped ``nano`` weights were trained; anyone with images can run it again.
+"""Training of the shipped ``nano`` weights, from images to checkpoint.
 
 Training data are synthetic videos composited of given cut-outs and photographs, and real annotated
 videos in LaSOT's layout; `examples.nano.dinov2_from_onnx` makes the backbone's file::

@@ -88,7 +88,7 @@ SHARES = {
     "boxed": 0.22,
     "real": 0.21,
 }
-"""How often each kind of video is drawn."""
+"""Probability of each kind of video."""
 
 
 def training_data(pack: Path) -> Dataset:

@@ -94,6 +94,8 @@ def test_a_run_ends_by_the_clock_and_resumes_to_the_same_numbers(tmp_path, monke
     one, other = (RELONetwork.from_checkpoint(file).state_dict() for file in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert read_header(whole)["metrics"]["step"] == 4
+    warmup(config, network=micro_network(1), dataset=small_data(), out=path, resume=True)
+    assert read_header(parts)["metrics"]["step"] == 4  # a run that has ended stays as it is
 
 
 def fit_to(steps):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from agents.ablations.controls import GOOD, Deciding, control_oracle, tracker_rule
+from agents.ablations.controls import GOOD, DecisionHeads, control_oracle, tracker_rule
 from agents.ablations.evaluation import Frame, HeldBack, play, policy_rule
 from agents.policies import RELOPolicy
 from agents.proposer import NetworkProposer
@@ -64,7 +64,7 @@ def test_heads_choose_what_the_policy_would() -> None:
     for _ in range(3):
         expected, _ = policy.predict(observation, deterministic=True)
         with torch.no_grad():
-            actions = Deciding(network).rule(frame_of(env, observation))
+            actions = DecisionHeads(network).rule(frame_of(env, observation))
         np.testing.assert_array_equal(actions, expected)
         observation, *_ = env.step(actions)
     env.close()
