@@ -100,11 +100,8 @@ class BoxedFilm(Film):
     def __init__(
         self, boxed: Boxed, index: int, seed: int, length: int, frame_size: tuple[int, int]
     ) -> None:
-        self._boxed, self._instance, self._index_and_seed = (
-            boxed,
-            boxed.instances[index],
-            (index, seed),
-        )
+        self._boxed, self._instance = boxed, boxed.instances[index]
+        self._index_and_seed = index, seed
         super().__init__(boxed.photos, self._instance.photo, seed, length, frame_size)
         rng = np.random.default_rng([index, seed, 1])
         if rng.random() < 0.3:

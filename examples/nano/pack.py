@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from examples.nano.boxed import read_boxes
+from relo_env.datasets.base import Sequence
 from relo_env.datasets.folder import Folder
 from relo_env.datasets.synthetic.images import Images
 
@@ -36,9 +37,8 @@ LEAST_CUTOUT = 20.0
 def pack(data: Path, out: Path, quality: int) -> int:
     """Write the pack; returns its size in bytes."""
     pack_photos(data / "images" / "photos", out / "photos", quality)
-    for name in ("objects", "people"):
+    for name in ("objects", "people", "sprites"):
         pack_cutouts(data / "images" / name, out / "cutouts" / name, quality)
-    pack_cutouts(data / "images" / "sprites", out / "cutouts" / "sprites", quality)
     for folder in sorted(p for p in (data / "images" / "boxed").iterdir() if p.is_dir()):
         pack_boxed(folder, out / "boxed" / folder.name, out / "cutouts", quality)
     for sequence in Folder(data / "sequences" / "train"):
@@ -78,7 +78,7 @@ def pack_boxed(folder: Path, out: Path, cutouts: Path, quality: int) -> None:
     (out / "boxes.txt").write_text("".join(lines))
 
 
-def pack_sequence(sequence: object, out: Path, quality: int) -> None:
+def pack_sequence(sequence: Sequence, out: Path, quality: int) -> None:
     """A video as `Folder` reads it."""
     kept = range(0, len(sequence), FRAME_STEP)
     boxes = []
