@@ -116,7 +116,7 @@ def check_action(action: Any, config: EnvConfig, crop: CropConfig) -> Any:
     in_floats = np.float64 if config.action_mode == "box" else None
     try:
         value = np.asarray(action, in_floats)
-    except (TypeError, ValueError):  # text, lists of different lengths: refused below
+    except (TypeError, ValueError, RuntimeError):  # text, ragged lists, tensors with a gradient
         value = np.asarray(None)
     if config.action_mode == "box":
         if value.shape != (4,) or not np.isfinite(value).all():

@@ -126,9 +126,10 @@ def _play(container: Any, source: str) -> Iterator[TimedFrame]:
     converter, count = VideoReformatter(), 0
     promised = container.streams.video[0].frames
     fps = frame_rate(container)
+    evenly = container.format.name == "avi"  # which keeps no time stamps: FFmpeg's follow decoding
     with container:
         for frame in decode_frames(container):
-            seconds = count / fps if frame.time is None else frame.time
+            seconds = count / fps if evenly or frame.time is None else frame.time
             count += 1
             yield TimedFrame(seconds, to_rgb(frame, converter))
     if count < promised:

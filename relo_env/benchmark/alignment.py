@@ -60,7 +60,12 @@ class Aligned:
         """
         frames, longer = len(sequence), len(boxes) > len(sequence)
         strict = self.lengths == "strict" and not (longer and self.cut_longer)
-        if not len(boxes) or (len(boxes) != frames and strict):
+        if not len(boxes):
+            raise DataError(
+                f"{self.published.path(sequence.name, run)} has no boxes, expected {frames}: one "
+                "for each frame, the first included. Run the tracker on it anew."
+            )
+        if len(boxes) != frames and strict:
             raise DataError(
                 f"{self.published.path(sequence.name, run)} has {len(boxes)} boxes, expected "
                 f"{frames}: one for each frame, the first included. To score it all the same, cut "
@@ -124,6 +129,7 @@ def align(
     if faults:
         count = f"{len(faults)} faulty files:\n" if len(faults) > 1 else ""
         raise DataError(count + "\n".join(faults))
+    _refuse_corners({name: runs[0][0] for name, runs in boxes.items()}, sequences)
     first = {name: _first_offset(runs[0][0], sequences[name]) for name, runs in boxes.items()}
     offsets, notes = _offsets(first, sequences, origin)
     if changed:
@@ -140,6 +146,22 @@ _DONE = {
     "cut": "boxes and truth are cut to the common length",
     "hold": "the last box is held to the end, longer results are cut",
 }
+
+
+def _refuse_corners(first: Mapping[str, np.ndarray], sequences: Mapping[str, Sequence]) -> None:
+    """Refuse results whose first lines are mostly the given boxes as left, top, right, bottom."""
+    corners = []
+    for name, box in first.items():
+        given = sequences[name].boxes[0]
+        as_corners = np.concatenate([given[:2], given[:2] + given[2:]])
+        apart = np.abs(as_corners - given).max() > 2 * (1 + SAME)
+        if apart and (np.abs(box - as_corners) <= 1 + SAME).all():
+            corners.append(name)
+    if 2 * len(corners) > len(first):
+        raise DataError(
+            f"The first lines of {first_of(corners)} are the given boxes as left, top, right, "
+            "bottom; expected left, top, width, height. Convert the results."
+        )
 
 
 def _first_offset(box: np.ndarray, sequence: Sequence) -> int | None:
@@ -164,12 +186,13 @@ def _offsets(
     usual = told.most_common(1)[0][0] if told else 0
     offsets = {name: usual if offset is None else offset for name, offset in found.items()}
     one_based = any(sequence.file_origin for sequence in sequences.values())
-    if not one_based and not any(offsets.values()):
+    if told and not one_based and not any(offsets.values()):
         return offsets, ()
     if not told:
         return offsets, (
-            "no first line is the given box, nor it less one pixel: results are taken to count "
-            "pixels as the annotation files do; say --origin 0 or 1 if they do not",
+            "no first line is the given box, nor it less one pixel: are they results on these "
+            "sequences? They are taken to count pixels as the annotation files do; say --origin 0 "
+            "or 1 if they do not",
         )
     kinds = " and ".join(f"{count} {_KIND[offset]}" for offset, count in sorted(told.items())[::-1])
     unknown = len(found) - sum(told.values())

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from relo_env.datasets.annotations import decode_text, parse_numbers, parse_table
+from relo_env.datasets.annotations import (
+    decode_text,
+    parse_numbers,
+    parse_table,
+    split_lines,
+)
+from relo_env.datasets.annotations import parse_boxes as parse_regions
 from relo_env.errors import DataError
 
 SUFFIXES = (".txt", ".csv", ".mat")
@@ -22,7 +27,8 @@ def parse_boxes(data: bytes, name: str | Path) -> np.ndarray:
 
     Text holds four numbers a line between commas, semicolons, tabs or blanks. A byte order mark, a
     line of column names and blank lines at the end are skipped. A line of NaN is a frame without
-    prediction. A ``.mat`` file is that of OTB's toolkit: ``results{1}.res`` of type "rect".
+    prediction. A file that begins with a lone 1 is one of VOT's toolkit, of rectangles, polygons
+    or masks. A ``.mat`` file is that of OTB's toolkit: ``results{1}.res`` of type "rect".
 
     Args:
         data: content of the file.
@@ -34,25 +40,21 @@ def parse_boxes(data: bytes, name: str | Path) -> np.ndarray:
     if str(name).lower().endswith(".mat"):
         return _parse_mat(data, name)
     boxes = _parse_plain(data)
-    return _parse_lines(data, name) if boxes is None else boxes
+    if boxes is not None:
+        return boxes
+    lines = split_lines(data, name)
+    if lines and lines[0][1].strip() == "1":
+        return _parse_vot(lines, name)
+    rows = [_parse_line(line, name, k) for k, line in lines]
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
 
 def _parse_plain(data: bytes) -> np.ndarray | None:
-    """Boxes of a file with four numbers, or four NaN, in each line; None of another."""
+    """Boxes of a file with four finite numbers, or four NaN, in each line; None of another."""
     table = parse_table(data)
     if table is None or table.shape[1] != 4:
         return None
-    finite = np.isfinite(table)
-    return table if (finite.all(1) | np.isnan(table).all(1)).all() else None
-
-
-def _parse_lines(data: bytes, name: str | Path) -> np.ndarray:
-    """Boxes read line by line, which tells what is wrong in which line."""
-    lines = decode_text(data, name).rstrip().splitlines()
-    fields = re.split(r"[,;\s]+", lines[0]) if lines else []
-    header = any(fields) and not any(map(parse_numbers, fields))
-    rows = [_parse_line(line, name, k) for k, line in enumerate(lines, 1) if k > header]
-    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+    return table if (np.isfinite(table).all(1) | np.isnan(table).all(1)).all() else None
 
 
 def _parse_line(line: str, name: str | Path, number: int) -> list[float]:
@@ -60,11 +62,25 @@ def _parse_line(line: str, name: str | Path, number: int) -> list[float]:
     if row and np.isnan(row).all() and len(row) in (1, 4):
         return [np.nan] * 4
     if len(row) != 4 or not np.isfinite(row).all():
+        more = " Keep four columns, and the box around a polygon." if len(row) > 4 else ""
         raise DataError(
             f"{name}, line {number}: found {line!r}, expected four finite numbers "
-            "(left, top, width, height), or NaN where there is no prediction."
+            f"(left, top, width, height), or NaN where there is no prediction.{more}"
         )
     return row
+
+
+def _parse_vot(lines: list[tuple[int, str]], name: str | Path) -> np.ndarray:
+    """Boxes of the VOT toolkit: 1 for the given one, then regions, or 0 where there is none."""
+    for number, line in lines[1:]:
+        if line.strip() in ("1", "2"):
+            raise DataError(
+                f"{name}, line {number}: found {line!r}, where VOT's toolkit has seen the tracker "
+                "fail or has started it again; figures here are of one pass. Give results of its "
+                "unsupervised experiment, or evaluate these with the toolkit."
+            )
+    regions = "\n".join(["nan", *(line for _, line in lines[1:])])
+    return parse_regions(regions.encode(), name, polygons=True)
 
 
 def parse_seconds(data: bytes, name: str | Path) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from relo_env.benchmark.evaluation import Evaluation, check_comparable, printable
 from relo_env.benchmark.metrics import Difference, paired_bootstrap
+from relo_env.datasets.registry import is_called_as
 from relo_env.errors import DataError
 
 
@@ -29,7 +30,7 @@ def distinct_names(folders: SequenceOf[Path], dataset: str = "") -> list[str]:
     for folder in folders:
         path = folder.resolve()
         path = path.with_suffix("") if path.suffix.lower() == ".zip" else path
-        parts.append((path.parent if path.name.lower() == dataset.lower() else path).parts)
+        parts.append((path.parent if is_called_as(path.name, dataset) else path).parts)
     lengths = [1] * len(parts)
     while True:
         names = [printable("/".join(p[-n:])) for p, n in zip(parts, lengths, strict=True)]

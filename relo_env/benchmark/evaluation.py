@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from relo_env.benchmark.alignment import Aligned, Lengths, align, first_of
+from relo_env.benchmark.box_files import SUFFIXES
 from relo_env.benchmark.metrics import Failure, bootstrap_interval
 from relo_env.benchmark.protocols import Protocol, get_protocol
 from relo_env.benchmark.published import Published, find_results
@@ -19,6 +20,7 @@ from relo_env.benchmark.results import Speed, check_data, check_folder, speed_of
 from relo_env.benchmark.scoring import CURVES, Score, Truths, score_sequence
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.disk import MissingSequenceError
+from relo_env.datasets.registry import is_called_as
 from relo_env.errors import DataError
 
 MANY_ABSENT = 0.2
@@ -208,7 +210,7 @@ def evaluate(
 def default_name(folder: Path, dataset: str) -> str:
     """Name of a tracker by its folder: the one around it where it is called as the data set."""
     folder = folder.with_suffix("") if folder.suffix.lower() == ".zip" else folder
-    same = folder.name.lower() == dataset.lower()
+    same = is_called_as(folder.name, dataset)
     return printable((folder.resolve().parent if same else folder.resolve()).name)
 
 
@@ -220,8 +222,17 @@ def printable(name: str) -> str:
 def _describe_missing(
     folder: Path, truths: Truths, published: Published, wanted: list[str], missing: tuple[str, ...]
 ) -> str:
-    if folder.is_dir() and len(missing) == len(wanted):
-        check_folder(folder, [truths.name])
+    inside = [path.rpartition("/") for path in published.unmatched]
+    runs = dict.fromkeys(place for place, _, file in inside if place and Path(file).stem in wanted)
+    if len(missing) == len(wanted):
+        if folder.is_dir():
+            check_folder(folder, [truths.name])
+        if runs and folder.is_dir():
+            return (
+                f"{folder} holds no results itself; did you mean "
+                f"{first_of([str(folder / place) for place in runs])}? Give folders of several "
+                "runs side by side, with one --name for all of them."
+            )
     first = missing[0]
     text = (
         f"{folder} has results for {len(wanted) - len(missing)} of {len(wanted)} sequences of "
@@ -235,6 +246,9 @@ def _describe_missing(
             f"set and its split (here {truths.split!r}), rename the files, or evaluate the rest: "
             "allow_missing=True, or --allow-missing of `relo report`."
         )
+    others = [path for path in published.files if not path.lower().endswith(SUFFIXES)]
+    if others and len(missing) == len(wanted):
+        text += f" There are {first_of(others)}: write them as text, a box a line."
     return (
         f"{text} Run the tracker on them, or evaluate the rest: allow_missing=True, or "
         "--allow-missing of `relo report`."

@@ -90,7 +90,7 @@ class Files:
         except (OSError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"{self.place} is neither a folder nor a whole zip file ({error}); expected "
-                "results. Copy it anew."
+                "results. Copy it anew, or unpack it if it is an archive of another kind."
             ) from error
         entries = {entry.replace("\\", "/"): entry for entry in self._archive.namelist()}
         return {

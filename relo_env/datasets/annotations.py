@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from relo_env.datasets.base import FrameSource, Sequence
-from relo_env.datasets.frames import cut_frames
+from relo_env.datasets.frames import cut_frames, missing_numbers
 from relo_env.errors import DataError
 
 _TO_SPACES = bytes.maketrans(b",;\t", b"   ")
@@ -39,8 +39,10 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        others = sorted(p.name for p in path.parent.glob("*.txt")) if not path.exists() else []
+        found = f" Text files there: {', '.join(others[:5])}." if others else ""
         raise DataError(
-            f"Cannot read {path}: {error.strerror}. Copy the data set's annotations anew."
+            f"Cannot read {path}: {error.strerror}.{found} Copy the data set's annotations anew."
         ) from error
 
 
@@ -50,8 +52,9 @@ def decode_text(data: bytes, path: Path | str) -> str:
     Raises:
         DataError: it is not text.
     """
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # PowerShell's `>`
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file ({error.reason}).") from error
 
@@ -90,9 +93,9 @@ def parse_boxes(
 ) -> np.ndarray:
     """Boxes of an annotation or a result: four numbers a line.
 
-    Numbers are separated by commas, semicolons, tabs or spaces. A line that is empty, or a lone
-    ``nan`` or ``0`` (VOT's sign), is a frame without box. Empty lines at the end do not count,
-    unless the video has as many frames.
+    Numbers are separated by commas, semicolons, tabs or spaces. A line that is empty or of ``nan``,
+    or a lone ``0`` (VOT's sign), is a frame without box. Empty lines at the end do not count,
+    unless the video has as many frames. A line of column names before the first box is skipped.
 
     Args:
         data: content of the file.
@@ -109,14 +112,31 @@ def parse_boxes(
     """
     boxes = parse_table(data)
     if boxes is None or boxes.shape[1] != 4:
-        lines = decode_text(data, path).rstrip().splitlines()
-        rows = [_parse_line(line, path, k, polygons) for k, line in enumerate(lines, 1)]
+        rows = [_parse_line(line, path, k, polygons) for k, line in split_lines(data, path)]
         boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
     if count and len(boxes) < count:
         blank = len(data.splitlines()) - len(data.rstrip().splitlines())
         if count <= len(boxes) + blank:
             boxes = np.concatenate([boxes, np.full((count - len(boxes), 4), np.nan)])
     return boxes
+
+
+def count_lines(data: bytes, path: Path | str) -> int:
+    """Number of lines with boxes, blank ones at the end left out; see `parse_boxes`."""
+    if data[:1].isdigit():
+        return len(data.rstrip().splitlines())
+    return len(split_lines(data, path))
+
+
+def split_lines(data: bytes, path: Path | str) -> list[tuple[int, str]]:
+    """Lines of a table with their numbers, without a line of column names at its head.
+
+    Raises:
+        DataError: it is not text.
+    """
+    lines = list(enumerate(decode_text(data, path).rstrip().splitlines(), 1))
+    fields = lines[0][1].translate(_SEPARATORS).split() if len(lines) > 1 else []
+    return lines[1:] if fields and not any(map(parse_numbers, fields)) else lines
 
 
 def parse_table(data: bytes) -> np.ndarray | None:
@@ -217,7 +237,11 @@ def read_labels(path: Path, count: int | None = None) -> np.ndarray:
         if len(digits) == len(fields) and digits.isascii() and digits.isdigit():  # 0 and 1
             labels = np.frombuffer(digits.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
         else:
-            labels = np.array([int(float(field)) for field in fields], dtype=np.int64)
+            numbers = list(map(float, fields))
+            parts = [f for f, number in zip(fields, numbers, strict=True) if number % 1]
+            if parts:
+                raise ValueError(f"found {parts[0]}")
+            labels = np.array(list(map(int, numbers)), dtype=np.int64)
     except (ValueError, OverflowError) as error:
         raise DataError(f"{path}: {error}; expected one whole number a frame.") from error
     require_count(path, len(labels), count, "labels")
@@ -233,7 +257,7 @@ def require_count(path: Path, found: int, frames: int | None, kind: str) -> None
     if frames is None or found == frames:
         return
     cause = ""
-    if found == frames - 1:
+    if found == frames - 1 and kind == "boxes":
         cause = " Some copies of LaSOT (airplane-14, bus-4) have one image too many."
     elif found == 2 * frames:
         cause = " Some copies of TNL2K have twice the lines."
@@ -319,7 +343,8 @@ def annotate(
         file_origin: see `Sequence`.
 
     Raises:
-        DataError: the first box has no area, or no frame shows the target.
+        DataError: the first box has no area, no frame shows the target, or images between others
+            are missing.
     """
     if len(boxes) and not boxes[0].any():
         raise DataError(
@@ -327,6 +352,12 @@ def annotate(
             "with positive width and height, since tracking starts from it."
         )
     if cut:
+        lacking = missing_numbers(frames, len(boxes))
+        if lacking:
+            raise DataError(
+                f"Sequence {name!r}: between the images, those numbered {lacking[:5]} are missing; "
+                "boxes that are cut at the end would belong to other frames. Copy them anew."
+            )
         given = [part for part in (frames, boxes, absent, labelled) if part is not None]
         n = min(map(len, given))
         frames, boxes = cut_frames(frames, n), boxes[:n]

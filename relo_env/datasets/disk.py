@@ -17,13 +17,14 @@ from typing import Any, ClassVar, Literal
 from relo_env.checks import check
 from relo_env.datasets.annotations import (
     annotate,
+    count_lines,
     read_bytes,
     read_text,
     require_count,
     without_empty,
 )
 from relo_env.datasets.base import Dataset, FrameSource, Sequence
-from relo_env.datasets.frames import ImageFrames, NoFrames, is_clutter
+from relo_env.datasets.frames import ImageFrames, NoFrames, describe, is_clutter
 from relo_env.datasets.toolkits import Found, find_annotations
 from relo_env.errors import DataError
 
@@ -95,7 +96,7 @@ class DiskDataset(Dataset):
         if not any(name in self._paths for name in self._names):
             raise DataError(
                 f"{self.name}: no sequence of split {self.split!r} in {self.root} (splits: "
-                f"{', '.join(self.splits)}). {self._expected}"
+                f"{', '.join(self.splits)}), which holds {describe(self.root)}. {self._expected}"
             )
 
     @classmethod
@@ -176,7 +177,7 @@ class DiskDataset(Dataset):
         if not path.is_file():
             return self[name]
         data = read_bytes(path)
-        lines = len(data.rstrip().splitlines())
+        lines = count_lines(data, path)
         if len(data.splitlines()) > lines:  # blank lines at the end: frames, if there are as many
             with suppress(DataError):
                 return self[name]

@@ -204,12 +204,12 @@ def image_frames(folder: Path) -> ImageFrames:
     if not images:
         raise DataError(
             f"No images in {folder}; expected one .jpg or .png file a frame, found "
-            f"{_describe(folder)}."
+            f"{describe(folder)}."
         )
     return ImageFrames(images)
 
 
-def _describe(folder: Path) -> str:
+def describe(folder: Path) -> str:
     """Content of a folder, for messages."""
     if not folder.is_dir():
         return "no such folder"
@@ -287,6 +287,15 @@ def cut_frames(frames: FrameSource, length: int) -> FrameSource:
     if isinstance(frames, ImageFrames):
         return ImageFrames(frames.paths[:length])
     return FirstFrames(frames, length)
+
+
+def missing_numbers(frames: FrameSource, count: int) -> list[int]:
+    """Numbers that images lack in their names, where ``count`` images would have all of them."""
+    found = [re.search(r"(\d+)\.\w+$", str(path)) for path in getattr(frames, "paths", ())]
+    numbers = {int(match[1]) for match in found if match}
+    if not numbers or len(frames) >= count or max(numbers) - min(numbers) + 1 != count:
+        return []
+    return sorted(set(range(min(numbers), max(numbers) + 1)) - numbers)
 
 
 class NoFrames:

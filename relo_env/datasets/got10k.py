@@ -62,7 +62,7 @@ class GOT10k(DiskDataset):
         path = self.locate(name) / "meta_info.ini"
         if path.is_file():
             found = re.search(r"resolution: *\((\d+), *(\d+)\)", read_text(path))
-            if found:
+            if found and int(found[1]) and int(found[2]):
                 return int(found[1]), int(found[2])
         return super().frame_size(name)
 

@@ -90,9 +90,9 @@ def list_datasets() -> tuple[DatasetSpec, ...]:
 def find_dataset(name: str) -> DatasetSpec:
     """The row of a data set; several between commas are a Mixture.
 
-    Case does not matter, and punctuation does not where one name only is left: ``GOT-10k``. A class
-    or function that is not in the table, or not in that of a process started later, is named
-    ``"module:name"``.
+    Case does not matter, and punctuation does not where one name only is left: ``GOT-10k``. The
+    name of its folder is one too: ``OTB2015``. A class or function that is not in the table, or not
+    in that of a process started later, is named ``"module:name"``.
 
     Raises:
         ConfigError: there is none; the message names the nearest ones.
@@ -102,6 +102,10 @@ def find_dataset(name: str) -> DatasetSpec:
     elif ":" in name:
         return _outside_the_table(name)
     alike = [spec for spec in _SPECS.values() if letters(spec.name) == letters(name)]
+    if name.lower() not in _SPECS and not alike:
+        alike = [spec for spec in _SPECS.values() if letters(name) in map(letters, spec.folders)][
+            :1
+        ]
     if name.lower() not in _SPECS and len(alike) != 1:
         known = [spec.name for spec in list_datasets()]
         raise ConfigError(
@@ -110,6 +114,14 @@ def find_dataset(name: str) -> DatasetSpec:
             )
         )
     return _SPECS.get(name.lower()) or alike[0]
+
+
+def is_called_as(folder: str, dataset: str) -> bool:
+    """True if a folder's name is that of a data set, or a name that `find_dataset` takes for it."""
+    try:
+        return folder.lower() == dataset.lower() or find_dataset(folder).name == dataset
+    except ConfigError:
+        return False
 
 
 def _outside_the_table(path: str) -> DatasetSpec:

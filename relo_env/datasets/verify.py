@@ -18,7 +18,10 @@ from relo_env.datasets.frames import is_complete
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import DataError, FrameError
 
-LABELS = dict.fromkeys(("LaSOT", "LaSOText"), ("full_occlusion.txt", "out_of_view.txt"))
+LABELS = {
+    **dict.fromkeys(("LaSOT", "LaSOText"), ("full_occlusion.txt", "out_of_view.txt")),
+    "GOT10k": ("absence.label", "cover.label"),
+}
 """By data set, files of a sequence's layout without which it can still be read."""
 
 
@@ -135,7 +138,7 @@ def _file_faults(dataset: Dataset, sequence: Sequence, name: str) -> list[str]:
     faults += [
         f"there is no {path / file}; copy it anew"
         for file in LABELS.get(dataset.name, ())
-        if path.is_dir() and not (path / file).is_file()
+        if path.is_dir() and sequence.labelled[1:].any() and not (path / file).is_file()
     ]
     absent = read_absence(path, None) if path.is_dir() else None
     for file in [path] if path.suffix == ".txt" else sorted(path.glob("[Gg]roundtruth*.txt")):

@@ -6,6 +6,7 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
@@ -141,7 +142,13 @@ def test_a_box_action_is_a_box_of_the_search_window():
     target = env.window.to_crop(env.engine.episodes[0].target_box)
     assert env.step(target)[4]["iou"] == pytest.approx(1.0)
     env.step(np.array([-1.0, 2.0, 2.0, 2.0], np.float32))  # a box outside the window can be said
-    for action in ([0.5, np.nan, 0.1, 0.1], [0.5, 0.5], "box", None):
+    for action in (
+        [0.5, np.nan, 0.1, 0.1],
+        [0.5, 0.5],
+        "box",
+        None,
+        torch.ones(4, requires_grad=True),
+    ):
         with pytest.raises(ConfigError, match="four finite numbers"):
             env.step(action)
 

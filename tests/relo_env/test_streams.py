@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -41,6 +42,19 @@ def test_a_file(video):
     frames = list(stream.frames)
     assert [frame.seconds for frame in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     assert frames[0].image.shape == (48, 64, 3)
+
+
+def test_an_avi_whose_frames_are_coded_out_of_order(tmp_path):
+    with av.open(str(tmp_path / "v.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10, options={"bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for k in range(6):
+            picture = np.full((48, 64, 3), 40 * k, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    frames = list(open_stream(str(tmp_path / "v.avi")).frames)
+    assert [round(float(frame.image.mean()) / 40) for frame in frames] == list(range(len(frames)))
+    assert [frame.seconds for frame in frames] == pytest.approx(np.arange(len(frames)) / 10)
 
 
 def test_an_address(video):

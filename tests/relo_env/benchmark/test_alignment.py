@@ -9,6 +9,7 @@ from relo_env.benchmark.evaluation import evaluate, summary_table
 from relo_env.benchmark.runner import run
 from relo_env.benchmark.trackers import make_tracker_factory
 from relo_env.datasets.registry import make_dataset
+from relo_env.errors import DataError
 from tests.relo_env.datasets import layouts
 from tests.toys import Squares
 
@@ -147,3 +148,20 @@ def test_otb_in_both_conventions(tmp_path):
         evaluation = evaluate(folder, dataset, protocol="otb", sequences=names)
         assert evaluation.mean("success_auc") == pytest.approx(20 / 21)
         assert evaluation.mean("P") == 1
+
+
+def test_corners_are_refused(tmp_path):
+    dataset = Squares()
+    folder = publish(tmp_path, dataset, 0)
+    for path in folder.iterdir():
+        boxes = np.loadtxt(path)
+        boxes[:, 2:] += boxes[:, :2]
+        np.savetxt(path, boxes)
+    with pytest.raises(DataError, match="left, top, right, bottom"):
+        evaluate(folder, dataset)
+
+
+def test_first_lines_of_other_boxes_are_told(tmp_path):
+    dataset = Squares()
+    folder = publish(tmp_path, dataset, 30)
+    assert "are they results on these sequences?" in summary_table([evaluate(folder, dataset)])

@@ -62,6 +62,25 @@ def test_a_malformed_line_is_named(line):
         parse_boxes(f"1,2,3,4\n{line}\n1,2,3,4\n".encode(), "a.txt")
 
 
+def test_results_of_vots_toolkit():
+    text = "1\n3,1,6,4,3,7,0,4\nm5,6,7,8,0,3\n0\n1.5,2,3,4\n"
+    boxes = parse_boxes(text.encode(), "a_001.txt")
+    assert np.isnan(boxes[[0, 3]]).all()
+    assert boxes[[1, 2, 4]].tolist() == [[0, 1, 6, 6], [5, 6, 7, 8], [1.5, 2, 3, 4]]
+    with pytest.raises(DataError, match=r"line 3: found '2'.*started it again"):
+        parse_boxes(b"1\n1,2,3,4\n2\n0\n", "a_001.txt")
+
+
+def test_text_of_powershell():
+    data = "x,y,w,h\r\n10,20,30,40\r\n1.5,2,3,40\r\n".encode("utf-16")
+    assert parse_boxes(data, "a.txt").tolist() == BOXES
+
+
+def test_polygons_are_no_boxes():
+    with pytest.raises(DataError, match="line 1: .* the box around a polygon"):
+        parse_boxes(b"1,2,3,2,3,5,1,5\n", "a.txt")
+
+
 def test_all_lines_with_decimal_commas_are_no_boxes():
     with pytest.raises(DataError, match="line 1"):
         parse_boxes(b"10,5;20,0;30,1;40,2\n10,5;20,0;30,1;40,2\n", "a.txt")

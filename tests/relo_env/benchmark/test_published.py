@@ -271,3 +271,22 @@ def test_not_labelled_is_not_absent(tmp_path):
     assert absent.mean("AO") == pytest.approx(0.2)
     assert "80 % of the frames have no true box and count as failures" in summary_table([absent])
     assert evaluate(tmp_path, Sparse(labelled=True), protocol="dev").notes == ()
+
+
+def test_folders_of_runs_and_files_of_other_kinds_are_named(tmp_path):
+    dataset = Squares()
+    for run in ("t_000", "t_001"):
+        write(tmp_path / "runs" / run / f"{dataset.names[0]}.txt", "1,2,3,4\n")
+    with pytest.raises(DataError, match=r"did you mean .*t_000, .*t_001"):
+        evaluate(tmp_path / "runs", dataset)
+    write(tmp_path / "other" / f"{dataset.names[0]}.json", "{}")
+    with pytest.raises(DataError, match=r"There are .*\.json: write them as text"):
+        evaluate(tmp_path / "other", dataset)
+
+
+def test_an_empty_file_is_no_result(tmp_path):
+    dataset = Squares()
+    for name in dataset.names:
+        write(tmp_path / f"{name}.txt", "")
+    with pytest.raises(DataError, match="has no boxes.* anew"):
+        evaluate(tmp_path, dataset, lengths="hold")

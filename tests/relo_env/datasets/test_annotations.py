@@ -83,7 +83,7 @@ def test_counts_that_differ_are_both_named_with_the_file(tmp_path):
 def test_missing_and_binary_files(tmp_path):
     with pytest.raises(DataError, match=r"Cannot read .*nothing\.txt"):
         read_boxes(tmp_path / "nothing.txt")
-    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x01")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xd8\x00\x01")
     with pytest.raises(DataError, match=r"binary\.txt is not a text file"):
         read_boxes(tmp_path / "binary.txt")
 
@@ -95,7 +95,7 @@ def test_labels_on_one_line_or_one_line_each(tmp_path, text):
     assert read_labels(path, 3).tolist() == [0, 1, 0]
 
 
-@pytest.mark.parametrize("text", ["0,1,x", "0,nan,1", "0,1"])
+@pytest.mark.parametrize("text", ["0,1,x", "0,nan,1", "0,1", "0,0.5,1"])
 def test_malformed_labels(tmp_path, text):
     path = tmp_path / "absence.label"
     path.write_text(text)
@@ -161,3 +161,14 @@ def test_results_keep_what_is_no_box_as_nan():
     )
     assert np.isnan(boxes[1:3]).all()
     assert boxes[[0, 3]].tolist() == [[1, 2, 3, 4], [5, 6, -7, 8]]
+
+
+def test_a_line_of_names_is_no_box(tmp_path):
+    assert boxes_of(tmp_path, "x,y,w,h\n1,2,3,4\n", 1) == [[1, 2, 3, 4]]
+    with pytest.raises(DataError, match=r"line 3: found 'x,y,w,h'"):
+        boxes_of(tmp_path, "# by hand\n1,2,3,4\nx,y,w,h\n")
+
+
+def test_text_of_powershell(tmp_path):
+    (tmp_path / "boxes.txt").write_bytes("1,2,3,4\r\n".encode("utf-16"))
+    assert read_boxes(tmp_path / "boxes.txt", 1).tolist() == [[1, 2, 3, 4]]

@@ -464,3 +464,38 @@ def test_a_data_set_without_its_lists_or_sequences_is_refused(
             make_dataset(dataset, root=root)
     else:  # the rest of it is still a data set
         assert len(make_dataset(dataset, root=root)) == 1
+
+
+def test_a_missing_image_does_not_shift_the_boxes_after_it(tmp_path):
+    layouts.make_folder(tmp_path)
+    (tmp_path / "a" / "img" / "00000002.jpg").unlink()
+    with pytest.raises(DataError, match=r"'a'.* numbered \[2\] are missing"):
+        make_dataset("Folder", root=tmp_path, lengths="cut")["a"]
+    (tmp_path / "b" / "img" / "00000003.jpg").unlink()
+    assert len(make_dataset("Folder", root=tmp_path, lengths="cut")["b"]) == 2
+
+
+def test_annotations_called_otherwise_are_named(tmp_path):
+    layouts.make_folder(tmp_path)
+    (tmp_path / "a" / "groundtruth.txt").rename(tmp_path / "a" / "groundtruth_rect.txt")
+    with pytest.raises(DataError, match=r"Cannot read .* there: groundtruth_rect\.txt"):
+        make_dataset("Folder", root=tmp_path)["a"]
+
+
+def test_a_header_or_utf_16_needs_no_pictures(tmp_path):
+    layouts.make_folder(tmp_path)
+    write(tmp_path / "a" / "groundtruth.txt", "x,y,w,h\n" + BOXES)
+    (tmp_path / "b" / "groundtruth.txt").write_bytes(BOXES.encode("utf-16"))
+    for name in "ab":
+        shutil.rmtree(tmp_path / name / "img")
+        (tmp_path / name / "img").mkdir()
+        assert make_dataset("Folder", root=tmp_path).annotation(name).boxes.shape == (3, 4)
+
+
+def test_a_size_of_zero_in_meta_info_is_none(tmp_path):
+    layouts.make_got10k(tmp_path)
+    name = "GOT-10k_Val_000001"
+    write(tmp_path / "val" / name / "meta_info.ini", "[METAINFO]\nresolution: (0, 0)\n")
+    dataset = make_dataset("GOT10k", root=tmp_path, split="val")
+    height, width = dataset[name].frames.read(0).shape[:2]
+    assert dataset.frame_size(name) == (width, height)

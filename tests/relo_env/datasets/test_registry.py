@@ -145,7 +145,14 @@ def test_folders_are_found_in_any_case_and_punctuation(name, folder, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("GOT-10k", "GOT10k"), ("lasot_ext", "LaSOText"), ("NFS", "NfS")]
+    ("name", "meant"),
+    [
+        ("GOT-10k", "GOT10k"),
+        ("lasot_ext", "LaSOText"),
+        ("NFS", "NfS"),
+        ("LaSOT_extension_subset", "LaSOText"),
+        ("OTB2015", "OTB100"),
+    ],
 )
 def test_names_are_found_in_any_case_and_punctuation(name, meant):
     assert registry_module.find_dataset(name).name == meant

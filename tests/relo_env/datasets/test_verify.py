@@ -64,6 +64,13 @@ def test_faults_that_reading_passes_over(tmp_path):
     assert "line 3: found [10.0, 10.0, -4.0, 5.0]; expected no negative size" in faults[1]
 
 
+def test_missing_labels_of_got10k_are_reported(tmp_path):
+    layouts.make_got10k(tmp_path)
+    (tmp_path / "val" / "GOT-10k_Val_000001" / "absence.label").unlink()
+    for split, count in (("val", 1), ("test", 0)):
+        assert len(verify("GOT10k", root=tmp_path, split=split).malformed) == count
+
+
 def test_boxes_of_absent_frames_may_be_anything(tmp_path):
     """As in LaSOT's annotation: tiger-6, line 118, and lion-5, line 553."""
     layouts.make_lasot(tmp_path)
