@@ -77,7 +77,7 @@ def test_text_of_powershell():
 
 
 def test_polygons_are_no_boxes():
-    with pytest.raises(DataError, match="line 1: .* the box around a polygon"):
+    with pytest.raises(DataError, match=r"line 1: .* the box around a polygon"):
         parse_boxes(b"1,2,3,2,3,5,1,5\n", "a.txt")
 
 

@@ -288,5 +288,5 @@ def test_an_empty_file_is_no_result(tmp_path):
     dataset = Squares()
     for name in dataset.names:
         write(tmp_path / f"{name}.txt", "")
-    with pytest.raises(DataError, match="has no boxes.* anew"):
+    with pytest.raises(DataError, match=r"has no boxes.* anew"):
         evaluate(tmp_path, dataset, lengths="hold")
