@@ -72,8 +72,8 @@ class NetworkProposer:
             )
         if train_encoder and features_on_device:
             raise ConfigError(
-                "features_on_device keeps features, which train_encoder does without. "
-                "Drop one of the two."
+                "features_on_device keeps features, and with train_encoder there are none. "
+                "Leave one of the two out."
             )
         if dtype is not None and train_encoder:
             raise ConfigError(

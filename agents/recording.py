@@ -7,7 +7,6 @@ is a file of its own, so that a recording that was killed goes on after the last
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -26,7 +25,6 @@ from agents.network import RELONetwork
 from agents.network.checkpoints import find_checkpoint
 from agents.policies import RELOPolicy, observed_features
 from agents.proposer import NetworkProposer
-from agents.recorded import Recorded
 from relo_env.checks import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -39,7 +37,7 @@ from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.fingerprint import digest
 from relo_env.errors import ConfigError
-from relo_env.files import refusals_explained, write_atomically
+from relo_env.files import refusals_explained, replacing
 from relo_env.interrupts import terminable
 from relo_env.vector_env import TrackingVectorEnv
 
@@ -151,7 +149,7 @@ def record(
         config: what is played, and how.
         dataset: the videos.
         out: folder of Minari data sets.
-        resume: go on with a recording that was interrupted.
+        resume: continue a recording that was interrupted.
         device: where the network runs.
 
     Returns:
@@ -184,7 +182,7 @@ def record(
         claim.write()
         with closing(player.env), terminable(), refusals_explained(home):
             _play(player, config, parts)
-            episodes = map(_read, sorted(parts.glob("*.npz")))
+            episodes = map(_read, sorted(parts.glob("episode-*.npz")))
             spaces = player.observation_space, player.env.single_action_space
             write_dataset(parts, dataset_id, episodes, *spaces, claim)
             (parts / "README.md").replace(home / "README.md")
@@ -215,8 +213,15 @@ class _Player:
         self.config = config
         self.policy = _make_policy(config, network, self.keys)
 
-    def play(self, first: int) -> list[Recorded]:
-        """The clips of episodes ``first`` to ``first + num_envs - 1``."""
+    def play(self, first: int) -> list[dict[str, np.ndarray]]:
+        """Play episodes ``first`` to ``first + num_envs - 1``.
+
+        Returns:
+            Arrays by name: ``seed`` (``env.reset(seed=seed)`` shows the same clip), ``sequence``,
+            ``actions`` int64 ``(T,)``, ``rewards`` float64 ``(T,)``, ``observations/KEY`` and
+            ``infos/KEY`` ``(T + 1, ...)``. Entry t + 1 of the infos is that of action t; entry 0
+            is that of the reset, with zeros where a reset has none.
+        """
         config = self.config
         numbers = range(first, first + config.num_envs)
         seeds = [
@@ -234,14 +239,14 @@ class _Player:
             rewards.append(reward)
         told[0] = {name: told[0].get(name, np.zeros_like(told[1][name])) for name in INFOS}
         return [
-            Recorded(
-                seed,
-                str(info["sequence"][row]),
-                {key: np.stack([kept[key][row] for kept in seen]) for key in self.keys},
-                np.array([action[row] for action in actions]),
-                np.array([reward[row] for reward in rewards]),
-                {name: np.stack([i[name][row] for i in told]) for name in INFOS},
-            )
+            {
+                "seed": np.array(seed),
+                "sequence": np.array(info["sequence"][row]),
+                "actions": np.array([action[row] for action in actions]),
+                "rewards": np.array([reward[row] for reward in rewards]),
+                **{f"observations/{k}": np.stack([o[k][row] for o in seen]) for k in self.keys},
+                **{f"infos/{k}": np.stack([i[k][row] for i in told]) for k in INFOS},
+            }
             for row, seed in enumerate(seeds)
         ]
 
@@ -296,30 +301,14 @@ def _play(player: _Player, config: RecordConfig, parts: Path) -> None:
             batch = paths[first : first + config.num_envs]
             if not all(path.is_file() for path in batch):
                 for path, episode in zip(batch, player.play(first), strict=False):
-                    write_atomically(path, _packed(episode))
+                    with replacing(path) as temporary:
+                        np.savez(temporary, **episode)  # type: ignore[arg-type]
             progress.update(len(batch))
 
 
-def _packed(episode: Recorded) -> bytes:
-    arrays: dict[str, np.ndarray] = {}
-    for name, value in asdict(episode).items():
-        entries = value if isinstance(value, dict) else {"": value}
-        arrays |= {f"{name}/{key}": np.asarray(entry) for key, entry in entries.items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def _read(path: Path) -> Recorded:
-    entries: dict[str, Any] = {}
+def _read(path: Path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as file:
-        for name, value in file.items():
-            entry, key = name.split("/")
-            if key:
-                entries.setdefault(entry, {})[key] = value
-            else:
-                entries[entry] = value if value.ndim else value.item()
-    return Recorded(**entries)
+        return dict(file)
 
 
 def _claim(path: Path, config: RecordConfig, dataset: Dataset) -> Claim:

@@ -51,7 +51,7 @@ class Run:
         A run that was ended before its first state begins anew. ``steps`` may grow.
 
         Args:
-            resume: go on with the run in the folder.
+            resume: continue the run in the folder.
             earlier: its claim, where that is not in the claim's file.
 
         Raises:

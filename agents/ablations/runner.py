@@ -80,7 +80,7 @@ def run_study(
         study: table and scale.
         train: training split.
         held_back: split that nothing is trained on.
-        out: folder of the study; one that was begun is gone on with.
+        out: folder of the study; a study that was begun is continued.
         workers: processes.
         progress: show a bar with rate and remaining time.
 

@@ -127,12 +127,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def say(step: str, line: str) -> None:
-    """A line about what is being done."""
+    """Print a line about the step at hand."""
     print(f"{step:5}{line}", flush=True)
 
 
 def learn(config: DemoConfig, network: RELONetwork, out: Path, *, device: str = "cpu") -> Path:
-    """The policy stage, in the demo's setting; a run that is there already is gone on with.
+    """Train the policy stage in the demo's setting; a run in the folder is continued.
 
     Returns:
         The checkpoint.

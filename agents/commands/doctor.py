@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     for name, check, needed in checks():
         try:
             mark, line = "ok", check()
-        except Exception as error:  # whatever is broken is what is to be reported
+        except Exception as error:  # any fault is to be reported
             mark, line = "-", str(error)
             if needed:
                 mark, line = "FAILED", f"{type(error).__name__}: {error}"

@@ -246,7 +246,7 @@ def _write_json(
 
 
 def open_source(source: str) -> tuple[Stream, Box | None]:
-    """Open what is to be tracked in, and the first box of a folder that has an annotation.
+    """Open a source of frames; a folder with an annotation also gives the first box.
 
     Raises:
         FrameError: there is no such source, or it cannot be read.

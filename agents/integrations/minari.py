@@ -18,7 +18,6 @@ from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
 from minari.dataset.minari_storage import MinariStorage
 
-from agents.recorded import Recorded
 from relo_env.claims import Claim
 from relo_env.datasets.registry import make_dataset
 from relo_env.errors import ConfigError, ReloError
@@ -75,7 +74,7 @@ def check_id(dataset_id: str) -> str:
 def write_dataset(
     folder: Path,
     dataset_id: str,
-    episodes: Iterable[Recorded],
+    episodes: Iterable[Mapping[str, np.ndarray]],
     observation_space: gym.Space,
     action_space: gym.Space,
     claim: Claim,
@@ -114,30 +113,37 @@ def write_dataset(
     write_text(folder / "README.md", page)
 
 
-def _buffers(episodes: Iterable[Recorded], facts: list[dict[str, Any]]) -> Iterator[EpisodeBuffer]:
-    """Minari's form of the episodes; what is known of each is appended to ``facts``."""
+def _buffers(
+    episodes: Iterable[Mapping[str, np.ndarray]], facts: list[dict[str, Any]]
+) -> Iterator[EpisodeBuffer]:
+    """Minari's form of the episodes; figures of each are appended to ``facts``."""
     for number, episode in enumerate(episodes):
-        frames = len(episode.rewards)
-        shown = episode.infos["visible"][1:]
+        observations, infos = _below(episode, "observations/"), _below(episode, "infos/")
+        rewards, shown = episode["rewards"], infos["visible"][1:]
+        ious = infos["iou"][1:][shown]
         facts.append(
             {
-                "sequence": episode.sequence,
-                "auc": float(clip_auc(episode.infos["iou"][1:][shown])),
-                "mean_iou": float(episode.infos["iou"][1:][shown].mean()) if shown.any() else 0.0,
-                "rewards_sum": float(episode.rewards.sum()),
-                "steps": frames,
+                "sequence": str(episode["sequence"]),
+                "auc": float(clip_auc(ious)),
+                "mean_iou": float(ious.mean()) if len(ious) else 0.0,
+                "rewards_sum": float(rewards.sum()),
+                "steps": len(rewards),
             }
         )
         yield EpisodeBuffer(
             id=number,
-            seed=episode.seed,
-            observations=episode.observations,
-            actions=episode.actions,
-            rewards=episode.rewards,
-            terminations=np.arange(frames) == frames - 1,
-            truncations=np.zeros(frames, dtype=bool),
-            infos=episode.infos,
+            seed=int(episode["seed"]),
+            observations=observations,
+            actions=episode["actions"],
+            rewards=rewards,
+            terminations=np.arange(len(rewards)) == len(rewards) - 1,
+            truncations=np.zeros(len(rewards), dtype=bool),
+            infos=infos,
         )
+
+
+def _below(episode: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {n.removeprefix(prefix): array for n, array in episode.items() if n.startswith(prefix)}
 
 
 def _environment(settings: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> EnvSpec | None:

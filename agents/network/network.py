@@ -246,7 +246,7 @@ class RELONetwork(nn.Module):
         matrices of the encoder are laid out as its kernels read them.
 
         Args:
-            device: where it shall run.
+            device: where it runs.
             dtype: of its weights; None keeps them.
             compiled: run what is not laid out so through ``torch.compile``, which takes a minute at
                 the first frames and needs a C++ compiler on a CPU.

@@ -70,7 +70,7 @@ TIMM = "timm:"
 
 
 def presets() -> list[str]:
-    """Names for `RELONetwork.from_preset`; ``timm:<model>`` names any plain ViT of timm besides."""
+    """Names for `RELONetwork.from_preset`, which also takes ``timm:<model>`` of any plain ViT."""
     return list(PRESETS)
 
 

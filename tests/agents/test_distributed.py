@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from agents import distributed
 from agents.network import RELONetwork
@@ -92,6 +93,17 @@ def test_alone_nothing_happens():
     values = [torch.ones(2)]
     distributed.average(values)
     assert values[0].tolist() == [1, 1]
+
+
+def test_on_gpus_the_time_on_the_cpu_travels_too(monkeypatch):
+    begun = []
+    monkeypatch.setattr(dist, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(dist, "init_process_group", begun.append)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(distributed.atexit, "register", lambda function: None)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert distributed.join_processes(torch.device("cuda")) == torch.device("cuda", 1)
+    assert begun == ["cpu:gloo,cuda:nccl"]  # NCCL alone refuses tensors on a CPU
 
 
 if __name__ == "__main__":

@@ -114,6 +114,8 @@ def test_an_interrupted_recording_goes_on_to_the_same(
     assert not [*tmp_path.glob("relo/*/data")]
     with pytest.raises(ConfigError, match="--resume"):
         record(config(), dataset=synthetic(), out=tmp_path)
+    (parts,) = tmp_path.glob("relo/*/.recording")
+    (parts / ".part-1-episode-00000000.npz").write_bytes(b"cut by a kill")
     again = config(num_envs=num_envs)
     found = episodes(record(again, dataset=synthetic(), out=tmp_path, resume=True))
     for ours, theirs in zip(found, expected, strict=True):
