@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from relo_env.datasets.base import FrameSource, Sequence
-from relo_env.datasets.frames import cut_frames, missing_numbers
 from relo_env.errors import DataError
 
 _TO_SPACES = bytes.maketrans(b",;\t", b"   ")
@@ -302,79 +300,3 @@ def read_attributes(path: Path, known: tuple[str, ...]) -> tuple[str, ...]:
         raise DataError(f"{path} has {len(marks)} numbers; expected one for each of {known}.")
     marks = marks[len(marks) - len(known) :]
     return tuple(name for name, mark in zip(known, marks, strict=True) if mark)
-
-
-def annotate_first(name: str, frames: FrameSource, path: Path) -> Sequence:
-    """Make a sequence of which the first frame only is labelled.
-
-    Raises:
-        DataError: the file is missing or malformed, or does not hold exactly one box.
-    """
-    given = read_boxes(path)
-    if len(given) != 1:
-        raise DataError(f"{path} has {len(given)} boxes; expected the first frame's only.")
-    boxes = np.concatenate([given, np.zeros((len(frames) - 1, 4))])
-    return annotate(name, frames, boxes, labelled=np.arange(len(frames)) == 0)
-
-
-def annotate(
-    name: str,
-    frames: FrameSource,
-    boxes: np.ndarray,
-    absent: np.ndarray | None = None,
-    attributes: tuple[str, ...] = (),
-    labelled: np.ndarray | None = None,
-    *,
-    cut: bool = False,
-    origin: int = 0,
-    file_origin: int = 0,
-) -> Sequence:
-    """Make a sequence of boxes as read by `read_boxes` and of labels.
-
-    Args:
-        name: the sequence's name.
-        frames: n frames.
-        boxes: ``(n, 4)`` xywh, zeros where the target is absent.
-        absent: bool ``(n,)``, further frames where the target is absent.
-        attributes: names of the challenges that the benchmark marks this sequence with.
-        labelled: bool ``(n,)``, frames that somebody annotated; by default all.
-        cut: where frames, boxes and labels differ in number, keep what all have.
-        origin: see `Sequence`.
-        file_origin: see `Sequence`.
-
-    Raises:
-        DataError: the first box has no area, no frame shows the target, or images between others
-            are missing.
-    """
-    if len(boxes) and not boxes[0].any():
-        raise DataError(
-            f"Sequence {name!r}: the first frame's box is empty or not finite; expected a box "
-            "with positive width and height, since tracking starts from it."
-        )
-    if cut:
-        lacking = missing_numbers(frames, len(boxes))
-        if lacking:
-            raise DataError(
-                f"Sequence {name!r}: between the images, those numbered {lacking[:5]} are missing; "
-                "boxes that are cut at the end would belong to other frames. Copy them anew."
-            )
-        given = [part for part in (frames, boxes, absent, labelled) if part is not None]
-        n = min(map(len, given))
-        frames, boxes = cut_frames(frames, n), boxes[:n]
-        absent = None if absent is None else absent[:n]
-        labelled = None if labelled is None else labelled[:n]
-    visible = (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
-    for hidden in (absent, None if labelled is None else ~labelled):
-        if hidden is not None:
-            visible = visible & ~hidden
-    boxes = np.where(visible[:, None], boxes, 0.0)
-    return Sequence(
-        name,
-        frames,
-        boxes,
-        visible,
-        attributes,
-        labelled,  # type: ignore[arg-type]
-        origin=origin,
-        file_origin=file_origin,
-    )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from relo_env.datasets.annotations import annotate
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset
 from relo_env.datasets.frames import StillFrames
@@ -76,4 +75,4 @@ class COCO(DiskDataset):
     def read(self, name: str) -> Sequence:
         """The image as a sequence; see `DiskDataset.read`."""
         frames = StillFrames(self.locate(name), self._length)
-        return annotate(name, frames, np.tile(self._boxes[name], (self._length, 1)))
+        return self.annotate(name, frames, np.tile(self._boxes[name], (self._length, 1)))

@@ -14,17 +14,27 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from relo_env.checks import check
 from relo_env.datasets.annotations import (
-    annotate,
     count_lines,
+    read_boxes,
     read_bytes,
     read_text,
     require_count,
     without_empty,
 )
 from relo_env.datasets.base import Dataset, FrameSource, Sequence
-from relo_env.datasets.frames import ImageFrames, NoFrames, describe, is_clutter
+from relo_env.datasets.frames import (
+    ImageFrames,
+    NoFrames,
+    cut_frames,
+    describe,
+    image_frames,
+    is_clutter,
+    missing_numbers,
+)
 from relo_env.datasets.toolkits import Found, find_annotations
 from relo_env.errors import DataError
 
@@ -33,7 +43,7 @@ ROOT_VARIABLE = "RELO_DATA"
 Lengths = Literal["strict", "cut"]
 """Treatment of sequences whose frames, boxes and labels differ in number, see `DiskDataset`."""
 ONE_BASED: Mapping[str, Any] = MappingProxyType({"origin": 1, "file_origin": 1})
-"""Arguments of `annotate` where a benchmark counts pixels from 1 and its boxes are kept so."""
+"""`DiskDataset.origins` of a benchmark that counts pixels from 1 and whose boxes are kept so."""
 BOX_FILES = ("groundtruth.txt", "Groundtruth.txt", "groundtruth_rect.txt")
 """Annotation of a sequence in its folder."""
 RECENT = 256
@@ -47,10 +57,11 @@ class MissingSequenceError(DataError):
 class DiskDataset(Dataset):
     """A data set in a folder.
 
-    Subclasses say where the sequences of a split are (``find``), which the benchmark says there
-    should be (``official_names``), and how to ``read`` one. Of sequences that are not found, the
-    annotation in a toolkit's files is taken: ``<root>/<data set>.json`` as pysot has it, or
-    ``<root>/annos/<sequence>.txt`` as LaSOT's toolkit has it.
+    Subclasses say where the sequences of a split are (``find``) and their ``images``, which the
+    benchmark says there should be (``official_names``), and, where more than boxes and images has
+    to be read, how to ``read`` one. Of sequences that are not found, the annotation in a toolkit's
+    files is taken: ``<root>/<data set>.json`` as pysot has it, or ``<root>/annos/<sequence>.txt``
+    as LaSOT's toolkit has it.
 
     Args:
         root: the data set's folder; by default ``$RELO_DATA/<name>``.
@@ -74,7 +85,7 @@ class DiskDataset(Dataset):
     names_file: ClassVar[str] = ""
     """Table of ``splits/`` with the benchmark's names; ``{split}`` stands for the split."""
     origins: ClassVar[Mapping[str, Any]] = {}
-    """Arguments ``origin`` and ``file_origin`` of `annotate`, where they are not 0."""
+    """``origin`` and ``file_origin`` of its sequences, where they are not 0."""
 
     def __init__(
         self,
@@ -134,13 +145,81 @@ class DiskDataset(Dataset):
         May include those of other splits where ``official_names`` are known.
         """
 
+    def images(self, name: str) -> Path:
+        """Folder of a sequence's images."""
+        return self.locate(name)
+
     def read(self, name: str) -> Sequence:
         """Read the annotation of a sequence that ``find`` gives; see ``Dataset.load``.
 
         Raises:
             DataError: its files are missing or malformed.
         """
-        raise NotImplementedError
+        frames = self.open(image_frames, self.images(name))
+        boxes = read_boxes(self.annotation_file(name), self.count(frames))
+        return self.annotate(name, frames, boxes)
+
+    def read_first_box(self, name: str) -> Sequence:
+        """Read a sequence of which the first frame only is labelled.
+
+        Raises:
+            DataError: its files are missing or malformed, or there are more boxes.
+        """
+        frames, path = self.open(image_frames, self.images(name)), self.annotation_file(name)
+        given = read_boxes(path)
+        if len(given) != 1:
+            raise DataError(f"{path} has {len(given)} boxes; expected the first frame's only.")
+        boxes = np.concatenate([given, np.zeros((len(frames) - 1, 4))])
+        return self.annotate(name, frames, boxes, labelled=np.arange(len(frames)) == 0)
+
+    def annotate(
+        self,
+        name: str,
+        frames: FrameSource,
+        boxes: np.ndarray,
+        absent: np.ndarray | None = None,
+        labelled: np.ndarray | None = None,
+        attributes: tuple[str, ...] | None = None,
+        *,
+        cut: bool = False,
+    ) -> Sequence:
+        """Make a sequence of boxes and labels that were read.
+
+        Args:
+            name: the sequence's name.
+            frames: n frames.
+            boxes: ``(n, 4)`` xywh, zeros where the target is absent.
+            absent: bool ``(n,)``, further frames where the target is absent.
+            labelled: bool ``(n,)``, frames that somebody annotated; by default all.
+            attributes: names of its challenges; by default `attributes` gives them.
+            cut: where frames, boxes and labels differ in number, keep what all have, whatever
+                ``lengths`` says.
+
+        Raises:
+            DataError: the first box has no area, no frame shows the target, or images between
+                others are missing.
+        """
+        if len(boxes) and not boxes[0].any():
+            raise DataError(
+                f"Sequence {name!r}: the first frame's box is empty or not finite; expected a box "
+                "with positive width and height, since tracking starts from it."
+            )
+        absent = np.zeros(len(boxes), dtype=bool) if absent is None else absent
+        labelled = np.ones(len(boxes), dtype=bool) if labelled is None else labelled
+        if cut or self.cut:
+            if lacking := missing_numbers(frames, len(boxes)):
+                raise DataError(
+                    f"Sequence {name!r}: between the images, those numbered {lacking[:5]} are "
+                    "missing; boxes that are cut at the end would belong to other frames. Copy "
+                    "them anew."
+                )
+            n = min(map(len, (frames, boxes, absent, labelled)))
+            frames = cut_frames(frames, n)
+            boxes, absent, labelled = boxes[:n], absent[:n], labelled[:n]
+        visible = (boxes[:, 2:] > 0).all(axis=1) & ~absent & labelled
+        boxes = np.where(visible[:, None], boxes, 0.0)
+        attributes = self.attributes(name) if attributes is None else attributes
+        return Sequence(name, frames, boxes, visible, attributes, labelled, **self.origins)
 
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
@@ -246,14 +325,8 @@ class DiskDataset(Dataset):
         for kind, given in (("boxes", boxes), ("labels", found.absent)):
             require_count(path, len(boxes if given is None else given), self.count(frames), kind)
         attributes = self.attributes(name) or found.attributes
-        return annotate(
-            name,
-            frames,
-            without_empty(boxes),
-            found.absent,
-            attributes,
-            cut=self.cut,
-            **self.origins,
+        return self.annotate(
+            name, frames, without_empty(boxes), found.absent, attributes=attributes
         )
 
     def _list_names(self) -> tuple[str, ...]:

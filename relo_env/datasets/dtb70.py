@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from relo_env.datasets.annotations import annotate, read_boxes
-from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import ONE_BASED, DiskDataset
-from relo_env.datasets.frames import image_frames
 
 
 class DTB70(DiskDataset):
@@ -30,9 +27,6 @@ class DTB70(DiskDataset):
             if (self.root / name).is_dir():
                 yield name, self.root / name
 
-    def read(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see `DiskDataset.read`."""
-        folder = self.locate(name)
-        frames = self.open(image_frames, folder / "img")
-        boxes = read_boxes(self.annotation_file(name), self.count(frames))
-        return annotate(name, frames, boxes, cut=self.cut, **self.origins)
+    def images(self, name: str) -> Path:
+        """Folder of a sequence's images."""
+        return self.locate(name) / "img"

@@ -10,7 +10,6 @@ import numpy as np
 
 from relo_env.checks import check
 from relo_env.datasets.annotations import (
-    annotate,
     parse_boxes,
     read_bytes,
     read_labels,
@@ -18,7 +17,7 @@ from relo_env.datasets.annotations import (
     require_count,
     without_empty,
 )
-from relo_env.datasets.base import FrameSource, Sequence
+from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, Lengths, subfolders
 from relo_env.datasets.frames import find_frames, list_videos
 
@@ -26,44 +25,6 @@ ABSENCE_FILES = ("absent.txt", "full_occlusion.txt", "out_of_view.txt")
 """Optional files with one number a frame; the target is absent where any of them is not 0."""
 LABELLED_FILE = "labelled.txt"
 """Optional file with one number a frame; 0 where nobody annotated the frame."""
-
-
-def load_folder(
-    name: str,
-    folder: Path,
-    frames: FrameSource,
-    *,
-    boxes_file: str = "groundtruth.txt",
-    attributes: tuple[str, ...] = (),
-    cut: bool = False,
-    unlabelled_nan: bool = False,
-) -> Sequence:
-    """Read a LaSOT-like sequence: boxes and optional files of labels.
-
-    Args:
-        name: the sequence's name.
-        folder: its folder.
-        frames: the video.
-        boxes_file: name of the annotation.
-        attributes: names of the challenges that the benchmark marks it with.
-        cut: keep what frames, boxes and labels have in common; by default counts must agree.
-        unlabelled_nan: a line without box is a frame that nobody labelled, not an absent target.
-
-    Raises:
-        DataError: a file is missing or malformed, or counts differ.
-    """
-    count = None if cut else len(frames)
-    path = folder / boxes_file
-    boxes = parse_boxes(read_bytes(path), path, count)
-    require_count(path, len(boxes), count, "boxes")
-    labelled = np.isfinite(boxes).all(axis=1) | (not unlabelled_nan)
-    if (folder / LABELLED_FILE).is_file():
-        labels = read_labels(folder / LABELLED_FILE, count)
-        n = min(len(labels), len(labelled))
-        labelled = labelled[:n] & (labels[:n] != 0)
-    absent = read_absence(folder, count)
-    boxes = without_empty(boxes)
-    return annotate(name, frames, boxes, absent, attributes, labelled, cut=cut)
 
 
 def read_absence(folder: Path, count: int | None) -> np.ndarray | None:
@@ -76,23 +37,26 @@ def read_absence(folder: Path, count: int | None) -> np.ndarray | None:
 
 
 class FolderDataset(DiskDataset):
-    """A data set of LaSOT-like sequence folders; see `load_folder`."""
+    """A data set of LaSOT-like sequence folders: frames, boxes and optional files of labels."""
 
     boxes_file: ClassVar[str] = "groundtruth.txt"
     unlabelled_nan = False
+    """A line without box is a frame that nobody labelled, not an absent target."""
 
     def read(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see `DiskDataset.read`."""
         folder = self.locate(name)
-        return load_folder(
-            name,
-            folder,
-            self.open(find_frames, folder),
-            boxes_file=self.boxes_file,
-            attributes=self.attributes(name),
-            cut=self.cut,
-            unlabelled_nan=self.unlabelled_nan,
-        )
+        frames = self.open(find_frames, folder)
+        count, path = self.count(frames), folder / self.boxes_file
+        boxes = parse_boxes(read_bytes(path), path, count)
+        require_count(path, len(boxes), count, "boxes")
+        labelled = np.isfinite(boxes).all(axis=1) | (not self.unlabelled_nan)
+        if (folder / LABELLED_FILE).is_file():
+            labels = read_labels(folder / LABELLED_FILE, count)
+            n = min(len(labels), len(labelled))
+            labelled = labelled[:n] & (labels[:n] != 0)
+        absent = read_absence(folder, count)
+        return self.annotate(name, frames, without_empty(boxes), absent, labelled)
 
 
 class Folder(FolderDataset):

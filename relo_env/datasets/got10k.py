@@ -6,13 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from relo_env.datasets.annotations import (
-    annotate,
-    annotate_first,
-    read_boxes,
-    read_marks,
-    read_text,
-)
+from relo_env.datasets.annotations import read_boxes, read_marks, read_text
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, read_names, read_table, subfolders
 from relo_env.datasets.frames import image_frames
@@ -68,14 +62,14 @@ class GOT10k(DiskDataset):
 
     def read(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see `DiskDataset.read`."""
+        if self.split == "test":
+            return self.read_first_box(name)
         folder = self.locate(name)
         frames = self.open(image_frames, folder)
-        if self.split == "test":
-            return annotate_first(name, frames, folder / "groundtruth.txt")
         count = self.count(frames)
         boxes = read_boxes(folder / "groundtruth.txt", count)
         absent = read_marks(
             {folder / "absence.label": lambda v: v == 1, folder / "cover.label": lambda v: v == 0},
             count,
         )
-        return annotate(name, frames, boxes, absent, cut=self.cut)
+        return self.annotate(name, frames, boxes, absent)

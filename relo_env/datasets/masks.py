@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from relo_env.datasets.annotations import annotate, require_count
+from relo_env.datasets.annotations import require_count
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, read_names
 from relo_env.datasets.frames import ImageFrames, decode, image_frames, list_images
@@ -66,21 +66,18 @@ class MaskDataset(DiskDataset):
         folder = self.locate(name)
         video, _, number = name.rpartition("_")
         frames = self.frames(video)
-        masks = self._video_boxes(folder)
+        if folder not in self._boxes:
+            self._boxes[folder] = [mask_boxes(read_mask(path)) for path in list_images(folder)]
+        masks = self._boxes[folder]
         require_count(folder, len(masks), self.count(frames), "masks")
         absent = np.zeros(4)
         boxes = np.array([mask.get(int(number), absent) for mask in masks], dtype=np.float64)
         start = int(boxes.any(axis=1).argmax())
-        return annotate(name, ImageFrames(frames.paths[start:]), boxes[start:], cut=self.cut)
+        return self.annotate(name, ImageFrames(frames.paths[start:]), boxes[start:])
 
     @cached_property
     def _boxes(self) -> dict[Path, list[dict[int, np.ndarray]]]:
         return {}
-
-    def _video_boxes(self, folder: Path) -> list[dict[int, np.ndarray]]:
-        if folder not in self._boxes:
-            self._boxes[folder] = [mask_boxes(read_mask(path)) for path in list_images(folder)]
-        return self._boxes[folder]
 
 
 class DAVIS(MaskDataset):

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from relo_env.datasets.annotations import annotate, read_boxes, read_text, require_count
+from relo_env.datasets.annotations import read_boxes, read_text, require_count
 from relo_env.datasets.base import FrameSource, Sequence
 from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_table
 from relo_env.datasets.frames import NoFrames, image_frames
@@ -72,7 +72,7 @@ class NfS(DiskDataset):
             boxes = boxes[::8]
         cut = self.cut or (own and abs(len(boxes) - count) == 1)
         require_count(path, len(boxes), None if cut else count, "boxes")
-        return annotate(name, frames, boxes, cut=cut, **self.origins)
+        return self.annotate(name, frames, boxes, cut=cut)
 
     def _pictures(self, name: str) -> Path:
         if self.locate(name).parent.name == "anno":

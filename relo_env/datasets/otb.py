@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from relo_env.datasets.annotations import annotate, read_boxes
+from relo_env.datasets.annotations import read_boxes
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset, read_table
 from relo_env.datasets.frames import image_frames, numbered_frames
@@ -59,8 +59,7 @@ class OTB100(DiskDataset):
             frames, left_out = self.open(image_frames, folder / "img"), 0
         count = None if self.cut else len(frames) + left_out
         boxes = read_boxes(self.annotation_file(name), count, one_based=True)[left_out:]
-        attributes = self.attributes(name)
-        return annotate(name, frames, boxes, attributes=attributes, cut=self.cut, **self.origins)
+        return self.annotate(name, frames, boxes)
 
     def attributes(self, name: str) -> tuple[str, ...]:
         """Attributes of the benchmark."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from relo_env.datasets.annotations import annotate, annotate_first, read_boxes
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import DiskDataset
-from relo_env.datasets.frames import image_frames
 
 
 class TrackingNet(DiskDataset):
@@ -34,10 +32,10 @@ class TrackingNet(DiskDataset):
             for path in sorted((self.root / chunk / "anno").glob("*.txt")):
                 yield path.stem, path
 
+    def images(self, name: str) -> Path:
+        """Folder of a sequence's images."""
+        return self.locate(name).parents[1] / "frames" / name
+
     def read(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see `DiskDataset.read`."""
-        path = self.locate(name)
-        frames = self.open(image_frames, path.parent.parent / "frames" / name)
-        if self.split == "test":
-            return annotate_first(name, frames, path)
-        return annotate(name, frames, read_boxes(path, self.count(frames)), cut=self.cut)
+        return self.read_first_box(name) if self.split == "test" else super().read(name)

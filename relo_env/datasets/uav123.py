@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from relo_env.datasets.annotations import annotate, read_attributes, read_boxes
+from relo_env.datasets.annotations import read_attributes, read_boxes
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_table
 from relo_env.datasets.frames import numbered_frames
@@ -41,14 +41,11 @@ class UAV123(DiskDataset):
 
     def read(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see `DiskDataset.read`."""
-        path = self.locate(name)
         folder, *ends = read_table(self.names_file)[name]
         first, last = ((int(end) - 1) // self._frame_step + 1 for end in ends)
         images = self.root / "data_seq" / self._images / folder
         frames = self.open(numbered_frames, images, first, last)
-        boxes = read_boxes(path, self.count(frames))
-        attributes = self.attributes(name)
-        return annotate(name, frames, boxes, attributes=attributes, cut=self.cut, **self.origins)
+        return self.annotate(name, frames, read_boxes(self.locate(name), self.count(frames)))
 
     def attributes(self, name: str) -> tuple[str, ...]:
         """Attributes of the benchmark."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from relo_env.datasets.annotations import annotate, read_boxes
-from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import ONE_BASED, DiskDataset
-from relo_env.datasets.frames import image_frames
 
 IMAGES = ("UAV-benchmark-S", "sequences", "data_seq", "seq", ".")
 BOXES = ("anno", "UAV-benchmark-SOT_v1.0/anno", "annotations")
@@ -36,11 +33,7 @@ class UAVDT(DiskDataset):
                     yield name, path
                     break
 
-    def read(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see `DiskDataset.read`."""
-        path = self.locate(name)
+    def images(self, name: str) -> Path:
+        """Folder of a sequence's images."""
         folders = [self.root / folder / name for folder in IMAGES]
-        images = next((folder for folder in folders if folder.is_dir()), folders[0])
-        frames = self.open(image_frames, images)
-        boxes = read_boxes(path, self.count(frames))
-        return annotate(name, frames, boxes, cut=self.cut, **self.origins)
+        return next((folder for folder in folders if folder.is_dir()), folders[0])

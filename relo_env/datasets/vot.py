@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from relo_env.datasets.annotations import annotate, read_boxes, read_labels, require_count
+from relo_env.datasets.annotations import read_boxes, read_labels, require_count
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.disk import ONE_BASED, DiskDataset, read_names
 from relo_env.datasets.frames import image_frames, natural_order
@@ -60,22 +60,12 @@ class VOT(DiskDataset):
         attributes = tuple(mark.stem for mark in marks if read_labels(mark).any())
         if path == folder:
             boxes = read_boxes(folder / "groundtruth.txt", self.count(frames), polygons=True)
-            return annotate(
-                name, frames, boxes, attributes=attributes, cut=self.cut, **self.origins
-            )
+            return self.annotate(name, frames, boxes, attributes=attributes)
         boxes = read_boxes(path, polygons=True)
         labelled = np.arange(len(frames)) < len(boxes)
         require_count(path, max(len(boxes), len(frames)), self.count(frames), "boxes")
         boxes = np.concatenate([boxes, np.zeros((max(0, len(frames) - len(boxes)), 4))])
-        return annotate(
-            name,
-            frames,
-            boxes,
-            attributes=attributes,
-            labelled=labelled,
-            cut=self.cut,
-            **self.origins,
-        )
+        return self.annotate(name, frames, boxes, labelled=labelled, attributes=attributes)
 
     @property
     def _folder(self) -> Path:

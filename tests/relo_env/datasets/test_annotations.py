@@ -9,14 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from relo_env.datasets.annotations import (
-    annotate,
-    annotate_first,
     parse_boxes,
     polygon_to_box,
     read_boxes,
     read_labels,
 )
-from relo_env.datasets.frames import ArrayFrames
 from relo_env.errors import DataError
 
 
@@ -101,28 +98,6 @@ def test_malformed_labels(tmp_path, text):
     path.write_text(text)
     with pytest.raises(DataError, match=r"absence\.label"):
         read_labels(path, 3)
-
-
-def test_first_box_only(tmp_path):
-    path = tmp_path / "groundtruth.txt"
-    path.write_text("1,2,3,4\n")
-    frames = ArrayFrames(np.zeros((3, 4, 4, 3), np.uint8))
-    sequence = annotate_first("s", frames, path)
-    assert sequence.boxes.tolist() == [[1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 0]]
-    assert sequence.labelled.tolist() == [True, False, False]
-    path.write_text("1,2,3,4\n" * 2)
-    with pytest.raises(DataError, match="2 boxes"):
-        annotate_first("s", frames, path)
-
-
-def test_absent_frames_have_no_box():
-    frames = ArrayFrames(np.zeros((3, 4, 4, 3), np.uint8))
-    boxes = np.array([[1, 2, 3, 4], [0, 0, 0, 0], [1, 2, 3, 4.0]])
-    sequence = annotate("s", frames, boxes, np.array([False, False, True]))
-    assert sequence.visible.tolist() == [True, False, False]
-    assert sequence.boxes.tolist() == [[1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 0]]
-    with pytest.raises(DataError, match="first frame's box"):
-        annotate("s", frames, boxes[::-1][[1, 0, 0]])
 
 
 @pytest.mark.parametrize("sign", ["nan", "0", "NaN", ""])

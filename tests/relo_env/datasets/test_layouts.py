@@ -122,6 +122,10 @@ def test_trackingnet(tmp_path):
     test = make_dataset("TrackingNet", root=root, split="test")
     assert test.names == ("test_0",)
     assert test[0].visible.tolist() == [True] + [False] * 10
+    assert test[0].labelled.tolist() == [True] + [False] * 10
+    write(root / "TEST" / "anno" / "test_0.txt", "1,2,3,4\n" * 2)
+    with pytest.raises(DataError, match="2 boxes; expected the first frame's only"):
+        test.load("test_0")
 
 
 def test_tnl2k(tmp_path):
