@@ -41,19 +41,6 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(overlap, union, out=np.zeros_like(union), where=union > 0)
 
 
-def giou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Generalised IoU of xywh boxes (Rezatofighi et al. 2019), in [-1, 1].
-
-    A hull without area gives -1.
-    """
-    (a0, a1), (b0, b1) = _corners(a), _corners(b)
-    overlap = np.clip(np.minimum(a1, b1) - np.maximum(a0, b0), 0, None).prod(-1)
-    union = (a1 - a0).prod(-1) + (b1 - b0).prod(-1) - overlap
-    hull = (np.maximum(a1, b1) - np.minimum(a0, b0)).prod(-1)
-    outside = np.divide(hull - union, hull, out=np.ones_like(hull), where=hull > 0)
-    return np.divide(overlap, union, out=np.zeros_like(union), where=union > 0) - outside
-
-
 def clip(boxes: np.ndarray, frame_size: tuple[int, int], margin: float = MARGIN) -> np.ndarray:
     """Clip xywh boxes to a frame as the official tracker does.
 

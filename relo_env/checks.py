@@ -70,11 +70,7 @@ def check(name: str, value: Any, hint: Any) -> None:
 
 
 def check_fields(config: Any) -> None:
-    """Check the fields of a dataclass against their type hints.
-
-    Raises:
-        ConfigError: see `check`.
-    """
+    """Check the fields of a dataclass against their type hints; raises as `check` does."""
     for name, hint in get_type_hints(type(config), include_extras=True).items():
         check(name, getattr(config, name), hint)
 

@@ -36,11 +36,7 @@ class Claim:
     advice: str = "Give the same settings and data as then, or another folder."
 
     def read(self) -> dict[str, Any]:
-        """Earlier claim of the folder, {} where there is none.
-
-        Raises:
-            ReloError: the file is damaged.
-        """
+        """Earlier claim of the folder, {} if there is none; raises ``error`` if it is damaged."""
         return read_json(self.path, self.error) if self.path.is_file() else {}
 
     def check(

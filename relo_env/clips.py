@@ -145,7 +145,7 @@ class ClipSampler:
         """Frames at one stride; a video that is too short repeats its last frame."""
         last = len(visible) - 1
         count = self.num_templates + self.config.clip_length
-        longest = (last - (start or 0)) // (count - 1) if count > 1 else 1
+        longest = (last - (start or 0)) // (count - 1)
         stride = int(rng.integers(1, max(1, min(self.config.max_stride, longest)) + 1))
         offsets = stride * np.arange(count)
         if start is None:

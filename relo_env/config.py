@@ -19,6 +19,7 @@ from relo_env.checks import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    check,
     check_fields,
     import_named,
 )
@@ -132,18 +133,17 @@ class RewardConfig:
     auc_weight: Finite = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if isinstance(self.reward, str) and ":" in self.reward:
             object.__setattr__(self, "reward", import_named(self.reward, "Reward"))
-        expected = (
-            "expected 'iou+auc', a callable (ious, visible, last) -> float, or 'module:name'."
-        )
         known = isinstance(self.reward, str) and self.reward == "iou+auc"
-        if not callable(self.reward) and not known:
-            raise ConfigError(f"reward is {self.reward!r}; {expected}")
-        if callable(self.reward) and not _takes_three(self.reward):
-            taken = signature(self.reward)
-            raise ConfigError(f"reward is {self.reward!r}, which takes {taken}; {expected}")
-        check_fields(self)
+        if known or (callable(self.reward) and _takes_three(self.reward)):
+            return
+        taken = f", which takes {signature(self.reward)}" if callable(self.reward) else ""
+        raise ConfigError(
+            f"reward is {self.reward!r}{taken}; expected 'iou+auc', a callable "
+            "(ious, visible, last) -> float, or 'module:name' of one."
+        )
 
 
 def _takes_three(function: Callable[..., object]) -> bool:
@@ -212,21 +212,13 @@ class EnvConfig:
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> EnvConfig:
-        """Configuration from an environment's keyword arguments, of which others are left alone.
-
-        Raises:
-            ConfigError: an argument, or a combination of them, is not possible.
-        """
+        """Configuration from an environment's arguments, of which others are left alone."""
         parts = {"clip": _pick(ClipConfig, arguments), "reward": _pick(RewardConfig, arguments)}
         return _pick(cls, {**arguments, **parts})
 
 
 def sorted_controls(controls: Any) -> tuple[str, ...]:
-    """Names of controls, or the name of one, in the order of `CONTROLS`.
-
-    Raises:
-        ConfigError: an unknown control.
-    """
+    """Names of controls, or one name, in the order of `CONTROLS`; ConfigError if unknown."""
     names = (controls,) if isinstance(controls, str) else controls
     if not isinstance(names, Iterable):
         raise ConfigError(f"controls is {controls!r}; expected some of {list(CONTROLS)}.")
@@ -254,26 +246,14 @@ def _pick(config: type[Config], arguments: Mapping[str, Any]) -> Config:
 
 
 def check_reset_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Reset options as plain JSON values.
-
-    Raises:
-        ConfigError: an unknown option, or a value of another kind.
-    """
-    for name in options:
-        if name not in ("sequence", "start"):
-            raise ConfigError(unknown("reset option", name, ("sequence", "start")))
-    sequence, start = options.get("sequence"), options.get("start")
-    if not isinstance(sequence, str | None):
-        raise ConfigError(
-            f"Reset option sequence is {sequence!r}; expected one name, for all rows."
-        )
-    if not isinstance(start, int | np.integer | None) or isinstance(start, bool):
-        raise ConfigError(f"Reset option start is {start!r}; expected the number of a frame.")
-    checked = {
-        "sequence": None if sequence is None else str(sequence),
-        "start": None if start is None else int(start),
-    }
-    return {name: value for name, value in checked.items() if value is not None}
+    """Reset options as plain JSON values; ConfigError for one that is unknown or ill-typed."""
+    kinds: dict[str, type] = {"sequence": str, "start": int}
+    for name, value in options.items():
+        if name not in kinds:
+            raise ConfigError(unknown("reset option", name, kinds))
+        check(f"Reset option {name}, for all rows,", value, kinds[name] | None)
+    given = {name: value for name, value in options.items() if value is not None}
+    return {name: kinds[name](value) for name, value in given.items()}
 
 
 def open_dataset(

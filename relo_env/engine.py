@@ -185,11 +185,7 @@ class Engine:
         return {name: values[row].copy() for name, values in self._observed.items()}
 
     def episode(self, row: int) -> Episode:
-        """The episode of a row.
-
-        Raises:
-            ResetNeeded: none began.
-        """
+        """Episode of a row; ResetNeeded if none began."""
         if self._records[row] is None:
             raise gym.error.ResetNeeded("No episode began yet; call reset() first.")
         return self.episodes[row]
@@ -218,11 +214,7 @@ class Engine:
         }
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Check that a `state` is one of an engine like this, on the same data.
-
-        Raises:
-            ConfigError: it is not, or it is malformed.
-        """
+        """Check that a `state` is one of an engine like this; see `relo_env.states.check_state`."""
         check_state(state, self._settings(), self.dataset)
 
     def restore(self, state: Mapping[str, Any]) -> None:

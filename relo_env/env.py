@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -223,12 +223,12 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
     ) -> None:
         arguments = dict(locals())  # those of the signature, by name
         check_options(dataset_options, single=True)
-        self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
+        check("render_mode", render_mode, Literal["rgb_array", "human"] | None)
+        self.render_mode = render_mode
         self.engine = make_engine(1, arguments)
         self.observation_space = self.engine.observation_space  # type: ignore[assignment]
         self.action_space = self.engine.action_space
         self._running = False
-        self._knows_step_limit = False
         self._viewer = rendering.Viewer()
 
     def reset(
@@ -243,7 +243,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         (info,) = self.engine.begin(ROWS, draws)
         self.engine.observe(ROWS)
         self._running = True
-        self._warn_of_step_limit()
+        _warn_of_step_limit(len(self.episode.clip.search_frames))
         if self.render_mode == "human":
             self._viewer.show(self._picture())
         return self.engine.observation_of(0), info
@@ -323,31 +323,21 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
     def _picture(self) -> np.ndarray:
         return rendering.draw(**self.engine.episode(0).shown())
 
-    def _warn_of_step_limit(self) -> None:
-        if self._knows_step_limit:
-            return
-        self._knows_step_limit = True
-        limit, frames = _step_limit(), len(self.engine.episode(0).clip.search_frames)
-        if limit is not None and limit < frames:
-            warnings.warn(
-                f"The TimeLimit wrapper (max_episode_steps={limit}) truncates episodes of {frames} "
-                f"frames, so that the AUC at the last frame is never paid. {STEP_LIMIT}",
-                stacklevel=3,
-            )
 
-
-def _step_limit() -> int | None:
-    """Limit of the TimeLimit wrapper that a call came through.
+def _warn_of_step_limit(num_frames: int) -> None:
+    """Warn of a TimeLimit wrapper that ends episodes before their last frame.
 
     The wrapper is made after the environment and tells it nothing, so its call is looked up.
     """
-    frame = inspect.currentframe()
-    while frame is not None:
-        wrapper = frame.f_locals.get("self")
-        if isinstance(wrapper, gym.wrappers.TimeLimit):
-            return getattr(wrapper, "_max_episode_steps", None)
-        frame = frame.f_back
-    return None
+    callers = (frame.f_locals.get("self") for frame, _ in traceback.walk_stack(None))
+    wrappers = (caller for caller in callers if isinstance(caller, gym.wrappers.TimeLimit))
+    limit = getattr(next(wrappers, None), "_max_episode_steps", num_frames)
+    if limit < num_frames:
+        warnings.warn(
+            f"The TimeLimit wrapper (max_episode_steps={limit}) truncates episodes of {num_frames} "
+            f"frames, so that the AUC at the last frame is never paid. {STEP_LIMIT}",
+            stacklevel=3,
+        )
 
 
 def check_options(options: Mapping[str, Any], single: bool = False) -> None:

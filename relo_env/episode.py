@@ -255,7 +255,5 @@ def moved_box(box: np.ndarray, action: int) -> np.ndarray:
     """An xywh box after one of `MOVES`."""
     dx, dy, dsize = MOVES[action]
     cx, cy, w, h = bx.xywh_to_cxcywh(box)
-    moved = bx.cxcywh_to_xywh(np.array([cx + dx * w, cy + dy * h, w, h]))
-    return bx.cxcywh_to_xywh(
-        bx.xywh_to_cxcywh(moved) * np.array([1.0, 1.0, 1.0 + dsize, 1.0 + dsize])
-    )
+    scale = 1.0 + dsize
+    return bx.cxcywh_to_xywh(np.array([cx + dx * w, cy + dy * h, scale * w, scale * h]))

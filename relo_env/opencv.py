@@ -24,11 +24,7 @@ def repair() -> str:
 
 
 def check() -> None:
-    """See that OpenCV can be used.
-
-    Raises:
-        ImportError: it is missing, or its folder lost files to another distribution.
-    """
+    """Raise ImportError, with the repair, if OpenCV is missing or lost some of its files."""
     try:
         usable = hasattr(import_module("cv2"), "imread")
         reason = "its folder lost files, as when one of two distributions is removed"

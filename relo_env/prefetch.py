@@ -214,11 +214,7 @@ class ClipPrefetch:
         self._fetched = max(self._fetched, stop)
 
     def wait(self) -> None:
-        """Wait until every frame that was fetched has been decoded.
-
-        Raises:
-            FrameError: one of them cannot be.
-        """
+        """Wait until all fetched frames are decoded; FrameError if one cannot be."""
         for frame in list(self._frames.values()):  # threads take some out
             frame.result()
 
@@ -235,11 +231,7 @@ class ClipPrefetch:
         return np.stack(crops), np.stack(boxes)
 
     def frame(self, t: int) -> PrefetchedFrame:
-        """Frame ``t``, as soon as it is decoded.
-
-        Raises:
-            FrameError: it cannot be decoded.
-        """
+        """Frame ``t``, as soon as it is decoded; FrameError if it cannot be."""
         known = self._frames.get(t)  # a thread may take it out
         return (self._request(t, always=True) if known is None else known).result()
 

@@ -14,7 +14,6 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -29,11 +28,6 @@ Work = Callable[[str, Tell], None]
 
 GRACE = 3.0
 """[s] that a process has, after SIGTERM, to save and end before it is killed."""
-
-
-@dataclass(frozen=True)
-class _BuildFailed:
-    error: str
 
 
 _READY, _DONE = "ready", "done"
@@ -82,8 +76,6 @@ def stream(
                     continue
                 if isinstance(message, ReloError):
                     raise message
-                if isinstance(message, _BuildFailed):
-                    raise ReloError(f"A worker process could not start:\n{message.error}")
                 if message == _READY:
                     worker.ready = True
                 elif message != _DONE:
@@ -153,7 +145,8 @@ def _serve(connection: Connection, build: Callable[[], Work]) -> None:
     try:
         work = build()  # nothing to save yet: SIGTERM ends the process at once
     except Exception:
-        connection.send(_BuildFailed(traceback.format_exc()))
+        reason = traceback.format_exc()
+        connection.send(ReloError(f"A worker process could not start:\n{reason}"))
         return
     try:
         with terminable():

@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence as SequenceOf
 
 import cv2
 import numpy as np
-
-from relo_env.errors import ConfigError, unknown
 
 logger = logging.getLogger(__name__)
 
@@ -25,17 +22,6 @@ END_KEYS = (ord("q"), 27)
 """Keys that end a show: q and Esc."""
 FULL_HEIGHT = 720
 """[px] in larger pictures, lines and letters grow with the picture."""
-
-
-def check_mode(render_mode: str | None, known: SequenceOf[str]) -> str | None:
-    """Return the render mode.
-
-    Raises:
-        ConfigError: it is not among the known ones.
-    """
-    if render_mode is not None and render_mode not in known:
-        raise ConfigError(unknown("render_mode", render_mode, known))
-    return render_mode
 
 
 def draw_box(
@@ -60,12 +46,6 @@ def draw_score_map(picture: np.ndarray, scores: np.ndarray, side: int = 96) -> N
     )
     picture[:side, -side:] = heat[..., ::-1]
     cv2.rectangle(picture, (picture.shape[1] - side, 0), (picture.shape[1] - 1, side), (255,) * 3)
-
-
-def draw_caption(picture: np.ndarray, text: str) -> None:
-    """Write a line in the bottom left corner, in place."""
-    scale = _scale(picture)
-    draw_text(picture, text, (round(6 * scale), picture.shape[0] - round(8 * scale)))
 
 
 def draw_text(picture: np.ndarray, text: str, at: tuple[int, int]) -> None:
@@ -107,8 +87,9 @@ def draw(
     """
     factor = max(1, -(-MIN_HEIGHT // frame.shape[0]))
     size = (frame.shape[1] * factor, frame.shape[0] * factor)
-    picture = cv2.resize(frame, size, interpolation=cv2.INTER_NEAREST) if factor > 1 else None
-    picture = np.ascontiguousarray(frame).copy() if picture is None else picture
+    picture = np.array(frame, order="C")
+    if factor > 1:
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
     if window is not None:
         draw_box(picture, np.asarray(window) * factor, WINDOW_COLOUR, 1)
     if target_box is not None:
@@ -120,7 +101,8 @@ def draw(
             draw_text(picture, str(number), (round(each[0]), round(each[1]) - 4))
     if scores is not None:
         draw_score_map(picture, np.asarray(scores))
-    draw_caption(picture, caption)
+    scale = _scale(picture)
+    draw_text(picture, caption, (round(6 * scale), picture.shape[0] - round(8 * scale)))
     return picture
 
 

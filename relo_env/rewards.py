@@ -48,11 +48,7 @@ def make_reward(config: RewardConfig) -> RewardFunction:
 
 
 def check_reward(value: Any) -> float:
-    """Return value of a reward function as a float.
-
-    Raises:
-        ConfigError: it is not a finite number.
-    """
+    """Return value of a reward function as a float; ConfigError if it is not finite."""
     try:
         reward = math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError):

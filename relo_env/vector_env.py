@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from relo_env import rendering
+from relo_env.checks import PositiveInt, check
 from relo_env.clip_source import Draw
 from relo_env.config import RewardFunction
 from relo_env.datasets.base import Dataset
@@ -134,7 +135,8 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         _check_rows(num_envs, group_size, action_mode)
         self.autoreset_mode = _mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.render_mode = rendering.check_mode(render_mode, self.metadata["render_modes"])
+        check("render_mode", render_mode, Literal["rgb_array"] | None)
+        self.render_mode = render_mode
         self.num_envs, self.group_size, self.copy = int(num_envs), int(group_size), copy
         loader = FrameLoader(num_threads, cache_bytes)
         self.engine = make_engine(
@@ -385,11 +387,11 @@ def _mode(mode: AutoresetMode | str) -> AutoresetMode:
 
 
 def _check_rows(num_envs: int, group_size: int, action_mode: str) -> None:
-    counts = num_envs, group_size
-    if not all(isinstance(n, int | np.integer) and n > 0 for n in counts) or num_envs % group_size:
+    check("num_envs", num_envs, PositiveInt)
+    check("group_size", group_size, PositiveInt)
+    if num_envs % group_size:
         raise ConfigError(
-            f"num_envs={num_envs!r} and group_size={group_size!r}; expected ints > 0, "
-            "the first a multiple of the second."
+            f"num_envs is {num_envs}; expected a multiple of group_size={group_size}."
         )
     if group_size > 1 and action_mode == "move":
         raise ConfigError(

@@ -35,7 +35,7 @@ ENCODERS: dict[str, tuple[tuple[str, dict[str, str]], ...]] = {
 
 
 def open_video(source: str, **options: Any) -> Any:
-    """Open what FFmpeg reads; options as those of ``av.open``.
+    """Open what FFmpeg reads.
 
     Args:
         source: a path or an address.
@@ -63,11 +63,7 @@ def open_video(source: str, **options: Any) -> Any:
 
 
 def check_file(path: Path) -> None:
-    """See that a file may be a video: FFmpeg would draw the letters of a text file.
-
-    Raises:
-        FrameError: there is no such file, or it is empty or a text.
-    """
+    """Raise FrameError if a file is missing, empty or a text, whose letters FFmpeg would draw."""
     if not path.is_file():
         raise FrameError(f"There is no video file {_shown(path)}.")
     with path.open("rb") as file:
@@ -140,11 +136,7 @@ class VideoFrames:
         return self._length
 
     def read(self, index: int) -> np.ndarray:
-        """Frame ``index`` as a fresh uint8 RGB array ``(H, W, 3)``.
-
-        Raises:
-            FrameError: the video cannot be decoded there.
-        """
+        """Frame ``index`` as a fresh array; see `FrameSource.read`."""
         if not 0 <= index < self._length:
             raise IndexError(
                 f"Frame {index} of {_shown(self.path)} was asked for; it has frames 0 to "
@@ -330,7 +322,7 @@ class VideoWriter:
         self.count += 1
 
     def close(self) -> None:
-        """Finish the file, count its frames and give it its name; without pictures there is none.
+        """Finish the file, count its frames and name it; without pictures there is none.
 
         Raises:
             OutputError: it cannot be written, or does not hold all pictures.

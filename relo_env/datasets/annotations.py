@@ -20,20 +20,12 @@ _NO_BOX = [float("nan")] * 4
 
 
 def read_text(path: Path) -> str:
-    """Text of a file.
-
-    Raises:
-        DataError: the file is missing or is not text.
-    """
+    """Text of a file; DataError if it is missing or not text."""
     return decode_text(read_bytes(path), path)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Content of an annotation file.
-
-    Raises:
-        DataError: the file is missing or cannot be read.
-    """
+    """Content of an annotation file; DataError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -45,11 +37,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_text(data: bytes, path: Path | str) -> str:
-    """Text of a file, without its byte order mark.
-
-    Raises:
-        DataError: it is not text.
-    """
+    """Text of a file without its byte order mark; DataError if it is not text."""
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # PowerShell's `>`
     try:
         return data.decode("utf-16" if utf_16 else "utf-8-sig")
@@ -247,11 +235,7 @@ def read_labels(path: Path, count: int | None = None) -> np.ndarray:
 
 
 def require_count(path: Path, found: int, frames: int | None, kind: str) -> None:
-    """Check that an annotation file has as many entries as its video has frames.
-
-    Raises:
-        DataError: it has not; the message names the file, both counts and the known cause.
-    """
+    """Raise DataError, with the known cause, unless each frame of a video has an entry."""
     if frames is None or found == frames:
         return
     cause = ""

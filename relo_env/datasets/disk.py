@@ -150,21 +150,13 @@ class DiskDataset(Dataset):
         return self.locate(name)
 
     def read(self, name: str) -> Sequence:
-        """Read the annotation of a sequence that ``find`` gives; see ``Dataset.load``.
-
-        Raises:
-            DataError: its files are missing or malformed.
-        """
+        """Read the annotation of a sequence that ``find`` gives; see ``Dataset.load``."""
         frames = self.open(image_frames, self.images(name))
         boxes = read_boxes(self.annotation_file(name), self.count(frames))
         return self.annotate(name, frames, boxes)
 
     def read_first_box(self, name: str) -> Sequence:
-        """Read a sequence of which the first frame only is labelled.
-
-        Raises:
-            DataError: its files are missing or malformed, or there are more boxes.
-        """
+        """Read a sequence of which only the first frame is labelled; see ``Dataset.load``."""
         frames, path = self.open(image_frames, self.images(name)), self.annotation_file(name)
         given = read_boxes(path)
         if len(given) != 1:
@@ -230,11 +222,7 @@ class DiskDataset(Dataset):
         return ()
 
     def locate(self, name: str) -> Path:
-        """The folder (or annotation file) of a sequence.
-
-        Raises:
-            MissingSequenceError: it is not on disk.
-        """
+        """Folder (or annotation file) of a sequence; MissingSequenceError if it is not there."""
         path = self._paths.get(name)
         if path is None or not path.exists():
             raise MissingSequenceError(
@@ -245,11 +233,7 @@ class DiskDataset(Dataset):
         return path
 
     def annotation(self, name: str) -> Sequence:
-        """Boxes and labels of a sequence; its frames are not looked for and need not exist.
-
-        Raises:
-            DataError: its annotation is missing or malformed.
-        """
+        """Boxes and labels of a sequence without its frames; see ``Dataset.annotation``."""
         path = self.annotation_file(name)
         if name in self._listed:
             return self._read_listed(name, pictures=False)
@@ -265,11 +249,7 @@ class DiskDataset(Dataset):
         return view.load(name)
 
     def annotation_file(self, name: str) -> Path:
-        """Path of the file with a sequence's boxes, which may be missing.
-
-        Raises:
-            MissingSequenceError: the sequence is not on disk.
-        """
+        """Path of the file with a sequence's boxes, which may be missing."""
         place = self.locate(name)
         if place.is_file():
             return place
@@ -305,11 +285,7 @@ class DiskDataset(Dataset):
         return find_annotations(self.root, titles, lacking)
 
     def _read_listed(self, name: str, *, pictures: bool = True) -> Sequence:
-        """Sequence by a toolkit's annotation.
-
-        Raises:
-            DataError: it is malformed, or there are no pictures where they are asked for.
-        """
+        """Sequence by a toolkit's annotation; without ``pictures``, none need to be there."""
         path, read = self._listed[name]
         found = read()
         if pictures and not (found.images and found.images[0].is_file()):
@@ -392,11 +368,7 @@ def read_list(file: str) -> tuple[str, ...]:
 
 
 def read_names(path: Path) -> list[str]:
-    """A list of names that ships with a data set: one a line.
-
-    Raises:
-        DataError: the file is missing or is not text.
-    """
+    """List of names that ships with a data set, one a line; DataError if it is missing."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 

@@ -28,11 +28,7 @@ LABELLED_FILE = "labelled.txt"
 
 
 def read_absence(folder: Path, count: int | None) -> np.ndarray | None:
-    """Frames bool ``(n,)`` that the absence files of a sequence mark; None: it has no such file.
-
-    Raises:
-        DataError: a file is malformed, or its count is not ``count``.
-    """
+    """Frames bool ``(n,)`` that absence files mark, None without such files; see `read_marks`."""
     return read_marks({folder / file: lambda labels: labels != 0 for file in ABSENCE_FILES}, count)
 
 

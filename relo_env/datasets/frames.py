@@ -26,11 +26,7 @@ _RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 
 
 def read_image(path: Path | str) -> np.ndarray:
-    """Decode an image file to uint8 RGB ``(H, W, 3)``.
-
-    Raises:
-        FrameError: the file is missing, empty or not an image.
-    """
+    """Decode an image file to uint8 RGB ``(H, W, 3)``; see `decode`."""
     if _RGB is not None:
         return decode(path, _RGB)
     image = decode(path, cv2.IMREAD_COLOR)
@@ -43,17 +39,7 @@ def decode(path: Path | str, flags: int) -> np.ndarray:
     Raises:
         FrameError: the file is missing, empty or not an image.
     """
-    return _decode_bytes(_read_bytes(path), flags, path)
-
-
-def _read_bytes(path: Path | str) -> np.ndarray:
-    try:
-        return np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise FrameError(f"Cannot open image {path}: {error.strerror or error}.") from error
-
-
-def _decode_bytes(data: np.ndarray, flags: int, path: Path | str) -> np.ndarray:
+    data = _read_bytes(path)
     _reuse_freed_memory()
     try:
         image = cv2.imdecode(data, flags) if data.size else None
@@ -67,6 +53,13 @@ def _decode_bytes(data: np.ndarray, flags: int, path: Path | str) -> np.ndarray:
             "format that OpenCV reads. Copy the file anew."
         )
     return image
+
+
+def _read_bytes(path: Path | str) -> np.ndarray:
+    try:
+        return np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise FrameError(f"Cannot open image {path}: {error.strerror or error}.") from error
 
 
 def _is_deep(data: np.ndarray) -> bool:
@@ -195,11 +188,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def image_frames(folder: Path) -> ImageFrames:
-    """The images of a folder as frames.
-
-    Raises:
-        DataError: the folder is missing or has no image.
-    """
+    """Images of a folder as frames; DataError if there is none."""
     images = list_images(folder)
     if not images:
         raise DataError(
@@ -219,11 +208,7 @@ def describe(folder: Path) -> str:
 
 
 def numbered_frames(folder: Path, first: int, last: int) -> ImageFrames:
-    """The images of a folder whose file names are numbers from ``first`` to ``last``.
-
-    Raises:
-        DataError: the folder is missing or has no such image.
-    """
+    """Images of a folder numbered from ``first`` to ``last``; DataError if there is none."""
     numbers = {path: Path(path).stem for path in list_images(folder)}
     images = [p for p, stem in numbers.items() if stem.isdigit() and first <= int(stem) <= last]
     if not images:
@@ -256,11 +241,7 @@ class ImageFrames:
         return len(self.paths)
 
     def read(self, index: int) -> np.ndarray:
-        """Frame ``index`` as a fresh uint8 RGB array ``(H, W, 3)``.
-
-        Raises:
-            FrameError: the file is missing or cannot be decoded.
-        """
+        """Frame ``index`` as a fresh array; see `FrameSource.read`."""
         return read_image(self.paths[index])
 
 
@@ -333,11 +314,7 @@ class StillFrames:
         return self._length
 
     def read(self, index: int) -> np.ndarray:
-        """The image as a read-only uint8 RGB array ``(H, W, 3)``, whatever ``index`` in range.
-
-        Raises:
-            FrameError: the file is missing or cannot be decoded.
-        """
+        """The image as a read-only array, whatever ``index`` in range; see `FrameSource.read`."""
         _check_index(index, self._length, self.path)
         if self._image is None:
             image = read_image(self.path)

@@ -66,7 +66,7 @@ class Mixture(Dataset):
     def load(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see ``Dataset.load``."""
         part, _, own = name.partition("/")
-        return replace(self._parts[part].load(own), name=name)
+        return replace(self._parts[part][own], name=name)
 
     def annotation(self, name: str) -> Sequence:
         """Boxes and labels of one sequence; see ``Dataset.annotation``."""

@@ -30,11 +30,7 @@ class DatasetSpec:
     needs_root: bool = True
 
     def resolve(self) -> Callable[..., Dataset]:
-        """The factory itself, imported where it is given by name.
-
-        Raises:
-            ConfigError: there is no such module or name.
-        """
+        """The factory itself, imported if given by name; ConfigError if that names nothing."""
         if callable(self.factory):
             return self.factory
         return import_named(self.factory, f"Data set {self.name!r}: factory")

@@ -123,11 +123,7 @@ def _load_json(path: Path) -> dict[str, Any]:
 
 
 def _read_entry(entry: dict[str, Any], path: Path, name: str) -> ToolkitAnnotation:
-    """Annotation of a sequence in pysot's JSON: ``gt_rect``, ``img_names``, ``attr``, ``absent``.
-
-    Raises:
-        DataError: ``gt_rect`` is missing or holds something else than boxes or polygons.
-    """
+    """Annotation in pysot's JSON: ``gt_rect``, ``img_names``, ``attr``, ``absent``."""
     try:
         rows = [_box(row) for row in entry["gt_rect"]]
         absent = entry.get("absent")
@@ -160,11 +156,7 @@ def _box(row: list[float] | None) -> list[float]:
 
 
 def _read_flat(path: Path) -> ToolkitAnnotation:
-    """Annotation of a sequence in LaSOT's toolkit: boxes, and ``absent/<sequence>.txt``.
-
-    Raises:
-        DataError: a file is malformed.
-    """
+    """Annotation of LaSOT's toolkit: boxes, and ``absent/<sequence>.txt``."""
     marks = path.parent / "absent" / path.name
     absent = read_labels(marks) != 0 if marks.is_file() else None
     return ToolkitAnnotation(parse_boxes(read_bytes(path), path), absent)

@@ -238,7 +238,7 @@ def test_pictures_of_all_rows():
 
 
 def test_wrong_arguments_are_explained():
-    with pytest.raises(ConfigError, match="the first a multiple of the second"):
+    with pytest.raises(ConfigError, match="num_envs is 3; expected a multiple of group_size=2"):
         make(num_envs=3, group_size=2)
     with pytest.raises(ConfigError, match="group_size > 1"):
         make(num_envs=4, group_size=2, action_mode="move")

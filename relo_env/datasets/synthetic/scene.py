@@ -21,7 +21,7 @@ class Film:
         noise: [grey levels] sd of the noise.
         quality: JPEG quality in percent, or None.
         resolution: share of the resolution that is left, 1 for all of it.
-        shadow: whether shadows lie on the scene.
+        shadow: shadows lie on the scene.
     """
 
     camera: np.ndarray
