@@ -251,7 +251,7 @@ def check_reset_options(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if name not in kinds:
             raise ConfigError(unknown("reset option", name, kinds))
-        check(f"Reset option {name}, for all rows,", value, kinds[name] | None)
+        check(f"Reset option {name}", value, kinds[name] | None)
     given = {name: value for name, value in options.items() if value is not None}
     return {name: kinds[name](value) for name, value in given.items()}
 

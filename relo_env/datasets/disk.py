@@ -205,7 +205,7 @@ class DiskDataset(Dataset):
                     "missing; boxes that are cut at the end would belong to other frames. Copy "
                     "them anew."
                 )
-            n = min(map(len, (frames, boxes, absent, labelled)))
+            n = min(len(frames), len(boxes), len(absent), len(labelled))
             frames = cut_frames(frames, n)
             boxes, absent, labelled = boxes[:n], absent[:n], labelled[:n]
         visible = (boxes[:, 2:] > 0).all(axis=1) & ~absent & labelled

@@ -331,9 +331,9 @@ def test_wrong_actions_and_reset_options_are_explained():
             env.step(action)
     with pytest.raises(ConfigError, match=r"Unknown reset option 'sequenze'.*'sequence'"):
         env.reset(options={"sequenze": "square-1"})
-    with pytest.raises(ConfigError, match="start is 'a'; expected the number of a frame"):
+    with pytest.raises(ConfigError, match="start is 'a'; expected an int"):
         env.reset(options={"start": "a"})
-    with pytest.raises(ConfigError, match=r"sequence is \[.*\]; expected one name, for all rows"):
+    with pytest.raises(ConfigError, match=r"sequence is \[.*\]; expected a string or None"):
         env.reset(options={"sequence": ["square-1"] * 4})
 
 

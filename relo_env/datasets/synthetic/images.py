@@ -138,9 +138,8 @@ class Images:
         file, mask_file = self.files[index]
         if mask_file is None:
             image = decode(file, cv2.IMREAD_UNCHANGED)
-            if (
-                file.suffix.lower() == ".webp" and image.shape[-1] == 3
-            ):  # WebP drops an alpha of 255
+            if file.suffix.lower() == ".webp" and image.shape[-1] == 3:
+                # WebP drops an alpha of 255 everywhere.
                 image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
             if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
                 raise DataError(
