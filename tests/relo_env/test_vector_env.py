@@ -258,7 +258,7 @@ def test_wrong_arguments_are_explained():
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"num_envs": "3"}, "num_envs='3' and group_size=1; expected ints"),
+        ({"num_envs": "3"}, "num_envs is '3'; expected an int > 0"),
         ({"cache_bytes": "1GB"}, "cache_bytes is '1GB'; expected an int >= 0"),
         ({"cache_bytes": -1}, "cache_bytes is -1"),
         ({"num_threads": -1}, "num_threads is -1"),
