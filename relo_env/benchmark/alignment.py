@@ -115,6 +115,7 @@ def align(
     faults: list[str] = []
     changed: list[str] = []
     boxes: dict[str, list[np.ndarray]] = {}
+    published.files.parse_ahead([path for name in sequences for path in published.boxes[name]])
     for name, sequence in sequences.items():
         boxes[name] = []
         for run in range(len(published.boxes[name])):

@@ -39,7 +39,7 @@ def parse_boxes(data: bytes, name: str | Path) -> np.ndarray:
     """
     if str(name).lower().endswith(".mat"):
         return _parse_mat(data, name)
-    boxes = _parse_plain(data)
+    boxes = plain_boxes(parse_table(data))
     if boxes is not None:
         return boxes
     lines = split_lines(data, name)
@@ -49,12 +49,13 @@ def parse_boxes(data: bytes, name: str | Path) -> np.ndarray:
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
 
-def _parse_plain(data: bytes) -> np.ndarray | None:
-    """Boxes of a file with four finite numbers, or four NaN, in each line; None of another."""
-    table = parse_table(data)
+def plain_boxes(table: np.ndarray | None) -> np.ndarray | None:
+    """The table of a file if each of its lines has four finite numbers, or four NaN; else None."""
     if table is None or table.shape[1] != 4:
         return None
-    return table if (np.isfinite(table).all(1) | np.isnan(table).all(1)).all() else None
+    finite = np.isfinite(table)
+    plain = finite.all() or (finite.all(1) | np.isnan(table).all(1)).all()
+    return table if plain else None
 
 
 def _parse_line(line: str, name: str | Path, number: int) -> list[float]:

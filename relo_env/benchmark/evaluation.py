@@ -291,6 +291,7 @@ def _notes(protocol: Protocol, sequences: Mapping[str, Sequence], runs: int) -> 
 
 def _read_speed(published: Published, names: Iterable[str]) -> tuple[Speed, tuple[str, ...]]:
     """Speed, and a note if times cannot be read."""
+    published.files.parse_ahead(list(published.seconds.values()))
     try:
         return speed_of(published.read_seconds, names), ()
     except DataError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -79,16 +80,21 @@ class FrameErrors:
     def __len__(self) -> int:
         return len(self.overlap)
 
+    @cached_property
+    def ascending(self) -> FrameErrors:
+        """The same errors, each array in ascending order."""
+        return FrameErrors(*map(np.sort, (self.overlap, self.centre, self.centre_norm)))
+
 
 def _share(credit: np.ndarray) -> float:
     """Mean over frames; 0 where no frame counts."""
     return float(credit.sum() / max(len(credit), 1))
 
 
-def _share_within(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def _share_within(ascending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Share of the errors that are at most each threshold; 0 where there are none."""
-    counts = np.searchsorted(np.sort(errors), thresholds, side="right")
-    return counts / max(len(errors), 1)
+    counts = np.searchsorted(ascending, thresholds, side="right")
+    return counts / max(len(ascending), 1)
 
 
 def success_curve(
@@ -102,20 +108,20 @@ def success_curve(
         at_threshold: an overlap equal to the threshold counts too, as on TrackingNet's server.
     """
     side: Literal["left", "right"] = "left" if at_threshold else "right"
-    below = np.searchsorted(np.sort(errors.overlap), thresholds, side=side)
+    below = np.searchsorted(errors.ascending.overlap, thresholds, side=side)
     return (len(errors) - below) / max(len(errors), 1)
 
 
 def precision_curve(errors: FrameErrors, thresholds: np.ndarray = PIXEL_THRESHOLDS) -> np.ndarray:
     """Share of frames whose centre error is within each threshold [px]."""
-    return _share_within(errors.centre, thresholds)
+    return _share_within(errors.ascending.centre, thresholds)
 
 
 def normalised_precision_curve(
     errors: FrameErrors, thresholds: np.ndarray = NORMALISED_THRESHOLDS
 ) -> np.ndarray:
     """Share of frames whose normalised centre error is within each threshold."""
-    return _share_within(errors.centre_norm, thresholds)
+    return _share_within(errors.ascending.centre_norm, thresholds)
 
 
 def success_auc(errors: FrameErrors) -> float:
@@ -348,6 +354,14 @@ def _bootstrap_means(
     """Weighted means of resampled sequences; resamples without any weight are left out."""
     values = np.asarray(values, dtype=np.float64)
     weights = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
-    chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
-    mass = weights[chosen].sum(1)
-    return (weights * values)[chosen].sum(1)[mass > 0] / mass[mass > 0]
+    counts = _resamples(len(values), draws, seed)
+    mass = counts @ weights
+    return (counts @ (weights * values))[mass > 0] / mass[mass > 0]
+
+
+@lru_cache(maxsize=2)  # each figure of each tracker has the same ones
+def _resamples(count: int, draws: int, seed: int) -> np.ndarray:
+    """Times that each of ``count`` items is drawn: float64 ``(draws, count)``."""
+    chosen = np.random.default_rng(seed).integers(count, size=(draws, count))
+    flat = (chosen + count * np.arange(draws)[:, None]).ravel()
+    return np.bincount(flat, minlength=draws * count).reshape(draws, count).astype(np.float64)

@@ -13,16 +13,21 @@ import zipfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from relo_env.benchmark.box_files import SUFFIXES, parse_boxes, parse_seconds
+from relo_env.benchmark.box_files import SUFFIXES, parse_boxes, parse_seconds, plain_boxes
+from relo_env.datasets.annotations import parse_table
 from relo_env.datasets.frames import is_clutter
 from relo_env.errors import DataError
 
+BATCH = 64
+"""Files that are parsed at a time."""
 DEPTH = 3
 """Folders below that of the results that are looked into."""
 _TIME = re.compile(r"(.+?)_(read_|model_)?time", re.IGNORECASE)
@@ -46,6 +51,7 @@ class Files:
 
     def __init__(self, place: str | Path, *, unwrap: bool = True) -> None:
         self.place = Path(place)
+        self.parsed: dict[str, np.ndarray] = {}
         self._archive: zipfile.ZipFile | None = None
         found = self._list_folder() if self.place.is_dir() else self._list_zip()
         self._paths = _unwrapped(found) if unwrap else found
@@ -69,6 +75,19 @@ class Files:
             return self._archive.read(self._paths[path])
         except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{self.label(path)} cannot be read: {error}.") from error
+
+    def parse_ahead(self, paths: SequenceOf[str]) -> None:
+        """Parse files many at a time, which takes half as long as one by one.
+
+        ``parsed`` gets the tables. It may lack those beside a file that is no plain table.
+        """
+        for batch in (paths[k : k + BATCH] for k in range(0, len(paths), BATCH)):
+            with suppress(DataError):
+                contents = [self.read(path).rstrip() for path in batch]
+                table = parse_table(b"\n".join(contents))
+                ends = np.cumsum([content.count(b"\n") + 1 for content in contents])
+                if table is not None and len(table) == ends[-1]:
+                    self.parsed.update(zip(batch, np.split(table, ends[:-1]), strict=True))
 
     def _list_folder(self) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -145,6 +164,9 @@ class Published:
             DataError: the file is malformed.
         """
         path = self._path(sequence, run)
+        plain = plain_boxes(self.files.parsed.pop(path, None))
+        if plain is not None:
+            return plain
         return parse_boxes(self.files.read(path), self.files.label(path))
 
     def read_seconds(self, sequence: str, kind: str = "tracker") -> np.ndarray | None:
@@ -154,9 +176,11 @@ class Published:
             DataError: the file is malformed.
         """
         path = self.seconds.get((kind, sequence))
-        return (
-            None if path is None else parse_seconds(self.files.read(path), self.files.label(path))
-        )
+        if path is None:
+            return None
+        if path in self.files.parsed:
+            return self.files.parsed.pop(path)[:, 0]
+        return parse_seconds(self.files.read(path), self.files.label(path))
 
     def _path(self, sequence: str, run: int) -> str:
         paths = self.boxes[sequence]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from relo_env.benchmark.comparison import differences
 from relo_env.benchmark.evaluation import Evaluation, check_comparable, rank
@@ -102,7 +102,14 @@ def _write(tables: Mapping[str, str], out: Path) -> list[Path]:
 
 
 def _csv(lines: Iterable[Mapping[str, Any]]) -> str:
-    return pd.DataFrame(list(lines)).to_csv(index=False, lineterminator="\n")
+    """Text of a table; a column that a line lacks is empty there."""
+    lines = list(lines)
+    buffer = io.StringIO()
+    columns = dict.fromkeys(name for line in lines for name in line)
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return buffer.getvalue()
 
 
 def _tracker_line(evaluation: Evaluation) -> dict[str, Any]:

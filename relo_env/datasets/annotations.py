@@ -149,10 +149,10 @@ def parse_table(data: bytes) -> np.ndarray | None:
     except ValueError:  # pandas' own errors are ValueErrors
         return None
     between = len(table) * (table.shape[1] - 1)
-    separators = data.count(b","), data.count(b";")
-    missing = np.count_nonzero(np.isnan(table)) - data.lower().count(b"nan")
-    regular = separators in ((0, 0), (between, 0), (0, between)) and missing == 0
-    return table if regular else None
+    regular = commas or data.count(b";") in (0, between)
+    unread = np.count_nonzero(np.isnan(table))  # written as NaN, or empty fields
+    full = not unread or unread == data.lower().count(b"nan")
+    return table if regular and full else None
 
 
 def parse_numbers(line: str) -> list[float]:
@@ -217,12 +217,13 @@ def read_labels(path: Path, count: int | None = None) -> np.ndarray:
     Raises:
         DataError: the file is missing, a field is not a whole number, or the counts differ.
     """
-    fields = read_text(path).translate(_SEPARATORS).split()
-    digits = "".join(fields)
+    data = read_bytes(path).strip()
+    digits, separator = data[::2], data[1:2]
     try:
-        if len(digits) == len(fields) and digits.isascii() and digits.isdigit():  # 0 and 1
-            labels = np.frombuffer(digits.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
+        if digits.isdigit() and separator in b",;\t\n " and not data[1::2].strip(separator):
+            labels = np.frombuffer(digits, dtype=np.uint8).astype(np.int64) - ord("0")
         else:
+            fields = decode_text(data, path).translate(_SEPARATORS).split()
             numbers = list(map(float, fields))
             parts = [f for f, number in zip(fields, numbers, strict=True) if number % 1]
             if parts:

@@ -240,12 +240,12 @@ class DiskDataset(Dataset):
         if not path.is_file():
             return self[name]
         data = read_bytes(path)
-        lines = count_lines(data, path)
-        if len(data.splitlines()) > lines:  # blank lines at the end: frames, if there are as many
+        text = data.rstrip()
+        if len(data[len(text) :].splitlines()) > 1:  # blank lines at the end are maybe frames
             with suppress(DataError):
                 return self[name]
         view = copy.copy(self)
-        view._annotated = lines
+        view._annotated = count_lines(text, path)
         return view.load(name)
 
     def annotation_file(self, name: str) -> Path:
