@@ -22,7 +22,7 @@ def join_processes(device: torch.device) -> torch.device:
     wait for them without end. A group that exists already is left alone.
 
     Args:
-        device: what the user asked for.
+        device: device that the user asked for.
 
     Returns:
         The device of this process: its own GPU where ``device`` is just ``"cuda"``.

@@ -110,7 +110,7 @@ def export_onnx(network: RELONetwork, folder: str | PathLike[str]) -> tuple[Path
 
     Args:
         network: its weights as they are now, in float32.
-        folder: where to write; made where it is missing.
+        folder: made if missing.
 
     Raises:
         ConfigError: the packages of the ``onnx`` extra are not installed.
@@ -123,18 +123,15 @@ def export_onnx(network: RELONetwork, folder: str | PathLike[str]) -> tuple[Path
             f"Writing ONNX needs more packages ({error}): pip install '.[onnx]'."
         ) from error
     network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
-    outputs = ["candidates", "policy_logits", "value"]
-    following = ["tokens_next"] if network.token_size else []
-    step = Step(network, outputs), step_inputs(network), [*outputs, *following]
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    inputs = template_inputs(network)
+    templates, step = Path(folder, TEMPLATES), Path(folder, STEP)
+    templates.parent.mkdir(parents=True, exist_ok=True)
     crop = asdict(network.crop)
     facts = {"preset": network.preset_name, "changes": network.changes, "crop": crop}
-    return (
-        _export(_Templates(network), inputs, ["template_rows"], folder / TEMPLATES, facts),
-        _export(*step, folder / STEP, facts),
-    )
+    _export(_Templates(network), template_inputs(network), ["template_rows"], templates, facts)
+    outputs = ["candidates", "policy_logits", "value"]
+    following = ["tokens_next"] if network.token_size else []
+    _export(Step(network, outputs), step_inputs(network), [*outputs, *following], step, facts)
+    return templates, step
 
 
 def _export(
@@ -143,9 +140,9 @@ def _export(
     outputs: list[str],
     path: Path,
     facts: dict[str, Any],
-) -> Path:
+) -> None:
     batch = torch.export.Dim("batch")
-    # The exporter's own deprecations and notes are no business of the caller.
+    # The exporter's deprecations and notes do not concern the caller.
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -167,4 +164,3 @@ def _export(
     assert program is not None
     program.model.metadata_props["relo"] = json.dumps(facts)
     program.save(path)
-    return path

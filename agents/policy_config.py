@@ -122,8 +122,7 @@ def find_algorithm(name: str) -> type[OnPolicyAlgorithm]:
     """
     if name in ALGORITHMS:
         return ALGORITHMS[name]
-    module, _, attribute = name.partition(":")
-    if not module or not attribute:
+    if ":" not in name:
         hint = "One of your own is given as module:Class."
         raise ConfigError(unknown("algorithm", name, ALGORITHMS, hint))
     found = import_named(name, "Algorithm")

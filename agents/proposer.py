@@ -33,7 +33,7 @@ class NetworkProposer:
     only, a faster copy of encoder and box regression runs.
 
     Args:
-        network: where the boxes come from; set to evaluation mode.
+        network: source of the boxes; set to evaluation mode.
         device: the network is moved there, in place; None leaves it where it is.
         dtype: run a copy of the network in this type; None keeps it.
         train_encoder: the policy encodes the crops itself.
@@ -45,7 +45,7 @@ class NetworkProposer:
 
     Attributes:
         trainable: the network as it was given, whose heads a policy trains.
-        device_spaces: what `RELOVecEnv` adds to the observation.
+        device_spaces: spaces that `RELOVecEnv` adds to the observation.
         features: float16 ``(num_rows, C, H, W)`` of each row's current frame, where they stay.
 
     Raises:

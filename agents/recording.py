@@ -86,7 +86,7 @@ class RecordConfig:
         env_options: further arguments of the environment, e.g. clip_length=16.
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: an invalid value.
     """
 
     id: str | None = None
@@ -146,17 +146,17 @@ def record(
     README.md. Minari finds it by its id where ``MINARI_DATASETS_PATH`` is ``out``.
 
     Args:
-        config: what is played, and how.
+        config: settings of the recording.
         dataset: the videos.
         out: folder of Minari data sets.
         resume: continue a recording that was interrupted.
-        device: where the network runs.
+        device: device of the network.
 
     Returns:
         The folder that `minari.MinariDataset` reads.
 
     Raises:
-        ConfigError: an argument that cannot be, another recording under this id, or Minari is
+        ConfigError: an invalid argument, another recording under this id, or Minari is
             not installed.
         CheckpointError: no such checkpoint.
     """
@@ -169,14 +169,15 @@ def record(
     home = Path(out) / dataset_id
     parts = home / FOLDER
     claim = _claim(home / SETTINGS, config, dataset)
-    if (home / "data").is_dir() or (parts.is_dir() and resume):
+    finished = (home / "data").is_dir()
+    if finished or (parts.is_dir() and resume):
         claim.check(free=["network", *(["policy"] if config.plays_a_network else [])])
     elif parts.is_dir():
         raise ConfigError(
             f"{home} holds an unfinished recording. Go on with it (--resume, resume=True), or "
             "remove the folder."
         )
-    if not (home / "data").is_dir():
+    if not finished:
         player = _Player(config, dataset, device)
         parts.mkdir(parents=True, exist_ok=True)
         claim.write()

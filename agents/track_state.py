@@ -20,7 +20,7 @@ class View:
         scores: ``(H, W)`` score of every position, before the window function.
         candidates: ``(H * W, 4)`` box of every position, cxcywh01 of the window.
         position: the position chosen.
-        evidence: what the score was made of, where the network has a confidence.
+        evidence: parts of the score, where the network has a confidence.
     """
 
     window: SearchWindow
@@ -35,13 +35,13 @@ class Track:
     """State of one object being followed.
 
     Attributes:
-        box: where it was last, xywh pixels.
+        box: last box, xywh pixels.
         templates: uint8 crops ``(3, Hz, Wz)``, and ``template_boxes``, xywh as fractions of each.
-        cache: what the network made of them.
+        cache: encoded templates.
         tokens: temporal tokens, None before the first update.
-        frames: how many frames were updated.
-        view: what was seen in the last one.
-        lost: whether the target counts as lost; then ``box`` and ``tokens`` are those of the last
+        frames: number of updates.
+        view: window and scores of the last update.
+        lost: True if the target counts as lost; then ``box`` and ``tokens`` are those of the last
             frame in which it did not.
         misses: frames in a row whose score was too low.
         zoom: factor on the search window's side.

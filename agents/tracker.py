@@ -55,7 +55,7 @@ class RELOTracker:
             follows the best box whatever its score.
         controls: let the network's heads for controls, if it has any, choose the side of the next
             window and the renewal of the last template; False ignores them.
-        device: where the network runs.
+        device: device of the network.
         dtype: of its weights, e.g. ``torch.bfloat16``; None keeps them.
         compiled: run it through ``torch.compile``; the first frames then take minutes.
         backend: ``"torch"``, ``"onnxruntime"``, ``"auto"`` for the faster of the two on this
@@ -65,7 +65,7 @@ class RELOTracker:
         backend: the backend that runs; its ``choice`` tells which, and why.
 
     Raises:
-        ConfigError: an option that cannot be.
+        ConfigError: an invalid option.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ def train_policy(
         out: folder of the run; made if missing.
         resume: go on from the state in ``out``, to the same numbers as without the interruption.
             ``steps`` may be more than before; the learning rate then follows the new total.
-        device: where the network runs.
+        device: device of the network.
         callbacks: further ones of SB3's.
         proposer: see `make_env`.
 

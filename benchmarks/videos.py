@@ -28,7 +28,7 @@ def write_lasot(
     Args:
         root: an empty folder.
         size: (width, height) of a frame [px].
-        videos: how many.
+        videos: number of videos.
         length: frames of each.
         drawn: different ones among these.
     """

@@ -294,7 +294,7 @@ class Study:
         backbone: file with a pretrained ViT that warm-ups start from; None: random weights.
         half: compute features in bfloat16: faster; they differ in the third digit.
         cache_bytes: features that each process may keep.
-        device: where networks run.
+        device: device of the networks.
     """
 
     table: str

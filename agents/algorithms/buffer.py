@@ -76,7 +76,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
         buffer_size: steps T of each environment.
         observation_space: a Dict.
         action_space: the environment's.
-        device: where samples go.
+        device: device of the samples.
         gae_lambda: of ``credit="gae"``.
         gamma: of ``credit="gae"``.
         n_envs: environments N.

@@ -28,9 +28,9 @@ class Encoder(nn.Module):
     Attributes:
         width: channels C of a row and of the feature map.
         crop: the crops it reads.
-        temporal: what the frame before hands to this one.
+        temporal: tokens that pass from frame to frame.
         norm: normalisation of the feature rows.
-        gradient_checkpointing: where gradients are wanted, keep a joint block's input only and run
+        gradient_checkpointing: with gradients, keep a joint block's input only and run
             it again on the way back: a third more time, a fraction of the memory.
     """
 

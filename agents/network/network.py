@@ -58,7 +58,7 @@ class RELONetwork(nn.Module):
         preset_name: the preset it was made from, and ``changes``, what was changed in it.
         crop: the crops it reads (`relo_env.config.CropConfig`).
         width: channels C of its features.
-        confidence: how sure a tracker may be of its box, where that was measured.
+        confidence: confidence of a tracker in its box; None if it was not measured.
         controls: heads for the decisions beside the position, by name; most networks have none.
     """
 
@@ -154,7 +154,7 @@ class RELONetwork(nn.Module):
             templates: ``(N, K, 3, Hz, Wz)``, normalised; or what `encode_templates` gave.
             template_boxes: ``(N, K, 4)``, xywh as fractions of the crop; None beside a cache.
             search: ``(N, 3, Hx, Wx)``, normalised.
-            tokens: what the frame before returned, None at the start.
+            tokens: tokens that the frame before returned; None at the start.
 
         Returns:
             Features ``(N, C, H, W)`` and the tokens for the next frame.
@@ -246,7 +246,7 @@ class RELONetwork(nn.Module):
         matrices of the encoder are laid out as its kernels read them.
 
         Args:
-            device: where it runs.
+            device: device of the copy.
             dtype: of its weights; None keeps them.
             compiled: run what is not laid out so through ``torch.compile``, which takes a minute at
                 the first frames and needs a C++ compiler on a CPU.

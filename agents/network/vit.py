@@ -28,8 +28,8 @@ class ViTConfig:
 
     Attributes:
         model: e.g. ``"vit_small_patch14_dinov2"``.
-        depth: how many of its blocks are used; None for all.
-        separate_blocks: how many of them read each crop apart.
+        depth: number of its blocks that are used; None for all.
+        separate_blocks: number of the first of them, which read each crop apart.
     """
 
     model: str

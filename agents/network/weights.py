@@ -46,7 +46,7 @@ def fetch(preset: str, stage: str = "policy", folder: str | Path | None = None) 
     Args:
         preset: ``"t256"``, ``"b256"`` or ``"l256"``.
         stage: one of `STAGES`.
-        folder: where to put it; None for the hub's cache.
+        folder: folder of the file; None: the hub's cache.
 
     Raises:
         ConfigError: no such release, or huggingface_hub is not installed.

@@ -43,7 +43,7 @@ class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
     Clips and crops are those of the environment with ``search_window="jittered"``.
 
     Args:
-        dataset: where clips come from.
+        dataset: source of the clips.
         crop: sizes of the crops.
         clips: clips a batch.
         clip_length: search frames a clip.
@@ -129,7 +129,7 @@ def load_ahead(
     Args:
         batches: must pickle where processes are spawned, as the package's data sets do.
         steps: indices of the batches.
-        device: where they go.
+        device: their device.
         num_workers: processes that make them; 0: this one does.
         start_method: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's.
     """

@@ -28,7 +28,7 @@ class RunClock:
     Attributes:
         steps: number of steps, fitted or given.
         seconds: time of the run so far.
-        fitted: whether ``steps`` was fitted.
+        fitted: True if ``steps`` was fitted.
     """
 
     def __init__(

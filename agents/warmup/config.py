@@ -34,7 +34,7 @@ class WarmupConfig:
         frozen: prefixes of parameter names that are not trained.
         weight_decay: weight decay of AdamW.
         max_gradient_norm: gradients are scaled down to this norm.
-        supervision: where boxes are supervised, see `agents.warmup.losses.warmup_loss`.
+        supervision: positions whose boxes are supervised, see `agents.warmup.losses.warmup_loss`.
         shared_prior: let the prior's loss train the encoder too, as the public code does.
         policy_weight: weight of the policy's expected gradient, which also trains the encoder; 0,
             as in the paper, leaves the policy to stage 2.

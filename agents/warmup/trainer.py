@@ -76,7 +76,7 @@ def warmup(
         dataset: training split.
         out: folder of checkpoint, state and logs; made if missing.
         resume: go on from the state in ``out``, to the same numbers as without the interruption.
-        device: where the network runs.
+        device: device of the network.
 
     Returns:
         Path of the checkpoint.

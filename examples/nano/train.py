@@ -174,7 +174,8 @@ def split(path: Path) -> list[Path]:
 
 def join(parts: Sequence[Path], path: Path) -> Path:
     """Put the parts of `split` together."""
-    path.write_bytes(b"".join(part.read_bytes() for part in sorted(parts)))
+    in_order = sorted(parts, key=lambda part: int(part.suffix[1:]))
+    path.write_bytes(b"".join(part.read_bytes() for part in in_order))
     return path
 
 
