@@ -259,13 +259,9 @@ def check_reset_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def open_dataset(
     dataset: str | Dataset, root: str | None, split: str | None, options: Mapping[str, Any]
 ) -> Dataset:
-    """The data set that an environment's arguments name, or the instance itself.
+    """Data set that an environment's arguments name, or the instance itself.
 
-    Args:
-        dataset: name of a data set, or an instance.
-        root: its folder.
-        split: its split.
-        options: keyword arguments that the environment does not know, for the data set.
+    ``options`` are arguments that the environment does not know: they go to the data set.
 
     Raises:
         ArgumentError: the data set does not know one of the options either.

@@ -173,11 +173,7 @@ class Engine:
             self._observed[name][rows] = values[source]
 
     def observation(self, copy: bool = True) -> dict[str, np.ndarray]:
-        """Observation of all rows, ``(num_rows, ...)`` each.
-
-        Args:
-            copy: return fresh arrays; else those that the next step writes to.
-        """
+        """Observation of all rows; without ``copy`` in the arrays that the next step writes to."""
         return {n: values.copy() if copy else values for n, values in self._observed.items()}
 
     def observation_of(self, row: int) -> dict[str, np.ndarray]:
@@ -218,10 +214,7 @@ class Engine:
         check_state(state, self._settings(), self.dataset)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Replay the episodes of a `state`, frame by frame, up to where they were.
-
-        Args:
-            state: one that `check_state` has passed.
+        """Replay the episodes of a checked `state`, frame by frame, up to where they were.
 
         Raises:
             ConfigError: it is malformed.

@@ -341,15 +341,7 @@ def _warn_of_step_limit(num_frames: int) -> None:
 
 
 def check_options(options: Mapping[str, Any], single: bool = False) -> None:
-    """Refuse arguments that would end up with the data set.
-
-    Args:
-        options: arguments that are left for the data set.
-        single: refuse those of `TrackingVectorEnv` alone, too.
-
-    Raises:
-        ArgumentError: there is one of them.
-    """
+    """Raise ArgumentError for what is no data set's option; ``single``: vector arguments too."""
     if "max_episode_steps" in options:
         raise ArgumentError(
             f"max_episode_steps={options['max_episode_steps']!r}: episodes end with their clip, at "

@@ -43,14 +43,10 @@ class Outcome(NamedTuple):
 class Episode:
     """A clip being tracked. Boxes are xywh pixels of the clip's augmented video.
 
-    Args:
-        frames: the clip and its pixels.
-        config: the environment's configuration.
-        crop: sizes of the crops.
-
     Attributes:
         frames: the clip and its pixels.
         clip: its frames and what was drawn with them.
+        config, crop: the environment's configuration, and sizes of the crops.
         templates: uint8 ``(K, 3, Hz, Wz)``.
         template_boxes: float32 ``(K, 4)`` xywh as fractions of each template crop, clipped to it.
         window: where the search crop lies in the current frame.

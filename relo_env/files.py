@@ -108,12 +108,7 @@ def digest_file(path: str | Path, digits: int = 16) -> str:
 
 
 def read_json(path: str | Path, error: type[ReloError]) -> dict[str, Any]:
-    """Object of a JSON file.
-
-    Args:
-        path: file to read.
-        error: raised where the file is missing, damaged or holds something other than an object.
-    """
+    """Object of a JSON file; raises ``error`` if it is missing, damaged or no object."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:

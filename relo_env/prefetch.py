@@ -112,9 +112,7 @@ class FrameLoader:
     def keep(self, frame: DecodedFrame, always: bool = False) -> bool:
         """Count a frame among those in memory for as long as it lives; False: there is no room.
 
-        Args:
-            frame: the frame to keep.
-            always: keep and count it even if there is no room.
+        With ``always`` it is kept and counted even then.
         """
         with self._lock:
             size = frame.image.nbytes

@@ -126,11 +126,7 @@ class _Worker:
         return lost(self.item, exit_code)
 
     def stop(self, grace: float = GRACE) -> int | None:
-        """Close the pipe, which ends an idle process, and return its exit code.
-
-        Args:
-            grace: [s] after which the process is killed.
-        """
+        """Close the pipe and wait; kill the process after ``grace`` s. Gives its exit code."""
         self.connection.close()
         self.process.join(grace)
         if self.process.is_alive():

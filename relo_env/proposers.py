@@ -179,9 +179,7 @@ def make_proposer(
 def check_proposer(made: Any, source: str) -> BoxProposer:
     """Check an object that is to be a proposer, and return it.
 
-    Args:
-        made: the object.
-        source: where it comes from, for the message: ``"is"``, ``"'module:factory' gives"``.
+    The message names its ``source``, such as ``"is"`` or ``"'module:factory' gives"``.
 
     Raises:
         ConfigError: it is none, or its ``crop`` or ``extra_spaces`` cannot be.

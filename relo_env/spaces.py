@@ -100,12 +100,7 @@ def num_positions(action: gym.Space) -> int:
 
 
 def check_action(action: Any, config: EnvConfig, crop: CropConfig) -> Any:
-    """An action as the episode takes it.
-
-    Args:
-        action: action of one row.
-        config: its action mode and controls.
-        crop: its grid.
+    """Action of one row, as the episode takes it.
 
     Returns:
         A `Choice` in ``action_mode="grid"``, float64 ``(4,)`` in ``"box"``, an int in ``"move"``.

@@ -37,11 +37,6 @@ class Record:
 def check_state(state: Mapping[str, Any], settings: Mapping[str, Any], dataset: Dataset) -> None:
     """Check that a state is one of an engine of these settings, on this data set.
 
-    Args:
-        state: value of `Engine.state`.
-        settings: settings that change episodes, as plain JSON.
-        dataset: the data set at hand.
-
     Raises:
         ConfigError: it is not, or it is malformed.
     """

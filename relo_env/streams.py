@@ -172,13 +172,10 @@ def _webcam_images(number: int, capture: Any = None) -> Iterator[np.ndarray]:
 
 
 def _live(images: Callable[[bool], Iterator[np.ndarray]], source: str) -> Iterator[TimedFrame]:
-    """The newest frame of a live source, whenever one is asked for.
+    """Newest frame of a live source, whenever one is asked for.
 
-    A thread reads on while the frame before is worked at; a source that breaks off is opened again.
-
-    Args:
-        images: opens the source; its argument is True from the second time on.
-        source: its name, for messages.
+    A thread reads on while the frame before is worked at. A source that breaks off is opened again:
+    the argument of ``images`` is True then.
 
     Raises:
         FrameError: the source has ended.

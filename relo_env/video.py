@@ -98,11 +98,9 @@ def decode_frames(container: Any) -> Iterator[av.VideoFrame]:
 
 
 def to_rgb(frame: av.VideoFrame, converter: VideoReformatter) -> np.ndarray:
-    """A decoded frame as uint8 RGB ``(H, W, 3)``, turned as its video says that it is shown.
+    """Decoded frame as uint8 RGB ``(H, W, 3)``, turned as its video says that it is shown.
 
-    Args:
-        frame: the frame.
-        converter: keeps its tables from frame to frame; one a thread.
+    The converter keeps its tables from frame to frame; each thread needs its own.
     """
     # One thread, since a process forked beside FFmpeg's threads waits for them at its end.
     image = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()

@@ -48,10 +48,10 @@ def decode_text(data: bytes, path: Path | str) -> str:
 def read_boxes(
     path: Path, count: int | None = None, *, one_based: bool = False, polygons: bool = False
 ) -> np.ndarray:
-    """Read one box a line; see `parse_boxes`.
+    """Read one box a line.
 
     Args:
-        path: text file.
+        path: text file, in a form of `parse_boxes`.
         count: frames of the video, where known; a file of another length is an error.
         one_based: the file's top-left pixel is (1, 1), as in MATLAB.
         polygons: lines may hold polygons or masks.
@@ -207,15 +207,11 @@ def read_labels(path: Path, count: int | None = None) -> np.ndarray:
     This is the form of LaSOT's ``full_occlusion.txt`` and ``out_of_view.txt`` (one comma line),
     GOT-10k's ``absence.label`` and ``cover.label``, and our own ``absent.txt``.
 
-    Args:
-        path: text file.
-        count: frames of the video, where known; a file of another length is an error.
-
     Returns:
         int64 ``(n,)``.
 
     Raises:
-        DataError: the file is missing, a field is not a whole number, or the counts differ.
+        DataError: the file is missing, a field is not a whole number, or there are not ``count``.
     """
     data = read_bytes(path).strip()
     digits, separator = data[::2], data[1:2]
@@ -254,14 +250,11 @@ def require_count(path: Path, found: int, frames: int | None, kind: str) -> None
 def read_marks(
     marks: Mapping[Path, Callable[[np.ndarray], np.ndarray]], count: int | None
 ) -> np.ndarray | None:
-    """Frames bool ``(n,)`` that any file of labels marks; None: there is no such file.
+    """Frames bool ``(n,)`` that any file of labels marks, None without such files.
 
     Args:
-        marks: by path, which labels mark a frame; files that do not exist are passed over.
+        marks: which labels of a file mark a frame, by its path.
         count: see `read_labels`.
-
-    Raises:
-        DataError: see `read_labels`.
     """
     marked = [marks[path](read_labels(path, count)) for path in marks if path.is_file()]
     n = min(map(len, marked), default=0)
@@ -274,9 +267,6 @@ def read_attributes(path: Path, known: tuple[str, ...]) -> tuple[str, ...]:
     Args:
         path: the file: a number for each attribute, maybe after one that stands for all sequences.
         known: names of the attributes, in the file's order.
-
-    Raises:
-        DataError: the file has another count of numbers.
     """
     if not path.is_file():
         return ()

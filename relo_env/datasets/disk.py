@@ -264,9 +264,6 @@ class DiskDataset(Dataset):
             find: gives the frames.
             where: its arguments, the folder first.
             skip: lines of the annotation that belong to frames left out.
-
-        Raises:
-            DataError: there are no frames.
         """
         if self._annotated is None:
             return find(*where)

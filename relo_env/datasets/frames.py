@@ -280,12 +280,7 @@ def missing_numbers(frames: FrameSource, count: int) -> list[int]:
 
 
 class NoFrames:
-    """Stand-in for the frames of a video of which only the annotation is read.
-
-    Args:
-        length: number of frames that are annotated.
-        place: where the frames would be, for the message.
-    """
+    """Stand-in for the frames of a video, at ``place``, of which only the annotation is read."""
 
     def __init__(self, length: int, place: Path | str) -> None:
         self.place = place

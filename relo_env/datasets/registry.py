@@ -97,19 +97,15 @@ def find_dataset(name: str) -> DatasetSpec:
         name = "Mixture"
     elif ":" in name:
         return _outside_the_table(name)
-    alike = [spec for spec in _SPECS.values() if letters(spec.name) == letters(name)]
-    if name.lower() not in _SPECS and not alike:
-        alike = [spec for spec in _SPECS.values() if letters(name) in map(letters, spec.folders)][
-            :1
-        ]
-    if name.lower() not in _SPECS and len(alike) != 1:
-        known = [spec.name for spec in list_datasets()]
-        raise ConfigError(
-            unknown(
-                "data set", name, known, 'Your own can be named "module:Class", in any process.'
-            )
-        )
-    return _SPECS.get(name.lower()) or alike[0]
+    if name.lower() in _SPECS:
+        return _SPECS[name.lower()]
+    specs, own = list_datasets(), letters(name)
+    alike = [spec for spec in specs if letters(spec.name) == own]
+    alike = alike or [spec for spec in specs if own in map(letters, spec.folders)][:1]
+    if len(alike) != 1:
+        hint = 'Your own can be named "module:Class", in any process.'
+        raise ConfigError(unknown("data set", name, [spec.name for spec in specs], hint))
+    return alike[0]
 
 
 def is_called_as(folder: str, dataset: str) -> bool:

@@ -184,17 +184,10 @@ def _projected(matrices: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _clipped_extent(
     starts: np.ndarray, ends: np.ndarray, size: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Extent of polygons inside a frame: their edges, clipped, and the frame's corners they hold.
+    """Lowest and highest corner ``(t, 2)`` of polygons inside a frame; +inf where nothing is.
 
-    Edges are clipped after Liang and Barsky (1984).
-
-    Args:
-        starts: ``(2, t, E)`` starts of edges.
-        ends: ``(2, t, E)`` ends of edges.
-        size: width and height of the frame.
-
-    Returns:
-        Lowest and highest corners ``(t, 2)``; the lowest is +inf where nothing is inside.
+    Edges, from ``starts`` to ``ends`` ``(2, t, E)``, are clipped after Liang and Barsky (1984);
+    corners of the frame count where a polygon holds them.
     """
     step = ends - starts
     step = np.where(np.abs(step) < 1e-9, 1e-9, step)

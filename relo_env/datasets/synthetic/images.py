@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from relo_env.errors import DataError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 _CACHED = 256
-"""Cut-outs and shapes that are kept, a few ten MB at most."""
+"""Cut-outs, and shapes, that are kept: a few ten MB at most."""
 _CUTOUT_SIDE = 192
 _SMALLEST_PIECE = 0.03
 """Share of a cut-out's area below which a piece apart is dropped."""
@@ -34,8 +33,8 @@ class Images:
 
     def __init__(self, files: list[tuple[Path, Path | None]]) -> None:
         self.files = files
-        self._cache: OrderedDict[tuple[str, int], Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._cutout = lru_cache(_CACHED)(self._read_cutout)
+        self._shape = lru_cache(_CACHED)(self._trace)
 
     @classmethod
     def cutouts(cls, folders: str | Path | Iterable[str | Path]) -> Images:
@@ -104,11 +103,11 @@ class Images:
             FrameError: a file cannot be decoded.
             DataError: nothing in it is opaque, or image and mask differ in size.
         """
-        return self._cached("cutout", index, self._read_cutout)
+        return self._cutout(index)
 
     def shape(self, index: int) -> Shape:
         """Outlines of a cut-out; raises as `cutout` does."""
-        return self._cached("shape", index, lambda i: trace(self.cutout(i)[..., 3]))
+        return self._shape(index)
 
     def family(self, index: int) -> list[int]:
         """Indices of the cut-outs in one folder with this one, itself included."""
@@ -121,18 +120,8 @@ class Images:
             families[file.parent].append(index)
         return families
 
-    def _cached(self, kind: str, index: int, make: Callable[[int], Any]) -> Any:
-        key = kind, index
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        value = make(index)
-        with self._lock:
-            self._cache[key] = value
-            if len(self._cache) > _CACHED:
-                self._cache.popitem(last=False)
-        return value
+    def _trace(self, index: int) -> Shape:
+        return trace(self.cutout(index)[..., 3])
 
     def _read_cutout(self, index: int) -> np.ndarray:
         file, mask_file = self.files[index]

@@ -202,14 +202,7 @@ LEVELS = 4
 def paint_sprite(
     rng: np.random.Generator, shape: Shape, palette: np.ndarray, resolution: float
 ) -> Sprite:
-    """Paint a procedural shape in textures of a palette.
-
-    Args:
-        rng: draws the textures.
-        shape: its outlines.
-        palette: uint8 ``(4, 3)``.
-        resolution: [px] size at which the sprite will be shown at most.
-    """
+    """Paint a shape in textures of a palette, fine enough to be ``resolution`` px large."""
     side = _canvas_side(resolution)
     coats = [_coat(rng, palette, side) for _ in range(min(len(shape.outlines), 2))]
     layers = []

@@ -164,11 +164,7 @@ def draw_wall() -> Shape:
 
 
 def trace(alpha: np.ndarray) -> Shape:
-    """The rigid shape of a cut-out's opaque pixels.
-
-    Args:
-        alpha: uint8 ``(h, w)``, trimmed so that opaque pixels touch all four sides.
-    """
+    """Rigid shape of a cut-out's opaque pixels, which touch all four sides of ``alpha``."""
     height, width = alpha.shape
     inside = (alpha > 127).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
