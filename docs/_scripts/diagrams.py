@@ -121,17 +121,15 @@ def success(figure: Figure, clip: Play, thresholds: np.ndarray, colours: tuple) 
     curve = (ious[visible][:, None] > thresholds).mean(0)
     middle.fill_between(thresholds, curve, color=chosen, alpha=0.35)
     middle.plot(thresholds, curve, ".-", color=chosen)
-    middle.set(
-        xlabel="overlap threshold", ylim=(0, 1.02), title=f"share of frames above: AUC {area:.3f}"
-    )
+    middle.set(xlabel="overlap threshold", ylim=(0, 1.02), title=f"success rate: AUC {area:.3f}")
     paid = ious + area * (t == t[-1])
     for values, marker, label in (
-        (paid, "o", r"paid: IoU$_t$, at the end + AUC"),
+        (paid, "o", r"reward: IoU$_t$, + AUC at the end"),
         (ious + area, "s", r"credit 'paper': IoU$_t$ + AUC"),
-        (paid[::-1].cumsum()[::-1], "^", "return to go of what is paid"),
+        (paid[::-1].cumsum()[::-1], "^", "sum of rewards from t on"),
     ):
         right.plot(t, values, marker=marker, linewidth=1, markersize=4, label=label)
-    right.set(xlabel="frame t", title=r"what reaches step t ($\lambda$ = 1)", ylim=(0, 9))
+    right.set(xlabel="frame t", title=r"credit of step t ($\lambda$ = 1)", ylim=(0, 9))
     right.legend(fontsize=7, loc="upper right")
 
 

@@ -118,7 +118,7 @@ def loops(network: str, out: Path) -> None:
 
 
 def auc(network: str, out: Path) -> None:
-    """A clip's overlaps, its success curve, and what reaches each step."""
+    """A clip's overlaps, its success curve, and the credit of each step."""
     net = RELONetwork.from_pretrained(network)
     clip = play(greedy(net, sample=np.random.default_rng(1)), seed=2, network=net)
     for figure, theme in themed(10, 3.2):
