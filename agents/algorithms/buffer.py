@@ -177,7 +177,8 @@ class RELORolloutBuffer(DictRolloutBuffer):
         new = np.flatnonzero(episode_start) if t else np.arange(self.n_envs)
         if t:
             self.episode[t] = self.episode[t - 1]
-        self.episode[t, new] = self.num_episodes + np.arange(len(new))
+        begun = self.episode[:t].max(initial=-1) + 1
+        self.episode[t, new] = begun + np.arange(len(new))
         for key in self.constant_keys:
             self.constants[key].extend(np.array(obs[key][new]))
         for key, value in obs.items():
@@ -187,11 +188,6 @@ class RELORolloutBuffer(DictRolloutBuffer):
                 if key in self.tensors:
                     self.tensors[key][t] = value
         super().add(obs, action, *args)
-
-    @property
-    def num_episodes(self) -> int:
-        """Episodes begun so far."""
-        return int(self.episode[: self.pos].max(initial=-1)) + 1
 
     def compute_returns_and_advantage(self, last_values: th.Tensor, dones: np.ndarray) -> None:
         """Returns by the named credit; the advantage is return minus value.

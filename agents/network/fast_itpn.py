@@ -62,18 +62,13 @@ class FastITPN(Encoder):
         total = sum(config.stem_blocks) + config.depth
         rates = [config.drop_path * i / (total - 1) for i in range(total)]
         self.stem = Stem(config.width, config.stem_blocks, rates)
-        self.position = nn.Parameter(
-            torch.empty(1, crop.num_positions + self._template_positions, config.width)
-        )
+        positions = crop.num_positions + (crop.template_size // STRIDE) ** 2
+        self.position = nn.Parameter(torch.empty(1, positions, config.width))
         nn.init.trunc_normal_(self.position, std=0.02)
         self.blocks = nn.ModuleList(
             AttentionBlock(config.width, rate) for rate in rates[-config.depth :]
         )
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
-
-    @property
-    def _template_positions(self) -> int:
-        return (self.crop.template_size // STRIDE) ** 2
 
     def embed_search(self, crops: Tensor) -> Tensor:
         """See `Encoder.embed_search`."""

@@ -258,7 +258,7 @@ class RELONetwork(nn.Module):
         dtype = find_dtype(self.encoder.search_token.dtype if dtype is None else dtype)
         warn_of_slow_half(dtype, device)
         network = fold(self).to(device=device, dtype=dtype)
-        # As the features lie in memory.
+        # The features lie in memory like this, so that no convolution copies them.
         network.heads.to(memory_format=torch.channels_last)
         if can_pack(torch.device(device), dtype):
             pack_linears(network.encoder)
