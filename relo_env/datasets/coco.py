@@ -18,10 +18,10 @@ MIN_SIDE = 50.0
 
 
 class COCO(DiskDataset):
-    """COCO 2017: each object that is large enough, in an image that stands still.
+    """COCO 2017: each large enough object, in a video that repeats its image.
 
-    A sequence is named by the number of its annotation. Crowds are left out. Reading the training
-    annotations takes some ten seconds, once.
+    A sequence is named by the number of its annotation. Crowds are left out. The training
+    annotations take about ten seconds to read, once.
 
     Args:
         root: see ``DiskDataset``.

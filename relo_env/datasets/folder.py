@@ -56,7 +56,7 @@ class FolderDataset(DiskDataset):
 
 
 class Folder(FolderDataset):
-    """Sequences in the subfolders of ``root``, or the one that ``root`` itself is.
+    """Sequences in the subfolders of ``root``, or ``root`` itself as the only one.
 
     A sequence is a folder with ``groundtruth.txt`` (0-based pixels) and its frames: images in
     ``img/``, a video file, or images beside the annotation. There is one split, "all".
@@ -65,11 +65,11 @@ class Folder(FolderDataset):
         root: see `DiskDataset`.
         split: "all".
         lengths: see `DiskDataset`.
-        nan: meaning of a line of ``nan`` or an empty one: "absent", the target is not to be seen;
+        nan: meaning of a line of ``nan`` or an empty one: "absent", the target is absent;
             "unlabelled", nobody annotated the frame. A line of zeros is always an absent target.
 
     Raises:
-        ConfigError: an argument is another word.
+        ConfigError: an unknown value of an argument.
         DataError: see `DiskDataset`.
     """
 

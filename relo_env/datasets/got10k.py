@@ -17,8 +17,8 @@ class GOT10k(DiskDataset):
 
     The training split's ``list.txt`` names its sequences; without it, the folders do. "vot-train"
     leaves out the 1000 of them that are also in VOT's data sets. A frame with ``absence`` 1 or
-    ``cover`` 0 is one without target. Of a test sequence only the first box is public: its later
-    frames are not labelled here; the benchmark's server scores them.
+    ``cover`` 0 is without target. Only the first box of a test sequence is public; its later frames
+    are not labelled here, and the benchmark's server scores them.
     """
 
     name = "GOT10k"

@@ -17,7 +17,7 @@ from relo_env.errors import ConfigError
 
 
 class Mixture(Dataset):
-    """Several data sets, each drawn from with its own weight.
+    """Several data sets, drawn with weights.
 
     Sequences are called ``<part>/<name>``.
 

@@ -18,11 +18,10 @@ from relo_env.errors import DataError
 class NfS(DiskDataset):
     """NfS at 30 fps: 100 sequences; test only.
 
-    Two layouts are read: the benchmark's own, whose files hold corners and flags, and the one
-    that trackers of the pytracking family use, whose files hold x, y, width, height. In the
-    benchmark's own some 30 fps videos come with the 240 fps annotation, of which every eighth row
-    is taken (of one in the folder 240, too, if there is no other), and some counts differ by one,
-    where the longer is cut.
+    Two layouts are read: the benchmark's own, with corners and flags, and that of the pytracking
+    family, with x, y, width, height. In the benchmark's own layout some 30 fps videos have the 240
+    fps annotation; every eighth line of it is read. Where the numbers of frames and boxes differ by
+    one, the longer is cut.
     """
 
     name = "NfS"

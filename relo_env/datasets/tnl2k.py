@@ -19,10 +19,9 @@ ATTRIBUTES = (
 class TNL2K(FolderDataset):
     """TNL2K: 1300 training and 700 test sequences, whose names are read from the disk.
 
-    A split is the folder of its name (or the one whose name has the split's in it), with its
-    sequences directly in it or in the parts that the download comes in. Attributes, out of 17, are
-    read from the evaluation toolkit's ``att`` folder, if it lies in the root or beside the
-    sequences. The language descriptions are not read.
+    The folder of a split contains its name. It holds the sequences, directly or in the parts of the
+    download. Attributes, out of 17, are read from the evaluation toolkit's folder ``att``, in the
+    root or beside the sequences. The language descriptions are not read.
     """
 
     name = "TNL2K"

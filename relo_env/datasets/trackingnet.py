@@ -12,9 +12,8 @@ from relo_env.datasets.disk import DiskDataset
 class TrackingNet(DiskDataset):
     """TrackingNet: 30132 training sequences in twelve chunks and 511 test sequences.
 
-    The names are read from the disk, and any number of chunks will do. Of a test sequence only
-    the first box is public: its later frames are not labelled here; the benchmark's server scores
-    them.
+    The names are read from the disk; chunks may be missing. Only the first box of a test sequence
+    is public; its later frames are not labelled here, and the benchmark's server scores them.
     """
 
     name = "TrackingNet"

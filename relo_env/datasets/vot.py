@@ -19,8 +19,7 @@ class VOT(DiskDataset):
     ``list.txt`` names the sequences. Rectangles, polygons and masks become the boxes around them.
     Of a video with several objects (``groundtruth_1.txt``, VOTS) each is a sequence ``<name>_1``;
     the frames that its annotation does not reach are not labelled. A sequence has the attributes
-    that mark at least one of its frames. Evaluation with restarts
-    is the business of the vot-toolkit.
+    that mark at least one of its frames. Evaluation with restarts needs the vot-toolkit.
     """
 
     name = "VOT"
