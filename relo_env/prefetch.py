@@ -24,7 +24,7 @@ from relo_env.clips import Clip, jittered_box
 from relo_env.config import CropConfig
 from relo_env.crops import SearchWindow
 from relo_env.datasets.base import Sequence
-from relo_env.errors import ConfigError, FrameError
+from relo_env.errors import ConfigError, DataError, FrameError
 
 DEFAULT_CACHE_BYTES = 2 << 30
 LOOKAHEAD = 4
@@ -142,7 +142,7 @@ class FrameLoader:
     def _run(self, sequence: Sequence, index: int, future: Future[DecodedFrame]) -> None:
         key = sequence.name, index
         try:
-            frame = DecodedFrame(sequence.frames.read(index))
+            frame = DecodedFrame(check_image(sequence.frames.read(index), sequence.name, index))
         except Exception as error:  # handed to whoever asks for the result
             with self._lock:
                 del self._pending[key]
@@ -344,6 +344,17 @@ class ClipPrefetch:
         augmentation = self.clip.augmentation
         crop = augmentation.colour(window.extract(frame.image, augmentation.mirror))
         cv2.split(crop, list(out))
+
+
+def check_image(image: np.ndarray, sequence: str, index: int) -> np.ndarray:
+    """A frame as its source gave it; DataError if it is not uint8 RGB ``(H, W, 3)``."""
+    kind, shape = getattr(image, "dtype", type(image).__name__), np.shape(image)
+    if kind != np.uint8 or len(shape) != 3 or shape[2] != 3:
+        raise DataError(
+            f"Sequence {sequence!r}, frame {index}: its source gave {kind} of shape {shape}; "
+            "expected uint8 RGB (H, W, 3). Convert it where it is read."
+        )
+    return image
 
 
 def _box_in_crop(window: SearchWindow, box: np.ndarray) -> np.ndarray:

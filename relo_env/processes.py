@@ -100,7 +100,13 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(other, build), daemon=True)
-        self.process.start()
+        try:
+            self.process.start()
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ConfigError(
+                f"Worker processes cannot be given what is not importable: {error}. Move the "
+                "tracker and the data set to a module, or use workers=1."
+            ) from error
         other.close()
         self.item = ""
         self.ready = False

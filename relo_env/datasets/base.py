@@ -68,8 +68,17 @@ class Sequence:
 
     def __post_init__(self) -> None:
         n = len(self.frames)
-        if self.labelled is None:
-            object.__setattr__(self, "labelled", np.ones(n, dtype=bool))
+        labelled = np.ones(n) if self.labelled is None else self.labelled
+        given = {"boxes": self.boxes, "visible": self.visible, "labelled": labelled}
+        for name, values in given.items():
+            kind = np.float64 if name == "boxes" else bool
+            try:
+                object.__setattr__(self, name, np.asarray(values, dtype=kind))
+            except (TypeError, ValueError) as error:
+                raise DataError(
+                    f"Sequence {self.name!r}: {name} cannot be read as {kind.__name__} ({error}); "
+                    f"expected an array of one entry for each of its {n} frames."
+                ) from error
         if self.boxes.shape != (n, 4) or self.visible.shape != (n,):
             raise DataError(
                 f"Sequence {self.name!r} has {n} frames but boxes of shape {self.boxes.shape} and "

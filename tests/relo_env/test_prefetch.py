@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import relo_env
+from relo_env.errors import DataError
 from relo_env.prefetch import FrameLoader
 from tests.toys import SMALL_CROPS, Squares, square_video
 
@@ -122,3 +123,14 @@ def test_a_copied_loader_has_the_settings_and_no_frames():
         assert not twin.keep(twin.decode(square_video(), 0).result())
         twin.close()
     loader.close()
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((72, 96), np.uint8), np.zeros((72, 96, 3)), np.zeros((72, 96, 4), np.uint8)]
+)
+def test_a_source_that_gives_other_images_is_explained(image):
+    dataset = Squares(count=1)
+    dataset.videos["square-0"].frames.read = lambda index: image
+    env = relo_env.TrackingEnv(dataset, **SMALL_CROPS)
+    with pytest.raises(DataError, match=r"its source gave .* shape .*; expected uint8 RGB"):
+        env.reset(seed=0)

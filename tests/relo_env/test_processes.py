@@ -5,6 +5,9 @@ import signal
 import time
 from functools import partial
 
+import pytest
+
+from relo_env.errors import ConfigError
 from relo_env.processes import stream
 
 
@@ -25,3 +28,9 @@ def test_a_process_that_dies_while_it_waits_costs_one_item():
             time.sleep(0.3)
     assert {*done, *lost} == {"a", "b", "c"}
     assert len(lost) == 1
+
+
+def test_what_a_process_cannot_import_is_explained():
+    messages = stream(lambda: tell_process, "a", workers=1, lost=lambda item, exit_code: item)
+    with pytest.raises(ConfigError, match="not importable: .*lambda.*to a module"):
+        next(messages)
