@@ -32,5 +32,5 @@ def test_a_process_that_dies_while_it_waits_costs_one_item():
 
 def test_what_a_process_cannot_import_is_explained():
     messages = stream(lambda: tell_process, "a", workers=1, lost=lambda item, exit_code: item)
-    with pytest.raises(ConfigError, match="not importable: .*lambda.*to a module"):
+    with pytest.raises(ConfigError, match=r"not importable: .*lambda.*to a module"):
         next(messages)
