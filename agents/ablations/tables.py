@@ -374,15 +374,20 @@ def run_folder(row: Row, seed: int) -> str:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Result of a finished run, with its figures as arrays.
+    """Result of a finished run: its frames, seconds, and figures as arrays ``(frames, clips)``.
 
     Raises:
         CheckpointError: the file is not one.
     """
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-        return {**result, "figures": {n: np.array(v) for n, v in result["figures"].items()}}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        frames, seconds = list(result["frames"]), dict(result["seconds"])
+        figures = {n: np.array(v, dtype=float) for n, v in result["figures"].items()}
+        shape = len(frames), figures["iou"].shape[1]
+        if any(values.shape != shape for values in figures.values()):
+            raise ValueError("its figures do not belong to its frames")
+        return {**result, "frames": frames, "seconds": seconds, "figures": figures}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is not the result of a run: {error}. Remove it to run it again."
         ) from error

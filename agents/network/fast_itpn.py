@@ -221,11 +221,11 @@ def adapt_position(pretrained: Tensor, search: int, template: int, method: str =
     Raises:
         CheckpointError: the pretrained grid is not square.
     """
-    side = round(pretrained.shape[1] ** 0.5)
-    if side * side != pretrained.shape[1]:
+    side = round(pretrained[0].shape[0] ** 0.5) if pretrained.ndim == 3 else 0
+    if pretrained.shape[:2] != (1, side * side):
         raise CheckpointError(
-            f"pos_embed of the pretrained file has {pretrained.shape[1]} positions; expected a "
-            "square grid without a class token."
+            f"pos_embed of the pretrained file has shape {tuple(pretrained.shape)}; expected "
+            "(1, G * G, C), a square grid without a class token."
         )
     grid = pretrained.transpose(1, 2).unflatten(2, (side, side))
 

@@ -105,7 +105,7 @@ class RELONetwork(nn.Module):
         header = checkpoints.read_header(path)
         try:
             network = cls.from_preset(header["preset"], **header["changes"])
-        except ConfigError as error:
+        except (ConfigError, TypeError, RuntimeError) as error:  # or sizes that no memory holds
             raise CheckpointError(f"{path} cannot be built by this version: {error}") from error
         checkpoints.load_checkpoint(network, path)
         return network

@@ -126,8 +126,7 @@ def load_official(network: Network, source: Source) -> list[str]:
         CheckpointError: the file cannot be read, or entries are missing, unexpected or of another
             shape.
     """
-    contents = _contents(source)
-    state = contents.get("net", contents)
+    state = _state(source, "net")
     expected = export_official(network)
     if not any(name.startswith(_DECISION_HEADS) for name in state):
         expected = {k: v for k, v in expected.items() if not k.startswith(_DECISION_HEADS)}
@@ -151,9 +150,8 @@ def load_fast_itpn(network: Network, source: Source, method: str = "index") -> l
         ConfigError: the network is none of the official ones.
         CheckpointError: the file cannot be read, or entries are missing or of another shape.
     """
-    contents = _contents(source)
-    state = dict(contents.get("module", contents.get("model", contents)))
-    if "pos_embed" in state:
+    state = dict(_state(source, "module", "model"))
+    if isinstance(state.get("pos_embed"), Tensor):
         grids = network.crop.search_size // 16, network.crop.template_size // 16
         state["pos_embed"] = adapt_position(state["pos_embed"], *grids, method=method)
     prefix = "encoder.body."
@@ -206,11 +204,21 @@ def _alias(name: str) -> Any:
     return type("Foreign", (), {"__new__": lambda *_, **__: OrderedDict()})
 
 
-def _contents(source: Source) -> Mapping[str, Any]:
-    contents = source if isinstance(source, Mapping) else read_torch_file(source)
-    if not isinstance(contents, Mapping):
-        raise CheckpointError(f"{source} holds a {type(contents).__name__}; expected a state dict.")
-    return contents
+def _state(source: Source, *keys: str) -> Mapping[str, Any]:
+    """State dict of a source: under the first of the keys that it has, or the source itself.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds something else.
+    """
+    state: Any = source if isinstance(source, Mapping) else read_torch_file(source)
+    if isinstance(state, Mapping):
+        state = next((state[key] for key in keys if key in state), state)
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        where = "The given object" if isinstance(source, Mapping) else source
+        raise CheckpointError(
+            f"{where} holds a {type(state).__name__}; expected a state dict, tensors by name."
+        )
+    return state
 
 
 def _stem_blocks(network: Network) -> tuple[int, int]:
@@ -225,16 +233,21 @@ def _stem_blocks(network: Network) -> tuple[int, int]:
 def _compare(state: Mapping[str, Any], expected: Mapping[str, Tensor], what: str) -> None:
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
+    shapes = {name: _shape(value) for name, value in state.items()}
     reshaped = [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
+        f"{name} is {shapes[name]}, expected {_shape(value)}"
         for name, value in expected.items()
-        if isinstance(state.get(name), Tensor) and state[name].shape != value.shape
+        if shapes.get(name, _shape(value)) != _shape(value)
     ]
     if missing or unexpected or reshaped:
         raise CheckpointError(
             f"This is not {what}. Missing: {_some(missing)}. Unexpected: {_some(unexpected)}. "
             f"Other shape: {_some(reshaped)}."
         )
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 
 def _hint(state: Mapping[str, Any], network: Network) -> str:

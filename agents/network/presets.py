@@ -9,7 +9,7 @@ from agents.network.fast_itpn import FastITPNConfig
 from agents.network.heads import HeadConfig
 from agents.network.temporal import TemporalConfig
 from agents.network.vit import ViTConfig, patch_size
-from relo_env.config import CropConfig
+from relo_env.config import CropConfig, sorted_controls
 from relo_env.datasets.registry import find_dataset
 from relo_env.errors import ConfigError, unknown
 
@@ -99,7 +99,7 @@ def preset(name: str, **changes: Any) -> Preset:
         for key, attribute in (("temporal", "mode"), ("num_tokens", "num_tokens"))
         if key in changes
     }
-    controls = tuple(changes.pop("controls", base.controls))
+    controls = sorted_controls(changes.pop("controls", base.controls))
     known = [option.name for option in fields(CropConfig)]
     for key in changes:
         if key not in known:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from relo_env.checks import check_fields
 from relo_env.errors import ConfigError, unknown
 
 Block = Callable[[Tensor, Tensor | None, int | None], Tensor]
@@ -169,6 +170,7 @@ class TemporalConfig:
     num_tokens: int = 4
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.mode not in MODES:
             raise ConfigError(unknown("temporal mode", self.mode, MODES))
         if self.mode != "none" and self.num_tokens < 1:

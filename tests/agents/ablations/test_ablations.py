@@ -188,9 +188,20 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     with pytest.raises(ReloError, match=r"runs/random/seed-0(.|\n)*nowhere"):
         run(study(network="nowhere.safetensors", rows=("random",)), tmp_path)
     broken = tmp_path / "result.json"
-    broken.write_text('{"row": ')
-    with pytest.raises(CheckpointError, match=r"result\.json"):
-        read_result(broken)
+    whole = {"frames": [0], "seconds": {}, "figures": {"iou": [[0.5, 0.5]]}}
+    broken.write_text(json.dumps(whole))
+    assert read_result(broken)["figures"]["iou"].shape == (1, 2)
+    for text in (
+        '{"row": ',
+        "[]",
+        json.dumps({**whole, "frames": [0, 64]}),
+        json.dumps({**whole, "figures": {}}),
+        json.dumps({**whole, "figures": {"iou": [0.5]}}),
+        json.dumps({"figures": whole["figures"]}),
+    ):
+        broken.write_text(text)
+        with pytest.raises(CheckpointError, match=r"result\.json"):
+            read_result(broken)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

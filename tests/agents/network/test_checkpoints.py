@@ -187,6 +187,14 @@ def test_damaged_and_absent_files(tmp_path):
     torch.save([1, 2], path)
     with pytest.raises(CheckpointError, match="holds a list"):
         small_t256().load_official(path)
+    with pytest.raises(CheckpointError, match="holds a int; expected a state dict"):
+        small_t256().load_official({"net": 5})
+    whole = small_t256().export_official()
+    with pytest.raises(CheckpointError, match=r"Other shape: \S+ is str, expected"):
+        small_t256().load_official({**whole, next(iter(whole)): "a word"})
+    for positions in (torch.zeros(197), torch.zeros(1, 197, 384), "a word"):
+        with pytest.raises(CheckpointError, match="pos_embed"):
+            load_fast_itpn(small_t256(), {"pos_embed": positions})
 
 
 def test_fast_itpn_file_starts_the_encoder(released):
@@ -291,6 +299,10 @@ def confidence(**entries):
     return lambda header: {**header, "confidence": entries}
 
 
+def changes(**entries):
+    return lambda header: {**header, "changes": entries}
+
+
 NUMBERS = {"bias": 0.0, "agreement": 1.0, "heat": 1.0}
 
 
@@ -302,7 +314,12 @@ NUMBERS = {"bias": 0.0, "agreement": 1.0, "heat": 1.0}
         (lambda header: {**header, "changes": None}, "changes missing or of another type"),
         (lambda header: {k: v for k, v in header.items() if k != "stage"}, "stage missing"),
         (lambda header: {**header, "preset": "pico"}, "cannot be built by this version"),
-        (lambda header: {**header, "changes": {"sise": 2}}, "cannot be built by this version"),
+        (changes(sise=2), "cannot be built by this version"),
+        (changes(name="x"), "cannot be built by this version"),
+        (changes(temporal=["none"]), "mode is .*; expected a string"),
+        (changes(num_tokens=1.5), "num_tokens is 1.5; expected an int"),
+        (changes(controls=5), "controls is 5"),
+        (changes(search_size=16 * 10**8), "cannot be built by this version"),
         (confidence(x=1), "confidence in .* does not fit its network"),
         (lambda header: {**header, "confidence": [1]}, "does not fit"),
         (confidence(**NUMBERS, features=[0.5] * 3), "64 features or none"),
