@@ -221,7 +221,7 @@ def adapt_position(pretrained: Tensor, search: int, template: int, method: str =
     Raises:
         CheckpointError: the pretrained grid is not square.
     """
-    side = round(pretrained[0].shape[0] ** 0.5) if pretrained.ndim == 3 else 0
+    side = round(pretrained.shape[1] ** 0.5) if pretrained.ndim == 3 else 0
     if pretrained.shape[:2] != (1, side * side):
         raise CheckpointError(
             f"pos_embed of the pretrained file has shape {tuple(pretrained.shape)}; expected "

@@ -194,7 +194,7 @@ def test_damaged_and_absent_files(tmp_path):
         small_t256().load_official({**whole, next(iter(whole)): "a word"})
     for positions in (torch.zeros(197), torch.zeros(1, 197, 384), "a word"):
         with pytest.raises(CheckpointError, match="pos_embed"):
-            load_fast_itpn(small_t256(), {"pos_embed": positions})
+            official.load_fast_itpn(small_t256(), {"pos_embed": positions})
 
 
 def test_fast_itpn_file_starts_the_encoder(released):
