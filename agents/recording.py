@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import gymnasium as gym
 import numpy as np
@@ -36,7 +37,7 @@ from relo_env.checks import (
 from relo_env.claims import Claim
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.fingerprint import digest
-from relo_env.errors import ConfigError
+from relo_env.errors import ConfigError, DataError
 from relo_env.files import refusals_explained, replacing
 from relo_env.interrupts import terminable
 from relo_env.vector_env import TrackingVectorEnv
@@ -159,6 +160,7 @@ def record(
         ConfigError: an invalid argument, another recording under this id, or Minari is
             not installed.
         CheckpointError: no such checkpoint.
+        DataError: a clip recorded earlier is damaged.
     """
     missing = [name for name in ("minari", "h5py", "PIL") if find_spec(name) is None]
     if missing:
@@ -308,8 +310,14 @@ def _play(player: _Player, config: RecordConfig, parts: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise DataError(
+            f"{path} is not a recorded clip: {error}. Remove it and resume the recording, which "
+            "then plays this clip again."
+        ) from error
 
 
 def _claim(path: Path, config: RecordConfig, dataset: Dataset) -> Claim:

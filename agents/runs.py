@@ -135,9 +135,11 @@ def mismatches_explained(path: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-        if isinstance(error, ConfigError):
-            raise CheckpointError(f"{path} is not the state of this run: {error}") from error
+    except ConfigError as error:
+        raise CheckpointError(f"{path} is not the state of this run: {error}") from error
+    except (
+        RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, AttributeError,
+    ) as error:  # fmt: skip
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{path} is not the state of this run: {reason} Expected one of the same algorithm, "

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from stable_baselines3.common.callbacks import BaseCallback
@@ -39,6 +40,7 @@ from agents.ablations.tables import (
     warm_folder,
 )
 from agents.network import RELONetwork
+from agents.network.checkpoints import find_checkpoint, read_header
 from agents.network.vit import ViTEncoder
 from agents.policy_config import PolicyConfig
 from agents.training import STATE, train_policy
@@ -48,7 +50,7 @@ from relo_env.benchmark.evaluation import check_truth
 from relo_env.benchmark.execution import explain, single_threaded
 from relo_env.claims import Claim, digests_of_weights
 from relo_env.datasets.base import Dataset
-from relo_env.errors import ConfigError, ReloError
+from relo_env.errors import CheckpointError, ConfigError, ReloError
 from relo_env.files import locked, write_atomically, write_json
 from relo_env.interrupts import terminable
 from relo_env.processes import Tell, require_main_guard, stream
@@ -86,6 +88,7 @@ def run_study(
 
     Raises:
         ConfigError: ``out`` holds another study, or a script without a main guard starts it.
+        CheckpointError: the network or the backbone cannot be read.
         HiddenTruthError: a split has no boxes to train or to play on.
         ReloError: runs failed; the others are done.
         OutputError: the disk refuses.
@@ -94,6 +97,7 @@ def run_study(
     out = Path(out)
     for data in (train, held_back):
         check_truth(data)
+    _check_weights(study)
     claim = _claim(study, train, held_back, out)
     claim.check()
     require_main_guard()
@@ -127,6 +131,28 @@ def _do(build: Callable[[], Worker], items: list[str], workers: int, bar: tqdm) 
         if message.error is not None:
             failed.append(f"--- {message.item}\n{message.error}")
     return failed
+
+
+def _check_weights(study: Study) -> None:
+    """Check the files that runs start from before the first of them starts."""
+    if study.network is not None and any(row.warm is None for row in study.selected):
+        read_header(find_checkpoint(study.network))
+    if study.backbone is not None:
+        _read_weights(study.backbone)
+
+
+def _read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as weights: {error}. Expected a complete .safetensors file."
+        ) from error
 
 
 def _lost(item: str, exit_code: int | None) -> Ended:
@@ -206,7 +232,7 @@ class Worker:
         if self.study.backbone is not None:
             if not isinstance(network.encoder, ViTEncoder):
                 raise ConfigError(f"backbone is for plain ViTs, not preset {self.study.preset!r}.")
-            network.encoder.load_pretrained(load_file(self.study.backbone))
+            network.encoder.load_pretrained(_read_weights(self.study.backbone))
         return network
 
     def _start(self, row: Row, seed: int) -> tuple[RELONetwork, CachedProposer]:
@@ -300,7 +326,7 @@ class Worker:
         played: list[dict[str, np.ndarray]] = []
         rules: list[Rule] = []
         for point in keep.points:
-            weights = load_file(keep.path(point))
+            weights = _read_weights(keep.path(point))
             network.load_state_dict({**network.state_dict(), **weights})
             if config.encoder_scale:
                 rule = policy_rule(network.heads.policy)

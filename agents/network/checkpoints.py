@@ -214,7 +214,7 @@ def _confidence(path: str | PathLike[str], header: dict[str, Any], width: int) -
         numbers = confidence.bias, confidence.agreement, confidence.heat, *confidence.features
         fits = all(math.isfinite(number) for number in numbers)
         fits = fits and len(confidence.features) in (0, width)
-    except (AttributeError, TypeError):
+    except (AttributeError, OverflowError, TypeError):
         fits = False
     if not fits:
         raise CheckpointError(

@@ -10,7 +10,7 @@ from agents import recording
 from agents.cli import main
 from agents.recording import RecordConfig, record
 from relo_env import make_dataset
-from relo_env.errors import CheckpointError, ConfigError
+from relo_env.errors import CheckpointError, ConfigError, DataError
 from tests.agents.worlds import micro_network
 from tests.toys import Squares
 
@@ -125,6 +125,15 @@ def test_an_interrupted_recording_goes_on_to_the_same(
             np.testing.assert_allclose(ours.infos[name], values, atol=0.02)
     (home,) = tmp_path.glob("relo/*")
     assert {path.name for path in home.iterdir()} == {"README.md", "data", "settings.json"}
+
+
+def test_a_damaged_clip_is_named(config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(recording, "_read", lambda path: path.write_bytes(b"cut") and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            record(config(), dataset=synthetic(), out=tmp_path)
+    with pytest.raises(DataError, match=r"episode-00000000\.npz is not a recorded clip.*resume"):
+        record(config(), dataset=synthetic(), out=tmp_path, resume=True)
 
 
 def test_a_failure_at_the_end_leaves_no_half_data_set(config, tmp_path, monkeypatch):

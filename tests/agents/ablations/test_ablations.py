@@ -185,8 +185,15 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         study(frames=100)
     with pytest.raises(DataError, match="split 'test', has no boxes but the first ones"):
         run(study(rows=("random",)), tmp_path / "new", held_back=hidden_squares())
-    with pytest.raises(ReloError, match=r"runs/random/seed-0(.|\n)*nowhere"):
-        run(study(network="nowhere.safetensors", rows=("random",)), tmp_path)
+    for wrong in ({"network": "nowhere.safetensors"}, {"backbone": "nowhere.safetensors"}):
+        with pytest.raises(CheckpointError, match=r"nowhere\.safetensors"):
+            run(study(**wrong, rows=("random",)), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    other = RELONetwork.from_preset("micro", temporal="none")
+    other.changes = {}  # the file then says that it has temporal tokens
+    damaged = other.save_checkpoint(tmp_path / "damaged.safetensors", stage="random")
+    with pytest.raises(ReloError, match=r"runs/random/seed-0(.|\n)*damaged"):
+        run(study(network=str(damaged), rows=("random",)), tmp_path)
     broken = tmp_path / "result.json"
     whole = {"frames": [0], "seconds": {}, "figures": {"iou": [[0.5, 0.5]]}}
     broken.write_text(json.dumps(whole))
