@@ -1,4 +1,4 @@
-"""Clips drawn from episode seeds, their frames on the way; those that cannot be read, redrawn."""
+"""Clips drawn from episode seeds, decoded ahead of need; unreadable ones are replaced."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Draw:
 
 
 class ClipSource:
-    """Clips drawn from episode seeds, with their frames on the way.
+    """Draws clips from episode seeds and has their frames decoded ahead of need.
 
     Args:
         sampler: draws the clips.
@@ -81,8 +81,8 @@ class ClipSource:
             rows: rows that begin an episode.
             seeds: the episode seed of each.
             reset_options: ``sequence`` and ``start`` of the clips, or nothing.
-            next_seeds: what each will probably start from next, without options: these clips are
-                decoded ahead, a frame coming in for each frame of the current clip that goes out.
+            next_seeds: probable seed of each row's next episode, without options. These clips are
+                decoded ahead, a frame for each frame of the current clip that is settled.
 
         Raises:
             ConfigError: an unknown option, no such sequence, or no target at ``start``.

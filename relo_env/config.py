@@ -106,7 +106,7 @@ class ClipConfig:
 
     @property
     def open_loop(self) -> bool:
-        """No action changes a later crop: windows and frames all follow the truth."""
+        """True if no action changes a later crop: windows and frames all follow the truth."""
         return self.search_window == "jittered" and self.sampling != "consecutive"
 
     @property

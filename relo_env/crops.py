@@ -76,7 +76,7 @@ class SearchWindow:
 
     @property
     def scale(self) -> float:
-        """Crop pixels to an image pixel."""
+        """Crop pixels per image pixel."""
         return self.size / self.side
 
     def extract(self, frame: np.ndarray, mirror: bool = False) -> np.ndarray:

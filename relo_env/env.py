@@ -182,7 +182,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
     * v0: first version.
 
     Raises:
-        ConfigError: an argument, or a combination of them, that cannot be.
+        ConfigError: an argument, or a combination of them, is not possible.
         DataError: the data set is missing or malformed.
     """
 

@@ -88,7 +88,7 @@ class Episode:
 
     @property
     def boxes01(self) -> np.ndarray:
-        """``(2, 4)`` the box chosen last and the true box, as `target_box01`; at one go."""
+        """``(2, 4)`` the box chosen last and the true box, both as `target_box01`."""
         boxes = self.window.to_crop(np.stack([self.box, self.target_box]))
         return boxes if self.visible else np.stack([boxes[0], np.zeros(4)])
 

@@ -14,7 +14,7 @@ class ReloError(Exception):
 
 
 class ConfigError(ReloError, ValueError):
-    """An argument, an id, a preset or a combination of them that cannot be."""
+    """Argument, id, preset or combination of them that is not possible."""
 
 
 class ArgumentError(ConfigError, TypeError):

@@ -48,7 +48,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Within, no other process that asks for it holds the folder; waits until that is so.
+    """Hold a folder: another process that asks for it waits until the end of the block.
 
     A worker whose parent was killed still saves for some seconds, while the next run begins. File
     systems without locks, and Windows, are not protected.
@@ -67,7 +67,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 @contextmanager
 def refusals_explained(path: str | Path) -> Iterator[None]:
-    """Within, an OSError is raised as an `OutputError` that names ``path``."""
+    """Raise an OSError of the block as an `OutputError` that names ``path``."""
     try:
         yield
     except OutputError:

@@ -75,7 +75,7 @@ def held(message: str = "") -> Iterator[Stop]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within, SIGTERM raises `Terminated`; a handler that the process already has is kept."""
+    """Raise `Terminated` on SIGTERM within the block; a handler that the process has is kept."""
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated

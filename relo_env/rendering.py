@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 
 import cv2
@@ -154,10 +155,5 @@ def has_screen() -> bool:
     """True if OpenCV can open a window here: it is built with one, and there is a display."""
     # Asking OpenCV itself would abort the process where the display is missing.
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    built = "NONE" not in _gui_line() and bool(_gui_line())
-    return built and (bool(display) or not sys.platform.startswith("linux"))
-
-
-def _gui_line() -> str:
-    lines = cv2.getBuildInformation().splitlines()
-    return next((line for line in lines if line.strip().startswith("GUI:")), "")
+    built = re.search(r"^ *GUI:(?!.*NONE)", cv2.getBuildInformation(), re.MULTILINE)
+    return bool(built) and (bool(display) or not sys.platform.startswith("linux"))

@@ -65,7 +65,7 @@ def check_state(state: Mapping[str, Any], settings: Mapping[str, Any], dataset: 
 
 
 def read_records(rows: SequenceOf[Any], num_rows: int, clip_length: int) -> dict[int, Record]:
-    """Records of the rows that have an episode; ``clip_length`` of those that do not tell it."""
+    """Records of the rows with an episode; older ones lack ``clip_length``, and get this one."""
     if rows and len(rows) != num_rows:
         raise ValueError(f"{len(rows)} rows instead of {num_rows}")
     records = {}

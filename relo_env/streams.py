@@ -1,4 +1,4 @@
-"""Frames in order, from what is played once: files, addresses, pipes, image patterns, webcams."""
+"""Frames of sources that play once: files, addresses, pipes, patterns of images, webcams."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_FPS = 25.0
 ATTEMPTS = 3
-"""Times that a live source is read, or opened, in vain before it has ended."""
+"""Failures in a row to read or open a live source after which it has ended."""
 PAUSE = 0.5
 """[s] between two attempts."""
 _PATTERN = re.compile(r"%0?(\d*)d")

@@ -37,7 +37,7 @@ OF_EACH_ROW: Mapping[str, Callable[[Engine, int], Any]] = {
     "candidates": Engine.candidates,
     "candidate_ious": Engine.candidate_ious,
 }
-"""Attributes of `TrackingEnv` that each row has its own of."""
+"""Attributes of `TrackingEnv` that differ from row to row."""
 
 
 class StepRows(NamedTuple):
@@ -81,7 +81,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         **dataset_options: keyword arguments of the data set.
 
     Raises:
-        ConfigError: an argument, or a combination of them, that cannot be.
+        ConfigError: an argument, or a combination of them, is not possible.
         DataError: the data set is missing or malformed.
     """
 

@@ -84,6 +84,8 @@ class DiskDataset(Dataset):
     """Further names of its JSON file in pysot's toolkit."""
     names_file: ClassVar[str] = ""
     """Table of ``splits/`` with the benchmark's names; ``{split}`` stands for the split."""
+    attributes_file: ClassVar[str] = ""
+    """Table of ``splits/`` with the attributes that the benchmark marks its sequences with."""
     origins: ClassVar[Mapping[str, Any]] = {}
     """``origin`` and ``file_origin`` of its sequences, where they are not 0."""
 
@@ -219,7 +221,7 @@ class DiskDataset(Dataset):
 
     def attributes(self, name: str) -> tuple[str, ...]:
         """Challenges that the benchmark marks a sequence with; none where it is not known."""
-        return ()
+        return read_table(self.attributes_file).get(name, ()) if self.attributes_file else ()
 
     def locate(self, name: str) -> Path:
         """Folder (or annotation file) of a sequence; MissingSequenceError if it is not there."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 MAX_NAMES = 1_000_000
-"""Of longer lists of names, `SAMPLED_NAMES` evenly spaced ones are digested."""
+"""Length up to which a list of names is digested whole, not only `SAMPLED_NAMES` of them."""
 SAMPLED_NAMES = 1000
 MAX_ITEMS = 100
 """Longer lists, tables and arrays among the options are digested instead of written out."""

@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 
 _RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
-"""OpenCV's flag for what was a pass over the decoded pixels before 4.11."""
+"""OpenCV's flag to decode to RGB; None before 4.11, where colours are swapped afterwards."""
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -82,20 +82,20 @@ def _warn_of_depth(folder: str) -> None:
     )
 
 
+_MMAP_THRESHOLD_MAX = 32 << 20
+"""[bytes] largest block that glibc learns from, see ``M_MMAP_THRESHOLD`` in mallopt(3)."""
+
+
 @functools.cache
 def _reuse_freed_memory() -> None:
     """Have the memory of one frame serve the next, instead of going back to the system each time.
 
     Fresh memory is zeroed page by page as it is first written to, which took longer than to decode
     a JPEG into it (1280x720: 4.0 ms, 1.8 without). glibc learns from what is freed how much to
-    keep, see ``M_MMAP_THRESHOLD`` in mallopt(3); this is the largest block it learns from, 64 MiB
-    being kept from then on. Other C libraries take no notice.
+    keep: 64 MiB after a block of this size. Other C libraries take no notice.
     """
-    np.empty(_LARGEST_LESSON, np.uint8)
-
-
-_LARGEST_LESSON = (32 << 20) - 8192
-"""glibc's DEFAULT_MMAP_THRESHOLD_MAX, less a page for the block's header."""
+    header = 8192
+    np.empty(_MMAP_THRESHOLD_MAX - header, np.uint8)
 
 
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from relo_env.datasets.disk import read_table, subfolders
+from relo_env.datasets.disk import subfolders
 from relo_env.datasets.folder import FolderDataset
 
 
@@ -28,16 +28,13 @@ class LaSOT(FolderDataset):
         "    out_of_view.txt        one line of 0 and 1"
     )
     names_file: ClassVar[str] = "lasot_{split}.txt"
+    attributes_file = "lasot_attributes.txt"
 
     def find(self) -> Iterable[tuple[str, Path]]:
         """Sequences of all splits, by class or flat."""
         for folder in subfolders(self.root):
             for sequence in [folder] if "-" in folder.name else subfolders(folder):
                 yield sequence.name, sequence
-
-    def attributes(self, name: str) -> tuple[str, ...]:
-        """Attributes of the benchmark, which marks its test sequences."""
-        return read_table("lasot_attributes.txt").get(name, ())
 
 
 class LaSOText(LaSOT):

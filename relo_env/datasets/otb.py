@@ -30,6 +30,7 @@ class OTB100(DiskDataset):
         "  <root>/<Sequence>/groundtruth_rect.txt, or groundtruth_rect.<k>.txt for target k"
     )
     names_file: ClassVar[str] = "otb100.txt"
+    attributes_file = "otb100_attributes.txt"
 
     def find(self) -> Iterable[tuple[str, Path]]:
         """Folders of the sequences."""
@@ -60,10 +61,6 @@ class OTB100(DiskDataset):
         count = None if self.cut else len(frames) + left_out
         boxes = read_boxes(self.annotation_file(name), count, one_based=True)[left_out:]
         return self.annotate(name, frames, boxes)
-
-    def attributes(self, name: str) -> tuple[str, ...]:
-        """Attributes of the benchmark."""
-        return read_table("otb100_attributes.txt")[name]
 
 
 class OTB50(OTB100):

@@ -30,6 +30,7 @@ class UAV123(DiskDataset):
         "  <root>/anno/{UAV123,UAV123_10fps,UAV20L}/<sequence>.txt   x,y,width,height a line"
     )
     names_file: ClassVar[str] = "uav123.txt"
+    attributes_file = "uav123_attributes.txt"
     _images: ClassVar[str] = "UAV123"
     _frame_step: ClassVar[int] = 1
     """Every how many of the 30 fps frames there is one, from the first."""
@@ -46,10 +47,6 @@ class UAV123(DiskDataset):
         images = self.root / "data_seq" / self._images / folder
         frames = self.open(numbered_frames, images, first, last)
         return self.annotate(name, frames, read_boxes(self.locate(name), self.count(frames)))
-
-    def attributes(self, name: str) -> tuple[str, ...]:
-        """Attributes of the benchmark."""
-        return read_table("uav123_attributes.txt")[name]
 
 
 class UAV123At10fps(UAV123):

@@ -363,9 +363,8 @@ def _attributes(
     aspect = boxes[visible, 2] / boxes[visible, 3]
     steps = np.linalg.norm(np.diff(motion.centre, axis=0), axis=-1)
     occluded = in_frame - share
-    limits = (0.5, 2.0)
     occurs = {
-        "aspect-ratio-change": _leaves(aspect / aspect[0], limits),
+        "aspect-ratio-change": _doubles(aspect / aspect[0]),
         "background-clutter": target.look.camouflage
         or any(actor.look == target.look for actor, _ in extras),
         "camera-motion": bool(np.ptp(film.camera[:, :, 2], axis=0).max() > 20),
@@ -378,10 +377,11 @@ def _attributes(
         "occlusion": bool((occluded > 0.1).any()),
         "out-of-view": bool((in_frame < MIN_VISIBLE).any()),
         "rotation": bool(np.ptp(motion.angle) > 0.5),
-        "scale-variation": _leaves((side / side[0]) ** 2, limits),
+        "scale-variation": _doubles((side / side[0]) ** 2),
     }
     return tuple(name for name, happens in occurs.items() if happens)
 
 
-def _leaves(ratio: np.ndarray, limits: tuple[float, float]) -> bool:
-    return bool((ratio < limits[0]).any() or (ratio > limits[1]).any())
+def _doubles(ratio: np.ndarray) -> bool:
+    """True if a ratio to the first frame gets above 2 or below a half."""
+    return bool((ratio < 0.5).any() or (ratio > 2.0).any())

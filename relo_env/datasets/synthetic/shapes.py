@@ -69,6 +69,12 @@ def _normalised(
     )
 
 
+def _at_rest(outlines: tuple[np.ndarray, ...], aspect: float) -> Shape:
+    """Shape whose parts do not swing."""
+    count = len(outlines)
+    return Shape(outlines, np.zeros((count, 2)), np.zeros(count), aspect)
+
+
 def _rigid(outlines: list[np.ndarray], aspect: float) -> Shape:
     count = len(outlines)
     return _normalised(outlines, np.zeros((count, 2)), np.zeros(count), aspect)
@@ -160,7 +166,7 @@ def draw_screen(rng: np.random.Generator) -> Shape:
 def draw_wall() -> Shape:
     """The whole unit square."""
     corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-    return Shape((corners,), np.zeros((1, 2)), np.zeros(1), 1.0)
+    return _at_rest((corners,), 1.0)
 
 
 def trace(alpha: np.ndarray) -> Shape:
@@ -171,6 +177,4 @@ def trace(alpha: np.ndarray) -> Shape:
     kept = sorted(contours, key=cv2.contourArea)[-4:]
     outlines = [cv2.approxPolyDP(c, 0.5, True)[:, 0].astype(np.float64) for c in kept]
     span = np.array([max(width - 1, 1), max(height - 1, 1)], np.float64)
-    count = len(outlines)
-    unit = tuple(outline / span - 0.5 for outline in outlines)
-    return Shape(unit, np.zeros((count, 2)), np.zeros(count), width / height)
+    return _at_rest(tuple(outline / span - 0.5 for outline in outlines), width / height)
