@@ -21,7 +21,8 @@ examples:
   relo weights list
   relo weights list runs/policy/network.safetensors
   relo weights fetch t256 --out downloads
-  relo weights convert t256 downloads/RELO_ep0090.pth.tar t256.safetensors
+  relo weights convert t256 downloads/checkpoints/train/relo/relo_t256/RELO_ep0090.pth.tar \\
+      t256.safetensors
   relo weights export nano nano-onnx"""
 
 
