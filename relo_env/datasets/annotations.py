@@ -213,10 +213,11 @@ def read_labels(path: Path, count: int | None = None) -> np.ndarray:
     Raises:
         DataError: the file is missing, a field is not a whole number, or there are not ``count``.
     """
-    data = read_bytes(path).strip()
-    digits, separator = data[::2], data[1:2]
+    data = read_bytes(path)
+    plain = data.strip()
+    digits, separator = plain[::2], plain[1:2]
     try:
-        if digits.isdigit() and separator in b",;\t\n " and not data[1::2].strip(separator):
+        if digits.isdigit() and separator in b",;\t\n " and not plain[1::2].strip(separator):
             labels = np.frombuffer(digits, dtype=np.uint8).astype(np.int64) - ord("0")
         else:
             fields = decode_text(data, path).translate(_SEPARATORS).split()

@@ -242,12 +242,11 @@ class DiskDataset(Dataset):
         if not path.is_file():
             return self[name]
         data = read_bytes(path)
-        text = data.rstrip()
-        if len(data[len(text) :].splitlines()) > 1:  # blank lines at the end are maybe frames
+        if len(data[len(data.rstrip()) :].splitlines()) > 1:  # blank lines may be frames
             with suppress(DataError):
                 return self[name]
         view = copy.copy(self)
-        view._annotated = count_lines(text, path)
+        view._annotated = count_lines(data, path)
         return view.load(name)
 
     def annotation_file(self, name: str) -> Path:
