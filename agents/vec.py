@@ -39,7 +39,8 @@ class RELOVecEnv(VecEnv):
         **kwargs: the environment's arguments, when ``env`` is an id.
 
     Raises:
-        ConfigError: another autoreset mode, or arguments for an environment that exists already.
+        ConfigError: another environment or autoreset mode, or arguments for an environment that
+            exists already.
     """
 
     def __init__(self, env: str | VectorEnv, num_envs: int | None = None, **kwargs: Any) -> None:
@@ -209,6 +210,11 @@ def _make(env: str | VectorEnv, num_envs: int | None, kwargs: dict[str, Any]) ->
             vectorization_mode="vector_entry_point",
             autoreset_mode=AutoresetMode.SAME_STEP,
             **kwargs,
+        )
+    if not isinstance(getattr(env, "unwrapped", None), TrackingVectorEnv):
+        raise ConfigError(
+            f"{env!r} is no TrackingVectorEnv; give an id such as 'RELO-Synthetic-v0', or what "
+            "gym.make_vec(id, num_envs, autoreset_mode=AutoresetMode.SAME_STEP) makes of it."
         )
     if kwargs or num_envs not in (None, env.num_envs):
         raise ConfigError(

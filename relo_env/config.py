@@ -291,5 +291,6 @@ def open_dataset(
 def _nearest_arguments(options: Iterable[str]) -> str:
     """Arguments of the environment that look like those that were passed to the data set."""
     known = [*ENVIRONMENT_ARGUMENTS, "proposer", "proposer_kwargs", "render_mode", "dataset"]
+    known += ["num_envs", "group_size", "autoreset_mode"]
     near = [n for name in options for n in difflib.get_close_matches(name, known, n=1)]
     return f" Did you mean the environment's {' or '.join(map(repr, near))}?" if near else ""

@@ -42,7 +42,8 @@ class Protocol:
         inclusive: overlaps are computed on inclusive pixels, to the official code's rounding.
         at_threshold: the success curve counts overlap >= threshold, not only above it.
         hold_last: a predicted box without area, or of numbers that are not finite, is replaced by
-            the one before it.
+            the one before it; not in a frame without true box that precision calls a hit, as the
+            toolkits leave out frames whose true box is NaN.
         cut_longer: boxes after the last frame are ignored.
         positive: a true box with a left or top edge at or below 0, in the coordinates of its file,
             counts as none, as in the MATLAB toolkits.
@@ -230,7 +231,8 @@ def frame_errors(
     if protocol.positive:
         target &= (truth[:, :2] + file_shift > 0).all(-1)
     if protocol.hold_last:
-        predicted = _hold_last(predicted)
+        hits = _without_target(protocol, dataset, "precision", visible) < 0
+        predicted = _hold_last(predicted, (truth[:, 2:] > 0).all(-1) | ~hits)
     predicted[0] = truth[0]
     lost = ~np.isfinite(predicted).all(-1)
     predicted[lost] = 0.0
@@ -271,7 +273,7 @@ def _without_target(
 def _check(
     protocol: Protocol, predicted: np.ndarray, truth: np.ndarray, visible: np.ndarray
 ) -> None:
-    if predicted.shape != truth.shape or visible.shape != truth.shape[:1]:
+    if not predicted.shape == truth.shape == (max(1, len(visible)), 4):
         raise DataError(
             f"Predicted boxes have shape {predicted.shape}, true boxes {truth.shape} and "
             f"visibility {visible.shape}; expected (n, 4), (n, 4) and (n,): one box a frame, the "
@@ -288,11 +290,11 @@ def _check(
         )
 
 
-def _hold_last(predicted: np.ndarray) -> np.ndarray:
-    """Replace boxes without area, or not finite, by the last one before them that has."""
-    held = np.isfinite(predicted).all(-1) & (predicted[:, 2:] > 0).all(-1)
-    held[:1] = True
-    return predicted[np.maximum.accumulate(np.where(held, np.arange(len(predicted)), 0))]
+def _hold_last(predicted: np.ndarray, replaced: np.ndarray) -> np.ndarray:
+    """Replace boxes without area, or not finite, by the one before them, in frames ``replaced``."""
+    kept = np.isfinite(predicted).all(-1) & (predicted[:, 2:] > 0).all(-1) | ~replaced
+    kept[:1] = True
+    return predicted[np.maximum.accumulate(np.where(kept, np.arange(len(predicted)), 0))]
 
 
 def _bound(xywh: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import TransformReward
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -302,6 +302,14 @@ def test_other_autoreset_modes_are_refused():
     with pytest.raises(ConfigError, match="SAME_STEP"):
         RELOVecEnv(env)
     env.close()
+
+
+@pytest.mark.parametrize("mode", ["single", "sync"])
+def test_other_environments_are_refused(mode):
+    env = TrackingEnv(Squares())
+    other = env if mode == "single" else SyncVectorEnv([lambda: env])
+    with pytest.raises(ConfigError, match="is no TrackingVectorEnv"):
+        RELOVecEnv(other)
 
 
 def test_arguments_for_a_finished_environment_are_refused():

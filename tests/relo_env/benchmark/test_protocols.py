@@ -56,6 +56,11 @@ class TestHandWorked:
         assert (result["P"], result["P_norm"]) == (p / 4, p_norm / 4)
         assert result["OP50"] == 2 / 4
 
+    @pytest.mark.parametrize("boxes", [np.zeros((0, 4)), np.ones((3, 3))])
+    def test_boxes_of_another_shape_are_refused(self, boxes):
+        with pytest.raises(DataError, match="expected \\(n, 4\\)"):
+            figures("clean", boxes, boxes, np.ones(len(boxes), bool))
+
     def test_official_holds_the_last_box_with_area(self):
         predicted, truth = (BOX, BOX, NONE, NONE), (BOX,) * 4
         assert figures("official", predicted, truth)["OP75"] == 1

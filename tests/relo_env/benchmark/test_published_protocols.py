@@ -49,10 +49,12 @@ def inclusive_overlap(a, b):
     return w * h / (a[2] * a[3] + b[2] * b[3] - w * h)
 
 
-def held(results):
-    """Results in which an invalid row repeats the one before it."""
+def held(results, truth=None):
+    """Results in which an invalid row repeats the one before it, but where the truth is NaN."""
     rows = [list(row) for row in results]
     for i in range(1, len(rows)):
+        if truth is not None and any(map(math.isnan, truth[i])):
+            continue
         if any(map(math.isnan, rows[i])) or rows[i][2] <= 0 or rows[i][3] <= 0:
             rows[i] = rows[i - 1]
     return rows
@@ -60,7 +62,7 @@ def held(results):
 
 def matlab_errors(results, truth, dropped=()):
     """Overlaps, centre errors and normalised ones; -1 of a frame without a positive true box."""
-    rows = held(results)
+    rows = held(results, truth)
     rows[0] = list(truth[0])
     kept = [i for i in range(len(truth)) if i not in dropped]
     triples = []
@@ -97,6 +99,15 @@ def ours(name, results, truth, *, absent=None, origin=1):
 
 def test_otb(case):
     truth, results = case
+    expected = matlab_figures(matlab_errors(results, truth), FRAMES)
+    found = ours("otb", results, truth)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def test_otb_holds_no_box_in_frames_without_truth(case):
+    truth, results = case
+    results = results.copy()
+    results[[6, 7, 8]] = NAN
     expected = matlab_figures(matlab_errors(results, truth), FRAMES)
     found = ours("otb", results, truth)
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
