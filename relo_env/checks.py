@@ -59,8 +59,8 @@ _PLAIN: Mapping[Any, tuple[Any, str]] = {
 def check(name: str, value: Any, hint: Any) -> None:
     """Check a value against a type hint.
 
-    Checked are numbers, strings, booleans, None, `Literal`, `Bound`, callables, `Sequence`
-    (not empty) and unions of them. A value passes where the hint is of another kind.
+    Checked are numbers, strings, booleans, None, `Literal`, `Bound`, callables, `Mapping`,
+    `Sequence` (not empty) and unions of them. A value passes where the hint is of another kind.
 
     Raises:
         ConfigError: the value does not fit the hint; NaN never fits a number.
@@ -194,6 +194,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(type(value) is type(part) and value == part for part in parts)
     if kind is Callable:
         return callable(value)
+    if kind is Mapping:
+        return isinstance(value, Mapping)
     if kind is Sequence:
         items = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
         return items and len(value) > 0 and all(_fits(item, parts[0]) for item in value)
@@ -214,6 +216,8 @@ def _words(hint: Any) -> str:
         return f"one of {list(parts)}"
     if kind is Callable:
         return "a callable"
+    if kind is Mapping:
+        return "a dict"
     if kind is Sequence:
         return f"a list of {_words(parts[0]).split()[-1]}s"
     return _PLAIN[hint][1] if hint in _PLAIN else getattr(hint, "__name__", str(hint))

@@ -235,6 +235,8 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Begin an episode; ``options`` may give its ``sequence`` and ``start``."""
+        check("seed", seed, int | None)
+        check("options", options, Mapping[str, Any] | None)
         super().reset(seed=None if seed is None else int(seed))
         seeds = peek_episode_seeds(self.np_random, 1)
         draws = self.engine.clips.draw(ROWS, seeds, options or {})

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import gymnasium as gym
 import numpy as np
 
-from relo_env.checks import check_arguments, import_named
+from relo_env.checks import check, check_arguments, import_named
 from relo_env.config import CropConfig
 from relo_env.errors import ConfigError, unknown
 
@@ -157,8 +157,7 @@ def make_proposer(
     """
     asked = {name: value for name, value in crop.items() if value is not None}
     kwargs = {} if proposer_kwargs is None else proposer_kwargs
-    if not isinstance(kwargs, Mapping):
-        raise ConfigError(f"proposer_kwargs is {kwargs!r}; expected a dict of arguments.")
+    check("proposer_kwargs", kwargs, Mapping[str, Any])
     if isinstance(proposer, str):
         factory = _factory(proposer, asked)
         check_arguments(f"Proposer {proposer!r}, proposer_kwargs={kwargs}", factory, kwargs)

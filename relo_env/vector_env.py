@@ -191,6 +191,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
     ) -> tuple[dict[str, np.ndarray], dict[int, dict[str, Any]]]:
         """`reset` with the info of each row that was reset, as the engine gives it."""
         self._require_open()
+        check("options", options, Mapping[str, Any] | None)
         reset_options = dict(options or {})
         rows = self._rows_to_reset(reset_options.pop("reset_mask", None))
         rngs = self._seeded(rows, seed)
@@ -306,17 +307,16 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
             )
         return np.flatnonzero(mask).tolist()
 
-    def _seeded(
-        self, rows: Iterable[int], seed: int | Iterable[int | None] | None
-    ) -> list[np.random.Generator]:
-        """The rows' generators, with new ones for rows that are seeded or have none."""
-        if isinstance(seed, Iterable):
-            seeds = [None if number is None else int(number) for number in seed]
-            if len(seeds) != self.num_envs:
-                raise ConfigError(f"{len(seeds)} seeds for {self.num_envs} rows; expected as many.")
-        else:
-            groups = [row // self.group_size for row in range(self.num_envs)]
-            seeds = [None if seed is None else int(seed) + group for group in groups]
+    def _seeded(self, rows: Iterable[int], seed: Any) -> list[np.random.Generator]:
+        """The rows' generators, with new ones for rows that `reset` seeds or that have none."""
+        listed = isinstance(seed, Iterable) and not isinstance(seed, str)
+        given = list(seed) if listed else [seed] * self.num_envs
+        if len(given) != self.num_envs:
+            raise ConfigError(f"{len(given)} seeds for {self.num_envs} rows; expected as many.")
+        for number in given:
+            check("seed", number, int | None)
+        groups = [0 if listed else row // self.group_size for row in range(self.num_envs)]
+        seeds = [None if n is None else int(n) + g for n, g in zip(given, groups, strict=True)]
         rngs = list(self._rngs)
         entropy: dict[int, int] = {}  # a group that nobody seeds still shares one seed
         for row in rows:

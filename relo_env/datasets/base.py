@@ -130,7 +130,7 @@ class Dataset(ABC):
         """Keep the arguments of the constructor for `fingerprint`."""
         self = super().__new__(cls)
         self._arguments = bound_arguments(cls.__init__, (self, *args), kwargs)
-        del self._arguments["self"]
+        self._arguments.pop("self", None)  # a call of wrong arguments lacks it
         return self
 
     def __init__(self, split: str | None = None) -> None:

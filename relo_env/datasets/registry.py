@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relo_env.checks import check_arguments, import_named
+from relo_env.checks import check, check_arguments, import_named
 from relo_env.datasets.base import Dataset
 from relo_env.datasets.disk import letters
 from relo_env.errors import ConfigError, unknown
@@ -139,6 +139,7 @@ def make_dataset(
         ConfigError: an unknown name, split or option, or a root where none is needed.
         DataError: its folder is missing; the message shows the expected layout.
     """
+    check("Data set", name, str)
     if "," in name:
         options["parts"] = name
     spec = find_dataset(name)

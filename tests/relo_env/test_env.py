@@ -331,6 +331,10 @@ def test_wrong_actions_and_reset_options_are_explained():
             env.step(action)
     with pytest.raises(ConfigError, match=r"Unknown reset option 'sequenze'.*'sequence'"):
         env.reset(options={"sequenze": "square-1"})
+    with pytest.raises(ConfigError, match=r"options is \['sequence'\]; expected a dict or None"):
+        env.reset(options=["sequence"])
+    with pytest.raises(ConfigError, match=r"seed is 1\.5; expected an int or None"):
+        env.reset(seed=1.5)
     with pytest.raises(ConfigError, match="start is 'a'; expected an int"):
         env.reset(options={"start": "a"})
     with pytest.raises(ConfigError, match=r"sequence is \[.*\]; expected a string or None"):

@@ -292,3 +292,9 @@ def test_playing_or_drawing_before_the_first_reset_is_refused():
     for play in (lambda: venv.step([0, 0, 0]), venv.render):
         with pytest.raises(gym.error.ResetNeeded, match="call reset"):
             play()
+
+
+@pytest.mark.parametrize("wrong", [{"seed": 1.5}, {"seed": [0, 1, "a"]}, {"options": ["a"]}])
+def test_wrong_seeds_and_options_are_explained(wrong):
+    with pytest.raises(ConfigError, match=r"is .*; expected"):
+        make().reset(**wrong)

@@ -5,6 +5,7 @@ import pytest
 
 from relo_env.datasets.base import Sequence
 from relo_env.datasets.frames import ArrayFrames
+from relo_env.datasets.synthetic import Synthetic
 from relo_env.errors import DataError
 
 FRAMES = ArrayFrames(np.zeros((2, 8, 8, 3), np.uint8))
@@ -32,3 +33,9 @@ def test_lists_and_numbers_become_arrays():
 def test_what_cannot_be_is_explained(boxes, visible, message):
     with pytest.raises(DataError, match=message):
         Sequence("a", FRAMES, boxes, visible)
+
+
+@pytest.mark.parametrize(("given", "options"), [((), {"foo": 1}), (("train", 3), {})])
+def test_a_constructor_names_its_wrong_arguments(given, options):
+    with pytest.raises(TypeError, match=r"__init__\(\)"):
+        Synthetic(*given, **options)

@@ -115,7 +115,8 @@ def test_instances_and_other_splits():
         ("lasot,got10k", (1, -1), "none negative"),
         ("lasot,got10k", (0, 0), "above 0"),
         ("lasot,got10k", (1, float("nan")), "expected a list of numbers"),
-        ((), None, "no data set"),
+        ((), None, r"parts is \(\); expected a string or a list"),
+        ({}, None, "no data set"),
     ],
 )
 def test_mixtures_that_cannot_be(data, parts, weights, message):
