@@ -93,10 +93,10 @@ class ClipSource:
         for row, seed in zip(rows, seeds, strict=True):
             prepared, self._next[row] = self._next[row], None
             if seed not in draws:
-                known = prepared if prepared is not None and prepared.seed == seed else None
-                fresh = known is None or reset_options
-                draws[seed] = self._draw(seed, reset_options) if fresh else known  # type: ignore[assignment]
-                draws[seed].frames.fetch(LOOKAHEAD if self._plays_whole else None)
+                if prepared is None or prepared.seed != seed or reset_options:
+                    prepared = self._draw(seed, reset_options)
+                prepared.frames.fetch(LOOKAHEAD if self._plays_whole else None)
+                draws[seed] = prepared
         self._prepare(rows, next_seeds)
         for draw in draws.values():
             self._make_readable(draw)

@@ -110,8 +110,9 @@ def draw(
 class Viewer:
     """A window on the screen; without a screen, a warning once and nothing more."""
 
-    def __init__(self, title: str = "RELO") -> None:
-        self._title = title
+    title = "RELO"
+
+    def __init__(self) -> None:
         self._open = False
         self._warned = False
 
@@ -128,17 +129,17 @@ class Viewer:
                 )
                 self._warned = True
             return True
-        cv2.imshow(self._title, fit_to_screen(picture)[..., ::-1])
+        cv2.imshow(self.title, fit_to_screen(picture)[..., ::-1])
         self._open = True
         if cv2.waitKey(1) & 0xFF in END_KEYS:
             return False
-        self._open = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        self._open = cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) >= 1
         return self._open
 
     def close(self) -> None:
         """Close the window, if it is open."""
         if self._open:
-            cv2.destroyWindow(self._title)
+            cv2.destroyWindow(self.title)
             self._open = False
 
 

@@ -261,10 +261,10 @@ class VideoFrames:
         self._prepare()
 
 
-def frame_rate(container: Any, default: float = 25.0) -> float:
+def frame_rate(container: Any) -> float:
     """Frames a second of a container's video, on average."""
     rate = float(container.streams.video[0].average_rate or 0)
-    return rate if 1 <= rate <= 1000 else default
+    return rate if 1 <= rate <= 1000 else 25.0
 
 
 class VideoWriter:

@@ -159,7 +159,7 @@ def _write(
             done.callback(_write_json, options.json, about, seconds, answers)
         if writer:
             done.callback(_finish, writer)
-        viewer = done.enter_context(closing(rendering.Viewer("RELO"))) if options.show else None
+        viewer = done.enter_context(closing(rendering.Viewer())) if options.show else None
         for index, (frame, found) in enumerate(frames):
             if writer or viewer:
                 shown = _draw(trackers, frame.image, found, index)

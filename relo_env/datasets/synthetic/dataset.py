@@ -69,7 +69,7 @@ class Synthetic(Dataset):
         self._photos = None if photos is None else Images.photos(photos)
         width, height = frame_size
         self._difficulty, self._length, self._frame_size = difficulty, length, (width, height)
-        self._names = _Names(self.split, _SEEDS[self.split])
+        self._names = _Names(self.split, len(_SEEDS[self.split]))
 
     @property
     def names(self) -> SequenceOf[str]:
@@ -79,7 +79,7 @@ class Synthetic(Dataset):
     def load(self, name: str) -> Sequence:
         """Plan the video ``name``; raises ConfigError where the split has none of that name."""
         scene = plan(
-            self._names.seed(name),
+            _SEEDS[self.split][self._names.index(name)],
             level=self._difficulty,
             length=self._length,
             frame_size=self._frame_size,
@@ -103,18 +103,11 @@ _SEEDS = {
 class _Names(SequenceOf[str]):
     """The names of a split: ``len``, ``[i]``, ``in`` and ``index`` without a list."""
 
-    def __init__(self, split: str, seeds: range) -> None:
-        self._split, self._seeds = split, seeds
-
-    def seed(self, name: str) -> int:
-        """The seed of a name."""
-        try:
-            return self._seeds[self.index(name)]
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+    def __init__(self, split: str, count: int) -> None:
+        self._split, self._count = split, count
 
     def __len__(self) -> int:
-        return len(self._seeds)
+        return self._count
 
     def __getitem__(self, index: Any) -> Any:
         numbers = range(len(self))[index]
@@ -131,7 +124,7 @@ class _Names(SequenceOf[str]):
     def index(self, name: Any, start: int = 0, stop: int | None = None) -> int:
         number = self._number(name)
         if number is None or number not in range(len(self))[start:stop]:
-            raise ValueError(
+            raise ConfigError(
                 f"Unknown sequence {name!r} of Synthetic; expected {self[0]!r} to {self[-1]!r}."
             )
         return number
