@@ -9,7 +9,7 @@ import os
 import weakref
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property
 from threading import RLock
 from typing import Any, NamedTuple
@@ -130,7 +130,9 @@ class FrameLoader:
             return
         share = -(-len(items) // self._settings[0])
         parts = [items[start : start + share] for start in range(0, len(items), share)]
-        for done in [self._cutters.submit(list, map(function, part)) for part in parts]:
+        futures = [self._cutters.submit(list, map(function, part)) for part in parts]
+        wait(futures)  # also where one fails: nobody writes on after that
+        for done in futures:
             done.result()
 
     def close(self) -> None:

@@ -53,27 +53,28 @@ class NfS(DiskDataset):
         The number of pictures, where there are some, tells of how many frames a second the
         annotation is.
         """
-        there = name not in self._listed and self._pictures(name).is_dir()
+        there = name not in self._listed and self.images(name).is_dir()
         return self[name] if there else super().annotation(name)
 
     def read(self, name: str) -> Sequence:
         """Read the annotation of one sequence; see `DiskDataset.read`."""
-        path, pictures = self.locate(name), self._pictures(name)
+        path, images = self.locate(name), self.images(name)
         own = path.parent.name != "anno"
         boxes = _read_corners(path) if own else read_boxes(path)
         if self._annotated is None:
-            frames: FrameSource = image_frames(pictures)
+            frames: FrameSource = image_frames(images)
             count = len(frames)
         else:
             count = self._count_without_pictures(path, len(boxes))
-            frames = NoFrames(count, pictures)
+            frames = NoFrames(count, images)
         if abs(len(boxes) / count - 8) < 1:
             boxes = boxes[::8]
         cut = self.cut or (own and abs(len(boxes) - count) == 1)
         require_count(path, len(boxes), None if cut else count, "boxes")
         return self.annotate(name, frames, boxes, cut=cut)
 
-    def _pictures(self, name: str) -> Path:
+    def images(self, name: str) -> Path:
+        """Folder of a sequence's images."""
         if self.locate(name).parent.name == "anno":
             return self.root / "sequences" / name
         return self.root / name / str(self._fps) / name

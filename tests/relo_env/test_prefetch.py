@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -134,3 +135,18 @@ def test_a_source_that_gives_other_images_is_explained(image):
     env = relo_env.TrackingEnv(dataset, **SMALL_CROPS)
     with pytest.raises(DataError, match=r"its source gave .* shape .*; expected uint8 RGB"):
         env.reset(seed=0)
+
+
+def test_no_thread_works_on_after_an_error():
+    loader, done = FrameLoader(num_threads=2), []
+
+    def work(item):
+        if item == 0:
+            raise ValueError("item 0")
+        time.sleep(0.05)
+        done.append(item)
+
+    with pytest.raises(ValueError, match="item 0"):
+        loader.spread(work, [0, 1, 2, 3])
+    assert done == [2, 3]
+    loader.close()
