@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from agents.network import RELONetwork, TemplateCache
 from relo_env.errors import ConfigError
+from relo_env.files import refusals_explained
 
 TEMPLATES, STEP = "templates.onnx", "step.onnx"
 OPSET = 20
@@ -114,6 +115,7 @@ def export_onnx(network: RELONetwork, folder: str | PathLike[str]) -> tuple[Path
 
     Raises:
         ConfigError: the packages of the ``onnx`` extra are not installed.
+        OutputError: the folder cannot be written.
     """
     try:
         import onnx  # noqa: F401
@@ -124,13 +126,15 @@ def export_onnx(network: RELONetwork, folder: str | PathLike[str]) -> tuple[Path
         ) from error
     network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
     templates, step = Path(folder, TEMPLATES), Path(folder, STEP)
-    templates.parent.mkdir(parents=True, exist_ok=True)
     crop = asdict(network.crop)
     facts = {"preset": network.preset_name, "changes": network.changes, "crop": crop}
-    _export(_Templates(network), template_inputs(network), ["template_rows"], templates, facts)
     outputs = ["candidates", "policy_logits", "value"]
     following = ["tokens_next"] if network.token_size else []
-    _export(Step(network, outputs), step_inputs(network), [*outputs, *following], step, facts)
+    names = [*outputs, *following]
+    with refusals_explained(folder):
+        templates.parent.mkdir(parents=True, exist_ok=True)
+        _export(_Templates(network), template_inputs(network), ["template_rows"], templates, facts)
+        _export(Step(network, outputs), step_inputs(network), names, step, facts)
     return templates, step
 
 

@@ -176,14 +176,14 @@ def record(
         claim.check(free=["network", *(["policy"] if config.plays_a_network else [])])
     elif parts.is_dir():
         raise ConfigError(
-            f"{home} holds an unfinished recording. Go on with it (--resume, resume=True), or "
+            f"{home} holds an unfinished recording. Continue it (--resume, resume=True), or "
             "remove the folder."
         )
     if not finished:
         player = _Player(config, dataset, device)
-        parts.mkdir(parents=True, exist_ok=True)
-        claim.write()
         with closing(player.env), terminable(), refusals_explained(home):
+            parts.mkdir(parents=True, exist_ok=True)
+            claim.write()
             _play(player, config, parts)
             episodes = map(_read, sorted(parts.glob("episode-*.npz")))
             spaces = player.observation_space, player.env.single_action_space
@@ -282,7 +282,13 @@ def _make_policy(config: RecordConfig, network: RELONetwork, keys: list[str]) ->
     if not config.plays_a_network:
         factory = import_named(config.policy, "Policy")
         check_arguments(f"Policy {config.policy!r}", factory, {})
-        return factory()
+        policy = factory()
+        if not callable(policy):
+            raise ConfigError(
+                f"Policy {config.policy!r} gave {policy!r}; expected a function from observations "
+                "to logits (N, H * W)."
+            )
+        return policy
     device = next(network.parameters()).device
 
     @torch.no_grad()

@@ -50,7 +50,7 @@ from relo_env.benchmark.evaluation import check_truth
 from relo_env.benchmark.execution import explain, single_threaded
 from relo_env.claims import Claim, digests_of_weights
 from relo_env.datasets.base import Dataset
-from relo_env.errors import CheckpointError, ConfigError, ReloError
+from relo_env.errors import CheckpointError, ReloError
 from relo_env.files import locked, write_atomically, write_json
 from relo_env.interrupts import terminable
 from relo_env.processes import Tell, require_main_guard, stream
@@ -230,8 +230,7 @@ class Worker:
         """Network before any warm-up."""
         network = RELONetwork.from_preset(self.study.preset, seed=seed, **warm.network)
         if self.study.backbone is not None:
-            if not isinstance(network.encoder, ViTEncoder):
-                raise ConfigError(f"backbone is for plain ViTs, not preset {self.study.preset!r}.")
+            assert isinstance(network.encoder, ViTEncoder)
             network.encoder.load_pretrained(_read_weights(self.study.backbone))
         return network
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from agents.ablations.evaluation import HeldBack
+from agents.network import preset
+from agents.network.vit import ViTConfig
 from agents.policy_config import PolicyConfig
 from relo_env.checks import PositiveInt, check_fields
 from relo_env.errors import CheckpointError, ConfigError, nearest, unknown
@@ -319,6 +321,12 @@ class Study:
             if name not in names:
                 advice = nearest(name, names)
                 raise ConfigError(f"Table {self.table!r} has no row {name!r}. {advice}")
+        encoder = preset(self.preset).encoder
+        if self.backbone is not None and not isinstance(encoder, ViTConfig):
+            raise ConfigError(
+                f"backbone is {self.backbone!r}, the weights of a plain ViT, and preset "
+                f"{self.preset!r} has another encoder; leave it out, or choose nano."
+            )
         for row in self.selected:
             config = row.config(self.frames, 0)
             update = config.num_envs * config.clip_length

@@ -10,7 +10,7 @@ import torch
 from agents.cli import main
 from agents.export import export_onnx
 from agents.network import RELONetwork
-from relo_env.errors import ConfigError
+from relo_env.errors import ConfigError, OutputError
 from tests.agents.network.test_network import inputs
 
 
@@ -74,3 +74,10 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ConfigError, match=r"pip install '.\[onnx\]'"):
         export_onnx(RELONetwork.from_preset("micro"), tmp_path)
+
+
+def test_a_file_in_the_folders_place_is_named(tmp_path):
+    onnxruntime()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="Cannot write .*file"):
+        export_onnx(RELONetwork.from_preset("micro"), tmp_path / "file")

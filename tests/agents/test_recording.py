@@ -205,6 +205,7 @@ def test_crops_are_what_the_network_reads(config, tmp_path):
         ({"policy": "nanno"}, CheckpointError, "nano"),
         ({"policy": "no_module:make"}, ConfigError, "no_module"),
         ({"policy": "json:loads"}, ConfigError, "json:loads"),
+        ({"policy": "os:getcwd"}, ConfigError, "os:getcwd' gave .*; expected a function"),
         ({"network": "nano"}, ConfigError, "Leave network out"),
         ({"env_options": {"candidate_info": False}}, ConfigError, "candidate_info"),
         ({"env_options": {"clip_lenght": 4}}, ConfigError, "clip_lenght"),

@@ -181,6 +181,10 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         study("algoritms")
     with pytest.raises(ConfigError, match=r"Table 'algorithms' has no row 'gpro'.*'grpo'"):
         study(rows=("gpro",))
+    with pytest.raises(ConfigError, match="Unknown preset 'pico'"):
+        study(preset="pico")
+    with pytest.raises(ConfigError, match=r"vits14\.safetensors'.* preset 't256' has another"):
+        study(preset="t256", backbone="vits14.safetensors")
     with pytest.raises(ConfigError, match="multiple of the 64 frames"):
         study(frames=100)
     with pytest.raises(DataError, match="split 'test', has no boxes but the first ones"):
