@@ -79,5 +79,5 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
 def test_a_file_in_the_folders_place_is_named(tmp_path):
     onnxruntime()
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="Cannot write .*file"):
+    with pytest.raises(OutputError, match=r"Cannot write .*file"):
         export_onnx(RELONetwork.from_preset("micro"), tmp_path / "file")
