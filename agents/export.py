@@ -131,7 +131,7 @@ def export_onnx(network: RELONetwork, folder: str | PathLike[str]) -> tuple[Path
     outputs = ["candidates", "policy_logits", "value"]
     following = ["tokens_next"] if network.token_size else []
     names = [*outputs, *following]
-    with refusals_explained(folder):
+    with refusals_explained(templates.parent):
         templates.parent.mkdir(parents=True, exist_ok=True)
         _export(_Templates(network), template_inputs(network), ["template_rows"], templates, facts)
         _export(Step(network, outputs), step_inputs(network), names, step, facts)
