@@ -122,7 +122,8 @@ def find_algorithm(name: str) -> type[OnPolicyAlgorithm]:
     """
     if name in ALGORITHMS:
         return ALGORITHMS[name]
-    if ":" not in name:
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
         hint = "One of your own is given as module:Class."
         raise ConfigError(unknown("algorithm", name, ALGORITHMS, hint))
     found = import_named(name, "Algorithm")
