@@ -16,7 +16,7 @@ from pathlib import Path
 
 from agents.commands import arguments
 from relo_env.benchmark.alignment import LENGTHS
-from relo_env.benchmark.comparison import distinct_names, merge_by_name
+from relo_env.benchmark.comparison import distinct_names, merge_by_name, tracker_path
 from relo_env.benchmark.evaluation import Evaluation, evaluate, rank, summary_table
 from relo_env.benchmark.metrics import FIGURES
 from relo_env.benchmark.plots import report_plots, to_svg, write_plots
@@ -127,13 +127,14 @@ def _display_name(text: str) -> tuple[str, str]:
 def run(options: argparse.Namespace) -> int:
     """Evaluate each folder; write the page, the tables and the plots."""
     groups = _by_dataset(options)
-    _check_names(options)
     _check_protocols(options, groups)
+    datasets = [_dataset(options, name, several=len(groups) > 1) for name in groups]
+    names = _display_names(options, zip(datasets, groups.values(), strict=True))
     evaluations = {}
-    for name, folders in groups.items():
-        dataset = _dataset(options, name, several=len(groups) > 1)
-        evaluations[dataset.name] = _evaluate(options, dataset, folders)
-        print(summary_table(evaluations[dataset.name]))
+    for dataset, folders in zip(datasets, groups.values(), strict=True):
+        evaluations[dataset.name] = _evaluate(options, dataset, folders, names)
+        ranked = options.order == "score"
+        print(summary_table(evaluations[dataset.name], ranked=ranked))
         out = options.out / dataset.name if len(groups) > 1 else options.out
         for path in _write(options, evaluations[dataset.name], dataset, out):
             print(f"wrote {path}")
@@ -178,26 +179,58 @@ def _dataset(options: argparse.Namespace, name: str, *, several: bool) -> Datase
 
 
 def _evaluate(
-    options: argparse.Namespace, dataset: Dataset, folders: list[Path]
+    options: argparse.Namespace, dataset: Dataset, folders: list[Path], names: Mapping[Path, str]
 ) -> list[Evaluation]:
     """One evaluation for each tracker, in the order of the tables."""
     truths = Truths(dataset)
     sequences = _sequences(options, dataset, folders)
-    names = distinct_names(folders, dataset.name)
     evaluations = merge_by_name(
         evaluate(
             folder,
             truths,
             protocol=_protocol(options, dataset.name),
-            tracker=_name_of(folder, name, options.name),
+            tracker=names[folder],
             sequences=sequences,
             allow_missing=options.allow_missing,
             origin=options.origin,
             lengths=options.lengths,
         )
-        for folder, name in zip(folders, names, strict=True)
+        for folder in folders
     )
     return rank(evaluations) if options.order == "score" else evaluations
+
+
+def _display_names(
+    options: argparse.Namespace, groups: Iterable[tuple[Dataset, list[Path]]]
+) -> dict[Path, str]:
+    """Names of the folders' trackers in tables, one for a tracker on all of its data sets.
+
+    Raises:
+        ConfigError: no folder is called as one of ``--name``.
+    """
+    paths = {
+        folder: tracker_path(folder, dataset.name)
+        for dataset, folders in groups
+        for folder in folders
+    }
+    trackers = list(dict.fromkeys(paths.values()))
+    own = dict(zip(trackers, distinct_names(trackers), strict=True))
+    shown = {folder: own[path] for folder, path in paths.items()}
+    for key, name in options.name:
+        end = Path(key).parts
+        meant = [
+            folder
+            for folder, path in paths.items()
+            if key == own[path]
+            or Path(key).resolve() in (folder.resolve(), path)
+            or end in (folder.resolve().parts[-len(end) :], path.parts[-len(end) :])
+        ]
+        if not meant:
+            raise ConfigError(
+                f"--name {key}=...: no RESULTS is called so. {nearest(key, own.values())}"
+            )
+        shown.update(dict.fromkeys(meant, name))
+    return shown
 
 
 def _protocol(options: argparse.Namespace, dataset: str) -> Protocol:
@@ -222,35 +255,12 @@ def _write(
     return [*others, page, *main]
 
 
-def _name_of(folder: Path, name: str, given: list[tuple[str, str]]) -> str:
-    """Display name of a folder's tracker."""
-    return next((shown for key, shown in given if _means(key, folder, name)), name)
-
-
-def _means(key: str, folder: Path, name: str) -> bool:
-    """True if a FOLDER of ``--name`` is this one: its path, its end, or the tracker's own name."""
-    parts, ending = folder.resolve().parts, Path(key).parts
-    return key == name or Path(key).resolve().parts == parts or parts[-len(ending) :] == ending
-
-
 def _check_protocols(options: argparse.Namespace, groups: Iterable[str]) -> None:
     known = [find_dataset(name).name for name in groups]
     for name, protocol in options.protocol:
         if name and name not in known:
             raise ConfigError(
                 f"--protocol {name}={protocol}: RESULTS are on {', '.join(known)}, not on {name}."
-            )
-
-
-def _check_names(options: argparse.Namespace) -> None:
-    names = distinct_names(options.results)
-    for key, _ in options.name:
-        if not any(
-            _means(key, folder, name) or key in folder.resolve().parts
-            for folder, name in zip(options.results, names, strict=True)
-        ):
-            raise ConfigError(
-                f"--name {key}=...: no RESULTS is called so. {nearest(key, map(str, names))}"
             )
 
 

@@ -26,11 +26,7 @@ def distinct_names(folders: SequenceOf[Path], dataset: str = "") -> list[str]:
         folders: of results, or their zips.
         dataset: name of the data set.
     """
-    parts = []
-    for folder in folders:
-        path = folder.resolve()
-        path = path.with_suffix("") if path.suffix.lower() == ".zip" else path
-        parts.append((path.parent if is_called_as(path.name, dataset) else path).parts)
+    parts = [tracker_path(folder, dataset).parts for folder in folders]
     lengths = [1] * len(parts)
     while True:
         names = [printable("/".join(p[-n:])) for p, n in zip(parts, lengths, strict=True)]
@@ -42,6 +38,13 @@ def distinct_names(folders: SequenceOf[Path], dataset: str = "") -> list[str]:
         if longer == lengths:
             return names
         lengths = longer
+
+
+def tracker_path(folder: Path, dataset: str) -> Path:
+    """Path that a tracker is named after: ``ECO`` of the results ``ECO/LaSOT`` or ``ECO.zip``."""
+    path = folder.resolve()
+    path = path.with_suffix("") if path.suffix.lower() == ".zip" else path
+    return path.parent if is_called_as(path.name, dataset) else path
 
 
 def merge_runs(runs: SequenceOf[Evaluation]) -> Evaluation:

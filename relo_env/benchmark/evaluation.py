@@ -322,17 +322,22 @@ def rank(evaluations: list[Evaluation]) -> list[Evaluation]:
     return sorted(evaluations, key=lambda e: -e.mean(e.protocol.headline))
 
 
-def summary_table(evaluations: list[Evaluation]) -> str:
-    """Plain-text table, a line for each tracker, best first; figures in percent, then notes.
+def summary_table(evaluations: list[Evaluation], *, ranked: bool = True) -> str:
+    """Plain-text table, a line for each tracker; figures in percent, then notes.
+
+    Args:
+        evaluations: one for each tracker.
+        ranked: best trackers first; else in the order given.
 
     Raises:
         DataError: there are none, or they differ in data set or protocol.
     """
-    ranked = rank(evaluations)
-    best, protocol = ranked[0], ranked[0].protocol
+    check_comparable(evaluations)
+    evaluations = rank(evaluations) if ranked else evaluations
+    protocol = evaluations[0].protocol
     header = ["tracker", *protocol.figures, "95 % interval", "fps", "sequences"]
     rows = [header]
-    for evaluation in ranked:
+    for evaluation in evaluations:
         low, high = evaluation.interval(protocol.headline)
         fps = evaluation.speed.tracker
         done = len(evaluation.sequences)
@@ -353,6 +358,6 @@ def summary_table(evaluations: list[Evaluation]) -> str:
         )
         for row in rows
     ]
-    title = f"{best.dataset}, protocol {protocol.name} ({protocol.description})"
-    notes = [f"{each.tracker}: {note}." for each in ranked for note in each.notes]
+    title = f"{evaluations[0].dataset}, protocol {protocol.name} ({protocol.description})"
+    notes = [f"{each.tracker}: {note}." for each in evaluations for note in each.notes]
     return "\n".join([title, *lines, *notes])

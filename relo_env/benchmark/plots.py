@@ -64,21 +64,44 @@ def curve_plot(evaluations: Sequence[Evaluation], curve: str) -> Figure:
     """
     thresholds, x_label, y_label, names = _CURVES[curve]
     figure, axes = _new_plot(x_label, y_label)
-    named = [name for name in names if name in evaluations[0].figures][:1]
-    scores = [each.mean(*named) if named else -float(k) for k, each in enumerate(evaluations)]
-    for index in sorted(range(len(evaluations)), key=lambda k: -scores[k]):
-        evaluation = evaluations[index]
-        score = f" [{100 * scores[index]:.1f}]" if named else ""
-        axes.plot(
-            thresholds,
-            evaluation.mean_curve(curve),
-            color=colour(index),
-            linestyle=line_style(index),
-            label=f"{evaluation.tracker}{score}",
-        )
+    score = next((name for name in names if name in evaluations[0].figures), None)
+    for evaluation, style in _styled(evaluations, score):
+        axes.plot(thresholds, evaluation.mean_curve(curve), **style)
     axes.set(xlim=(thresholds[0], thresholds[-1]), ylim=(0, 1))
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=_INK)
+    _add_legend(figure, axes)
     return figure
+
+
+def _styled(
+    evaluations: Sequence[Evaluation], score: str | None
+) -> list[tuple[Evaluation, dict[str, Any]]]:
+    """Evaluations with colour, dashes and label of their lines, the best by a figure first."""
+    styled = [
+        (
+            evaluation,
+            {
+                "color": colour(index),
+                "linestyle": line_style(index),
+                "label": evaluation.tracker
+                + (f" [{100 * evaluation.mean(score):.1f}]" if score else ""),
+            },
+        )
+        for index, evaluation in enumerate(evaluations)
+    ]
+    return sorted(styled, key=lambda pair: -pair[0].mean(score)) if score else styled
+
+
+def _add_legend(figure: Figure, axes: Axes) -> None:
+    """Legend below a plot, which keeps its size however many trackers there are."""
+    figure.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.16),
+        bbox_transform=axes.transAxes,
+        ncols=2,
+        fontsize="small",
+        frameon=False,
+        labelcolor=_INK,
+    )
 
 
 def report_plots(evaluations: Sequence[Evaluation]) -> dict[str, Figure]:
@@ -93,23 +116,21 @@ def attribute_radar(evaluations: Sequence[Evaluation], figure_name: str) -> Figu
 
     Attributes of which a tracker has no sequence are left out.
     """
-    means = [evaluation.by_attribute(figure_name) for evaluation in evaluations]
-    attributes = [name for name in means[0] if all(name in values for values in means)]
+    means = {each: each.by_attribute(figure_name) for each in evaluations}
+    attributes = sorted(set.intersection(*map(set, means.values())))
     if len(attributes) < 3:
         return None
-    figure = Figure(figsize=(4.8, 4.2), layout="constrained")
-    axes = figure.add_subplot(projection="polar")
+    figure = Figure(figsize=(4.8, 3.6))
+    axes: Any = figure.add_subplot(projection="polar")
     angles = np.linspace(0, 2 * np.pi, len(attributes), endpoint=False)
-    for index, (evaluation, values) in enumerate(zip(evaluations, means, strict=True)):
-        radii = [values[attribute] for attribute in attributes]
-        closed = np.append(angles, angles[0]), np.append(radii, radii[0])
-        axes.plot(
-            *closed, color=colour(index), linestyle=line_style(index), label=evaluation.tracker
-        )
-        axes.fill(*closed, color=colour(index), alpha=0.08)
+    for evaluation, style in _styled(evaluations, figure_name):
+        radii = [means[evaluation][attribute] for attribute in attributes]
+        axes.plot(np.append(angles, angles[0]), np.append(radii, radii[0]), **style)
+    axes.set_rlabel_position(np.degrees(angles[1] / 2))
     axes.set_xticks(angles, [attribute.replace("_", " ") for attribute in attributes])
     axes.set_ylim(0, 1)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=_INK)
+    axes.tick_params(axis="y", labelsize="x-small")
+    _add_legend(figure, axes)
     _ink(axes)
     return figure
 
@@ -142,7 +163,11 @@ def save(figure: Figure, path: str | Path) -> None:
     with mpl.rc_context({"pdf.fonttype": 42, **_SVG}):
         metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
         figure.savefig(
-            path, facecolor="white", dpi=150, metadata=metadata.get(Path(path).suffix.lower())
+            path,
+            facecolor="white",
+            dpi=150,
+            bbox_inches="tight",
+            metadata=metadata.get(Path(path).suffix.lower()),
         )
 
 
@@ -150,8 +175,7 @@ def to_svg(figure: Figure) -> str:
     """A figure as an ``<svg>`` element that takes the text colour of the page around it."""
     buffer = io.StringIO()
     with mpl.rc_context(_SVG):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    figure.set_layout_engine("none")  # laid out: further files need not be
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :].replace(_INK, "currentColor")
 
@@ -180,7 +204,7 @@ def write_plots(
 
 
 def _new_plot(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.8, 3.6), layout="constrained")
+    figure = Figure(figsize=(4.8, 3.6))
     axes = figure.add_subplot()
     axes.set(xlabel=x_label, ylabel=y_label)
     _ink(axes)

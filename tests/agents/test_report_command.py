@@ -57,11 +57,29 @@ def test_two_folders_of_one_name_are_two_trackers(data: Path, tmp_path: Path) ->
     assert [line["tracker"] for line in lines] == ["dimp/default_000", "atom/default_000"]
 
 
-def test_display_names_order_and_figures(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "key", ["dimp/default_000", "results/dimp/default_000", "default_000/Folder"]
+)
+def test_a_tracker_is_named_by_its_name_in_the_table_or_its_folder(
+    data: Path, tmp_path: Path, key: str
+) -> None:
+    folders = [
+        publish(tmp_path / "results" / who / "default_000" / "Folder", k)
+        for k, who in enumerate(("dimp", "atom"))
+    ]
+    lines = report(tmp_path / "out", *folders, *folder_options(data), "--name", f"{key}=DiMP")
+    assert lines[0]["tracker"] == "DiMP"
+
+
+def test_display_names_order_and_figures(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folders = [publish(tmp_path / who, k) for k, who in ((2, "b"), (0, "a"))]
     options = ["--name", "b=B 100%", "--figures", "AO", "P", "--order", "given"]
     lines = report(tmp_path / "out", *folders, *folder_options(data), *options)
     assert [line["tracker"] for line in lines] == ["B 100%", "a"]
+    printed = capsys.readouterr().out
+    assert printed.index("\nB 100%") < printed.index("\na ")
     assert list(lines[0])[3:5] == ["AO", "P"]
     assert (tmp_path / "out" / "plots" / "success.pdf").read_bytes().startswith(b"%PDF")
     assert "<svg" in (tmp_path / "out" / "plots" / "precision.svg").read_text()
@@ -104,6 +122,10 @@ def test_data_sets_beside_each_other(
         for k, who in enumerate("ab")
         for dataset in ("Folder", "TNL2K")
     ]
+    alone = publish(tmp_path / "more" / "a" / "Folder", 2)
+    lines = report(tmp_path / "out", *folders, alone, "--no-clips")
+    trackers = [line["tracker"] for line in lines]
+    assert trackers == ["results/a", "b", "more/a", "results/a", "b"], "one name on all data sets"
     lines = report(tmp_path / "out", *folders, "--no-clips")
     assert [(line["tracker"], line["dataset"]) for line in lines] == [
         ("a", "Folder"),
