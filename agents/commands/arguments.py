@@ -148,10 +148,14 @@ def dataset_of(folder: Path) -> str:
     """Name of the data set of a folder of results, which is the folder's name.
 
     Raises:
+        ConfigError: it is called otherwise.
         DataError: the folder does not exist, or contains such folders.
     """
     check_folder(folder, [spec.name for spec in list_datasets()])
-    return folder.resolve().name
+    try:
+        return find_dataset(folder.resolve().name).name
+    except ConfigError as error:
+        raise ConfigError(f"{error} Or name it with --dataset.") from None
 
 
 def add_subset(parser: argparse.ArgumentParser) -> None:

@@ -154,7 +154,7 @@ def _by_dataset(options: argparse.Namespace) -> Mapping[str, list[Path]]:
         return {options.dataset: folders}
     if folders[0].is_file():
         raise ConfigError(f"{folders[0]} is a file; give its data set by --dataset.")
-    first = find_dataset(arguments.dataset_of(folders[0])).name
+    first = arguments.dataset_of(folders[0])
     groups: dict[str, list[Path]] = {}
     for folder in folders:
         groups.setdefault(_called_as(folder) or first, []).append(folder)

@@ -21,7 +21,7 @@ from relo_env.benchmark.scoring import CURVES, Score, Truths, score_sequence
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.disk import MissingSequenceError
 from relo_env.datasets.registry import is_called_as
-from relo_env.errors import DataError
+from relo_env.errors import ConfigError, DataError, unknown
 
 MANY_ABSENT = 0.2
 """Share of frames without true box above which a table says so."""
@@ -156,6 +156,7 @@ def evaluate(
             truth to the common length ("cut"), or held at their last box ("hold").
 
     Raises:
+        ConfigError: there is no such sequence or protocol.
         DataError: a result is missing, malformed or of another length than its sequence; the
             message names every faulty file; or relo made the results on other data.
         HiddenTruthError: no sequence has a box after its first.
@@ -164,6 +165,9 @@ def evaluate(
     check_data(folder, truths.dataset)
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     wanted = list(dict.fromkeys(truths.names if sequences is None else sequences))
+    for name in wanted if sequences is not None else ():
+        if name not in truths:
+            raise ConfigError(unknown(f"sequence of {truths.name}", name, truths.names))
     published = find_results(folder, wanted)
     missing = tuple(name for name in wanted if name not in published.boxes)
     if len(missing) == len(wanted) or (missing and not allow_missing):

@@ -226,8 +226,15 @@ class Dataset(ABC):
             if key not in self:
                 some = islice(self.names, 10_000)  # names may be endless
                 raise ConfigError(unknown(f"sequence of {self.name}", key, some))
-            return self.load(key)
-        return self.load(self.names[key])
+            name = key
+        else:
+            name = self.names[key]
+        sequence = self.load(name)
+        if not isinstance(sequence, Sequence):
+            raise DataError(
+                f"{type(self).__name__}.load({name!r}) returned {sequence!r}; expected a Sequence."
+            )
+        return sequence
 
     def __iter__(self) -> Iterator[Sequence]:
         return (self[i] for i in range(len(self)))

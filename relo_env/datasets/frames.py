@@ -329,10 +329,9 @@ class ArrayFrames:
     """
 
     def __init__(self, array: np.ndarray) -> None:
-        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
-            raise ConfigError(
-                f"Frames are {array.dtype} of shape {array.shape}; expected uint8 (n, H, W, 3)."
-            )
+        dtype, shape = getattr(array, "dtype", type(array).__name__), getattr(array, "shape", ())
+        if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3:
+            raise ConfigError(f"Frames are {dtype} of shape {shape}; expected uint8 (n, H, W, 3).")
         self.array = array
 
     def __len__(self) -> int:

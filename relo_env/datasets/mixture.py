@@ -39,7 +39,7 @@ class Mixture(Dataset):
 
     def __init__(
         self,
-        parts: str | SequenceOf[Dataset] | Mapping[str, Dataset],
+        parts: str | SequenceOf[str | Dataset] | Mapping[str, Dataset],
         weights: SequenceOf[float] | None = None,
         *,
         root: Path | str | None = None,
@@ -47,7 +47,12 @@ class Mixture(Dataset):
     ) -> None:
         super().__init__(split)
         if isinstance(parts, str):
-            parts = [_make_part(name.strip(), root, split) for name in parts.split(",")]
+            parts = parts.split(",")  # type: ignore[assignment]
+        if not isinstance(parts, Mapping):
+            parts = [
+                _make_part(part.strip(), root, split) if isinstance(part, str) else part
+                for part in parts
+            ]
         if not isinstance(parts, Mapping):
             names = [part.name for part in parts]
             if len(set(names)) != len(names):

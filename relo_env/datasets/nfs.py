@@ -107,8 +107,11 @@ class NfS240(NfS):
 def _read_corners(path: Path) -> np.ndarray:
     """Boxes ``(n, 4)`` xywh of rows: track, x0, y0, x1, y1, frame, lost, occluded, ..."""
     try:
-        lines = filter(str.strip, read_text(path).splitlines())
+        lines = list(filter(str.strip, read_text(path).splitlines()))
         rows = [list(map(float, line.split()[1:7])) for line in lines]
+        short = [line for line, row in zip(lines, rows, strict=True) if len(row) < 6]
+        if short:
+            raise ValueError(f"found {short[0]!r}")
         table = np.array(rows, dtype=np.float64).reshape(-1, 6)
     except ValueError as error:
         raise DataError(

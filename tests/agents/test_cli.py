@@ -569,7 +569,9 @@ def test_report_compares_with_published_results(
     page = (tmp_path / "report" / "index.html").read_text()
     assert "TheirTracker" in page
     nowhere = ["report", str(theirs), *root, "--out", str(tmp_path)]
-    assert "Unknown data set 'TheirTracker'" in error(capsys, *nowhere)
+    message = error(capsys, *nowhere)
+    assert "Unknown data set 'TheirTracker'" in message
+    assert "--dataset" in message
 
 
 def test_report_finds_no_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from relo_env.benchmark.evaluation import evaluate, summary_table
 from relo_env.benchmark.published import find_results
-from relo_env.errors import DataError
+from relo_env.errors import ConfigError, DataError
 from tests.relo_env.datasets.layouts import write
 from tests.toys import Squares
 
@@ -282,6 +282,12 @@ def test_folders_of_runs_and_files_of_other_kinds_are_named(tmp_path):
     write(tmp_path / "other" / f"{dataset.names[0]}.json", "{}")
     with pytest.raises(DataError, match=r"There are .*\.json: write them as text"):
         evaluate(tmp_path / "other", dataset)
+
+
+def test_a_sequence_that_there_is_not_is_named(tmp_path):
+    write(tmp_path / "square-0.txt", "1,2,3,4\n")
+    with pytest.raises(ConfigError, match=r"Unknown sequence of .* 'square-9'"):
+        evaluate(tmp_path, Squares(), sequences=["square-9"])
 
 
 def test_an_empty_file_is_no_result(tmp_path):

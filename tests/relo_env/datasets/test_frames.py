@@ -139,6 +139,8 @@ def test_array_frames_are_copies():
     assert np.array_equal(frames.read(1), array[1])
     with pytest.raises(ConfigError, match=r"float64 of shape \(3, 4\)"):
         ArrayFrames(np.zeros((3, 4)))
+    with pytest.raises(ConfigError, match="Frames are list"):
+        ArrayFrames(list(array))
 
 
 def test_a_still_is_decoded_once(tmp_path):

@@ -159,6 +159,14 @@ def test_nfs_counts_that_differ_by_one_are_cut_and_lost_targets_absent(tmp_path)
     assert len(make_dataset("NfS", root=root)["bee"]) == 3
 
 
+@pytest.mark.parametrize("line", ["0 1 2 4", "1,2,3,4"])
+def test_nfs_rows_that_are_too_short_are_not_joined(tmp_path, line):
+    layouts.make_nfs(tmp_path)
+    write(tmp_path / "bee" / "30" / "bee.txt", f"{line}\n" * 22)
+    with pytest.raises(DataError, match=f"found {line!r}; expected a track"):
+        make_dataset("NfS", root=tmp_path)["bee"]
+
+
 def test_nfs_in_the_layout_of_the_pytracking_family(tmp_path):
     dataset = make_dataset("NfS", root=build(tmp_path, "nfs_family"))
     assert levels(dataset, "bee") == [1, 2, 3]

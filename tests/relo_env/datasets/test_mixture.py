@@ -33,6 +33,8 @@ def squares(left: float = 3.0, right: float = 1.0) -> Mixture:
 
 def test_names_between_commas(data):
     mixture = make_dataset("mixture", root=data, parts="lasot, got10k")
+    listed = make_dataset("mixture", root=data, parts=["lasot", "got10k"])
+    assert list(listed.names) == list(mixture.names)
     assert mixture.is_training
     assert list(mixture.names) == [
         "LaSOT/airplane-2",

@@ -20,6 +20,7 @@ from relo_env.datasets.disk import DiskDataset, find_folder, read_list, read_tab
 from relo_env.datasets.folder import Folder
 from relo_env.errors import ConfigError, DataError
 from tests.relo_env.datasets import layouts
+from tests.toys import Squares
 
 ON_DISK = [spec.name for spec in list_datasets() if spec.needs_root and spec.name != "Mixture"]
 
@@ -230,6 +231,12 @@ def test_a_function_may_make_a_data_set():
 
     assert register_dataset("Made", make, needs_root=False).splits == ()
     assert make_dataset("made", size=3).name == "Toy"
+
+
+def test_what_a_data_set_loads_is_a_sequence(monkeypatch):
+    monkeypatch.setattr(Squares, "load", lambda self, name: None)
+    with pytest.raises(DataError, match=r"Squares\.load\('square-0'\) returned None"):
+        Squares()["square-0"]
 
 
 def test_data_sets_can_be_pickled(tmp_path):
