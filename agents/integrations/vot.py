@@ -21,6 +21,7 @@ from typing import Any
 from agents.commands import arguments
 from relo_env.benchmark.interface import Tracker
 from relo_env.datasets.frames import read_image
+from relo_env.errors import ConfigError, ReloError
 
 
 def main() -> None:
@@ -29,10 +30,13 @@ def main() -> None:
     arguments.add_tracker(parser)
     arguments.add_device(parser)
     options = parser.parse_args()
-    factory = arguments.tracker_factory(
-        options.tracker, device=options.device, options=dict(options.tracker_option)
-    )
-    serve(factory)
+    try:
+        factory = arguments.tracker_factory(
+            options.tracker, device=options.device, options=dict(options.tracker_option)
+        )
+        serve(factory)
+    except ReloError as error:
+        parser.exit(2, f"error: {error}\n")
 
 
 def serve(factory: Callable[[], Tracker]) -> None:
@@ -40,8 +44,14 @@ def serve(factory: Callable[[], Tracker]) -> None:
 
     Args:
         factory: builds a tracker; called once for each object that is tracked at the same time.
+
+    Raises:
+        ConfigError: TraX, an optional extra, is not installed.
     """
-    import trax  # the optional extra
+    try:
+        import trax
+    except ImportError as error:
+        raise ConfigError("The VOT toolkit's protocol needs `pip install 'relo[vot]'`.") from error
 
     trackers = [factory()]
     followed = 0

@@ -329,7 +329,8 @@ class ArrayFrames:
     """
 
     def __init__(self, array: np.ndarray) -> None:
-        dtype, shape = getattr(array, "dtype", type(array).__name__), getattr(array, "shape", ())
+        shape: tuple[int, ...] = getattr(array, "shape", ())
+        dtype = getattr(array, "dtype", type(array).__name__)
         if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3:
             raise ConfigError(f"Frames are {dtype} of shape {shape}; expected uint8 (n, H, W, 3).")
         self.array = array

@@ -46,18 +46,16 @@ class Mixture(Dataset):
         split: str | None = None,
     ) -> None:
         super().__init__(split)
-        if isinstance(parts, str):
-            parts = parts.split(",")  # type: ignore[assignment]
         if not isinstance(parts, Mapping):
-            parts = [
+            listed = parts.split(",") if isinstance(parts, str) else parts
+            made = [
                 _make_part(part.strip(), root, split) if isinstance(part, str) else part
-                for part in parts
+                for part in listed
             ]
-        if not isinstance(parts, Mapping):
-            names = [part.name for part in parts]
+            names = [part.name for part in made]
             if len(set(names)) != len(names):
                 raise ConfigError(f"Mixture of {names}: expected different data sets.")
-            parts = dict(zip(names, parts, strict=True))
+            parts = dict(zip(names, made, strict=True))
         if not parts:
             raise ConfigError("Mixture of no data set; expected one at least.")
         self._parts = dict(parts)

@@ -20,6 +20,7 @@ import torch
 
 from agents.cli import COMMANDS, main
 from agents.commands import arguments, doctor
+from agents.integrations import vot
 from relo_env.datasets.frames import VideoFrames
 from tests.relo_env.datasets import layouts
 from tests.toys import square_video
@@ -673,3 +674,14 @@ def test_doctor_finds_data_sets(
     mark, words = doctor_line("data", capsys)
     assert mark == "-"
     assert "typo" in words
+
+
+def test_a_missing_vot_toolkit_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "trax", None)
+    monkeypatch.setattr(sys, "argv", ["vot", "--tracker", "static"])
+    with pytest.raises(SystemExit) as end:
+        vot.main()
+    assert end.value.code == 2
+    assert "pip install 'relo[vot]'" in capsys.readouterr().err
