@@ -13,7 +13,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -93,6 +93,18 @@ def stream(
             worker.stop(max(0.0, deadline - time.monotonic()))
 
 
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Pickling whose failure is a ConfigError that tells what to do."""
+    try:
+        yield
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"Worker processes cannot be given what is not importable: {error}. Move the "
+            "tracker and the data set to a module, or use workers=1."
+        ) from error
+
+
 class _Worker:
     """A process and this end of the pipe to it."""
 
@@ -100,13 +112,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(other, build), daemon=True)
-        try:
+        with _explained():
             self.process.start()
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise ConfigError(
-                f"Worker processes cannot be given what is not importable: {error}. Move the "
-                "tracker and the data set to a module, or use workers=1."
-            ) from error
         other.close()
         self.item = ""
         self.ready = False
@@ -223,7 +230,9 @@ def require_main_guard(*objects: Any) -> None:
             "script to a file, or use workers=1."
         )
     if path is None or not Path(path).is_file():
-        if b"__main__" in pickle.dumps(objects):
+        with _explained():
+            pickled = pickle.dumps(objects)
+        if b"__main__" in pickled:
             raise ConfigError(
                 "Worker processes cannot import what is defined in a notebook or an interactive "
                 "session. Move the tracker and the data set to a module, or use workers=1."

@@ -152,7 +152,7 @@ def test_a_name_is_not_a_network():
 
 
 def test_a_policy_that_encodes_needs_no_features(network):
-    with pytest.raises(ConfigError, match="Drop one of the two"):
+    with pytest.raises(ConfigError, match="Leave one of the two out"):
         NetworkProposer(network, train_encoder=True, features_on_device=True)
 
 

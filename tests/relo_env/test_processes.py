@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sys
 import time
 from functools import partial
+from types import ModuleType
 
 import pytest
 
@@ -30,7 +32,10 @@ def test_a_process_that_dies_while_it_waits_costs_one_item():
     assert len(lost) == 1
 
 
-def test_what_a_process_cannot_import_is_explained():
+@pytest.mark.parametrize("session", [False, True])
+def test_what_a_process_cannot_import_is_explained(session, monkeypatch):
+    if session:
+        monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
     messages = stream(lambda: tell_process, "a", workers=1, lost=lambda item, exit_code: item)
     with pytest.raises(ConfigError, match=r"not importable: .*lambda.*to a module"):
         next(messages)
