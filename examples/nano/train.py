@@ -46,6 +46,7 @@ WARMUP = WarmupConfig(
     clips=64,
     clip_length=3,
     jitter=0.7,
+    learning_rate=5e-4,
     encoder_learning_rate=1e-4,
     frozen=FROZEN,
     supervision="neighbours",

@@ -49,6 +49,22 @@ def test_a_block_with_memory_is_the_block_on_all_rows():
     torch.testing.assert_close(ours(rows, memory, None), expected[:, :5])
 
 
+def test_a_block_trains_in_bfloat16_as_in_float32():
+    encoder = RELONetwork.from_preset("nano").encoder
+    block = encoder.joint_blocks()[0]
+    torch.nn.init.constant_(encoder.vit.blocks[encoder.separate_blocks].ls1.gamma, 1.0)
+    gradients = []
+    for half in (False, True):
+        torch.manual_seed(0)
+        rows = torch.randn(2, 50, encoder.width, requires_grad=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            out = block(rows, None, None)
+        (out.float() - rows).square().mean().backward()
+        gradients.append(rows.grad)
+    exact, half = gradients
+    assert (half - exact).norm() < 0.05 * exact.norm()
+
+
 def test_separate_blocks_are_the_models_first_blocks():
     network = RELONetwork.from_preset("micro", search_size=160)
     original = timm.create_model("test_vit", num_classes=0, global_pool="").eval()
