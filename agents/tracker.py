@@ -24,12 +24,6 @@ from relo_env.spaces import CONTROL_STATES, ZOOMS
 
 logger = logging.getLogger(__name__)
 Box = tuple[float, float, float, float]
-RENEWAL: Mapping[str, Any] = {
-    "num_templates": 2,
-    "update_interval": 50,
-    "update_threshold": 0.85,
-}
-"""A second template, renewed where the score says that the box is right: of trackers that ship."""
 
 
 class RELOTracker:
@@ -120,8 +114,8 @@ class RELOTracker:
         """Tracker of a preset that ships with weights, or of one of our checkpoints.
 
         Where the checkpoint holds a confidence and no controls, a lost target is searched for
-        (``recovery``), and a second template renewed (`RENEWAL`; ``num_templates=1`` for none),
-        unless the options say otherwise or switch the window off for the bare greedy policy.
+        (``recovery``), unless the options say otherwise or switch the window off for the bare
+        greedy policy.
 
         Raises:
             CheckpointError: neither such a preset nor a readable checkpoint.
@@ -130,7 +124,7 @@ class RELOTracker:
         bare = options.get("official") or options.get("window_exponent") == 0
         controlled = network.controls and options.get("controls", True)
         if network.confidence is not None and not bare and not controlled:
-            options = {"recovery": Recovery(), **RENEWAL, **options}
+            options = {"recovery": Recovery(), **options}
         return cls(network, **options)
 
     @classmethod

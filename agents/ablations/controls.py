@@ -10,7 +10,7 @@ from agents.confidence import Recovery
 from agents.network import RELONetwork
 from agents.network.controls import ControlHeads
 from agents.network.heads import Heads
-from agents.tracker import RENEWAL, RELOTracker, Track
+from agents.tracker import RELOTracker, Track
 from relo_env import boxes as bx
 from relo_env.crops import SearchWindow
 from relo_env.episode import Episode
@@ -93,7 +93,7 @@ def _contains(window: SearchWindow, box: np.ndarray) -> bool:
 
 
 def hand_made(network: RELONetwork) -> RELOTracker:
-    """Tracker with the hand-made rules, `Recovery` and `RENEWAL`, without window function."""
+    """Tracker with `Recovery` and a renewed template, without window function."""
     return RELOTracker(
         network,
         window_exponent=0,
@@ -101,7 +101,9 @@ def hand_made(network: RELONetwork) -> RELOTracker:
         controls=False,
         device=next(network.parameters()).device,
         backend="torch",
-        **RENEWAL,
+        num_templates=2,
+        update_interval=50,
+        update_threshold=0.85,
     )
 
 

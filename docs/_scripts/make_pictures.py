@@ -28,7 +28,6 @@ from play import Play, greedy, play, shifted
 from agents.cli import main as relo
 from agents.confidence import Recovery
 from agents.network import RELONetwork
-from agents.tracker import RENEWAL
 from examples.nano.calibration import absences, judge
 from examples.nano.recipe import held_back_videos
 from relo_env.rendering import CHOSEN_COLOUR, TRUE_COLOUR, WINDOW_COLOUR
@@ -156,7 +155,7 @@ def grid(network: str, out: Path) -> None:
 def confidence(network: str, out: Path) -> None:
     """Reliability of the tracker's score on held-back synthetic videos."""
     net = RELONetwork.from_pretrained(network)
-    seen = judge(net, held_back_videos("test"), recovery=Recovery(), **RENEWAL)
+    seen = judge(net, held_back_videos("test"), recovery=Recovery())
     print(absences(seen))
     for figure, theme in themed(10, 3.4):
         diagrams.confidence(figure, seen, (WINDOW, CHOSEN, INK[theme]))

@@ -40,7 +40,6 @@ from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.network.vit import ViTEncoder
 from agents.policy_config import PolicyConfig
-from agents.tracker import RENEWAL
 from agents.training import train_policy
 from agents.warmup import WarmupConfig, warmup
 from examples.nano.calibration import absences, calibrate, calibration_error, judge, reliability
@@ -208,7 +207,7 @@ def run_confidence(options: argparse.Namespace) -> str:
     network = RELONetwork.from_pretrained(options.checkpoint)
     lines = []
     for recovery in (Recovery(), None):
-        seen = judge(network, videos, recovery=recovery, **RENEWAL)
+        seen = judge(network, videos, recovery=recovery)
         error = calibration_error(seen.score, seen.right)
         lines.append(f"{recovery}: calibration error {error:.3f}, {absences(seen)}")
         bins = zip(*reliability(seen.score, seen.right), strict=True)

@@ -77,7 +77,7 @@ def test_the_tracker_that_ships_runs_on_onnxruntime(name, overlap):
     video = make_dataset("Synthetic", split="test", length=60)[1]
     tracks = []
     for backend in ("torch", name):
-        tracker = RELOTracker.from_pretrained("nano", backend=backend, update_interval=2)
+        tracker = RELOTracker.from_pretrained("nano", backend=backend)
         tracker.init(video.frames.read(0), tuple(video.boxes[0].tolist()))
         tracks.append([tracker.update(video.frames.read(i))[0] for i in range(1, 6)])
     # In a closed loop rounding grows: the same object, not the same digits.

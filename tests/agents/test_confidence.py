@@ -34,7 +34,7 @@ def test_calibration_is_kept_in_the_checkpoint(tmp_path, video):
     network = RELONetwork.from_preset("micro")
     found = calibrate(network, [video])
     path = network.save_checkpoint(tmp_path / "micro.safetensors", stage="random")
-    tracker = RELOTracker.from_pretrained(path, num_templates=1)
+    tracker = RELOTracker.from_pretrained(path)
     assert tracker.confidence == found
     (_, score, _, _), *_ = follow(tracker, video)
     seen = judge(network, [video])
@@ -47,14 +47,14 @@ def test_calibration_is_kept_in_the_checkpoint(tmp_path, video):
 @pytest.mark.parametrize(
     ("options", "templates", "interval", "recovers"),
     [
-        ({}, 2, 50, True),
-        ({"num_templates": 1, "recovery": None}, 1, 50, False),
-        ({"update_interval": 10}, 2, 10, True),
+        ({}, 1, None, True),
+        ({"recovery": None}, 1, None, False),
+        ({"num_templates": 2, "update_interval": 10}, 2, 10, True),
         ({"window_exponent": 0}, 1, None, False),
         ({"official": True}, 1, None, False),
     ],
 )
-def test_a_tracker_that_knows_how_sure_it_is_recovers_and_renews(
+def test_a_tracker_that_knows_how_sure_it_is_recovers(
     options, templates, interval, recovers, tmp_path
 ):
     network = RELONetwork.from_preset("micro")
@@ -65,7 +65,7 @@ def test_a_tracker_that_knows_how_sure_it_is_recovers_and_renews(
     assert (tracker.recovery is not None) == recovers
     network.confidence = None
     path = network.save_checkpoint(tmp_path / "bare.safetensors", stage="random")
-    assert RELOTracker.from_pretrained(path).num_templates == 1
+    assert RELOTracker.from_pretrained(path).recovery is None
 
 
 def test_without_recovery_nothing_is_ever_lost(video):
