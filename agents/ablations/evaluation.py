@@ -273,8 +273,9 @@ class CachedProposer(NetworkProposer):
                 found[keys[at]] = self._keep(keys[at], proposals.boxes[i], extras, rows[at])
         for key in found:
             self._cache.move_to_end(key)
-        while sum(seen.size for seen in self._cache.values()) > self._cache_bytes:
-            self._cache.popitem(last=False)
+        size = sum(one.size for one in self._cache.values())
+        while size > self._cache_bytes:
+            size -= self._cache.popitem(last=False)[1].size
         seen = [found[key] for key in keys]
         if self.network.token_size:
             self._tokens[rows] = torch.stack([one.tokens for one in seen])

@@ -13,9 +13,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, linear, scaled_dot_product_attention, silu
+from torch.nn.functional import interpolate, linear, silu
 
-from agents.network.encoder import Encoder, import_timm
+from agents.network.encoder import Encoder, attend, import_timm
 from agents.network.temporal import Block, TemporalConfig
 from relo_env.config import CropConfig
 from relo_env.errors import CheckpointError, ConfigError
@@ -175,7 +175,7 @@ class Attention(nn.Module):
         """The first ``queries`` rows of ``seen`` ``(N, L, C)`` attend to all of it."""
         qkv = self._project(seen).unflatten(2, (3, -1, HEAD_WIDTH))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = scaled_dot_product_attention(q[:, :, :queries], k, v)
+        mixed = attend(q[:, :, :queries], k, v)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def fold(self) -> None:

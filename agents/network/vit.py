@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
-from agents.network.encoder import Encoder, import_timm
+from agents.network.encoder import Encoder, attend, import_timm
 from agents.network.temporal import Block, TemporalConfig
 from relo_env.config import CropConfig
 from relo_env.errors import CheckpointError, ConfigError, unknown
@@ -127,22 +126,9 @@ def _attend(attention: Any, seen: Tensor, queries: int) -> Tensor:
     q, k, v = qkv.unbind(0)
     q, k = attention.q_norm(q[:, :, :queries]), attention.k_norm(k)
     dropout = attention.attn_drop.p if attention.training else 0.0
-    mixed = _mix(q, k, v, dropout)
+    mixed = attend(q, k, v, dropout)
     mixed = attention.norm(mixed.transpose(1, 2).flatten(2))
     return attention.proj_drop(attention.proj(mixed))
-
-
-def _mix(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-    """Scaled dot-product attention.
-
-    Two plain products train in bfloat16 on a CPU: the gradient of torch's fused operator is slow
-    there (a step of `nano`'s stage 1 took 1.36 s with it and .97 s without).
-    """
-    slow = q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu"
-    if not slow or dropout:
-        return scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    return weights.float().softmax(-1).to(q.dtype) @ v
 
 
 def patch_size(model: str) -> int:
