@@ -9,16 +9,23 @@ import torch
 
 from agents import distributed
 
-SKIPPED, FITTED_ON = 5, 20
-"""Steps that are not measured, as caches fill, and the step after which the number is fitted."""
+MEASURED = 0.25, 0.5
+"""Part of the time over which the rate is measured.
+
+The first steps say little: caches fill, and workers have made their first batches beforehand.
+"""
+
+ENDLESS = 2**31
+"""Steps of a run that the clock ends, before their number is fitted."""
 
 
 class RunClock:
     """Number of steps of a run; with ``minutes``, the number that fits into that time.
 
-    The rate is measured once, over the steps from `SKIPPED` to `FITTED_ON`, so that a schedule can
-    follow from the number of steps. The run also ends when its time is over. Parts of a resumed run
-    count together. Several processes of one training agree on the time.
+    The rate is measured once, over the second quarter of the time (`MEASURED`); until then
+    ``steps`` is `ENDLESS`. A schedule that falls over the second half of the steps follows from it.
+    The run also ends when its time is over. Parts of a resumed run count together. Several
+    processes of one training agree on the time.
 
     Args:
         steps: number of steps without ``minutes``.
@@ -37,7 +44,7 @@ class RunClock:
         minutes: float | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.steps, self.minutes = steps, minutes
+        self.steps, self.minutes = steps if minutes is None else ENDLESS, minutes
         self.seconds, self.fitted = 0.0, False
         self._now = now
         self._last = now()
@@ -77,12 +84,13 @@ class RunClock:
 
     def _fit(self, step: int) -> None:
         assert self.minutes is not None
+        share = self.seconds / (60 * self.minutes)
         if self._begun is None:
-            if step >= SKIPPED:
+            if share >= MEASURED[0]:
                 self._begun = step, self.seconds
             return
         first, since = self._begun
-        if step - first >= FITTED_ON - SKIPPED:
+        if step > first and share >= MEASURED[1]:
             each = (self.seconds - since) / (step - first)
             left = max(60 * self.minutes - self.seconds, 0.0)
             self.steps, self.fitted = step + int(left / max(each, 1e-9)), True

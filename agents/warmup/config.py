@@ -23,7 +23,7 @@ class WarmupConfig:
     Attributes:
         steps: gradient steps; ignored with ``minutes``.
         minutes: duration of the run, resumed parts included. The number of steps, from which the
-            learning rates follow, is fitted to the rate of the first twenty.
+            fall of the learning rates follows, is fitted to the rate of the second quarter.
         clips: clips a step.
         clip_length: search frames of a clip; temporal tokens pass from one to the next.
         max_interval: frames of a clip lie within this many frames of a base frame.
@@ -40,8 +40,10 @@ class WarmupConfig:
             as in the paper, leaves the policy to stage 2.
         entropy_weight: weight of the policy's entropy. The best policy is then
             ``softmax(IoU / entropy_weight)`` of the expected IoU.
-        augment_pixels: change colour and sharpness on the device, see
+        augment_pixels: mirror, change colour and sharpness on the device, see
             `agents.warmup.pixels.augment_pixels`.
+        views: times that each clip is in a step, with ``augment_pixels`` each time in another look:
+            more work for a GPU that waits for its data.
         amp: bfloat16 autocast.
         seed: every clip follows from it and from the step's number.
         num_workers: processes that make clips; 0 makes them in this one.
@@ -67,6 +69,7 @@ class WarmupConfig:
     policy_weight: NonNegativeFloat = 0.0
     entropy_weight: NonNegativeFloat = 0.0
     augment_pixels: bool = False
+    views: PositiveInt = 1
     amp: bool = False
     seed: int = 0
     num_workers: NonNegativeInt = 0

@@ -1,4 +1,4 @@
-"""Augmentation of pixels, computed on the device that holds the crops."""
+"""Augmentation of clips, computed on the device that holds the crops."""
 
 from __future__ import annotations
 
@@ -12,6 +12,34 @@ GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
 
 
+def repeated(batch: ClipBatch, views: int) -> ClipBatch:
+    """Each clip ``views`` times, all clips once before any comes again (Hoffer et al. 2020)."""
+    searches, targets = (part.repeat(1, views, *[1] * (part.dim() - 2)) for part in batch[2:])
+    templates, boxes = (part.repeat(views, *[1] * (part.dim() - 1)) for part in batch[:2])
+    return ClipBatch(templates, boxes, searches, targets)
+
+
+def mirrored(batch: ClipBatch, which: Tensor) -> ClipBatch:
+    """Batch with some clips turned left to right, boxes too.
+
+    Args:
+        batch: on any device.
+        which: bool ``(N,)``.
+    """
+    which = which.to(batch.searches.device)
+    x, y, w, h = batch.template_boxes.unbind(-1)
+    template_boxes = torch.stack([1 - x - w, y, w, h], -1)
+    x, y, w, h = batch.targets.unbind(-1)
+    targets = torch.stack([1 - x, y, w, h], -1)
+    clips, crops = which[:, None, None], which[:, None, None, None]
+    return ClipBatch(
+        torch.where(crops[:, None], batch.templates.flip(-1), batch.templates),
+        torch.where(clips, template_boxes, batch.template_boxes),
+        torch.where(crops, batch.searches.flip(-1), batch.searches),
+        torch.where(which[:, None], targets, batch.targets),
+    )
+
+
 def augment_pixels(
     batch: ClipBatch,
     seed: int,
@@ -21,11 +49,12 @@ def augment_pixels(
     grey: float = 0.1,
     blur: float = 0.3,
     largest_blur: float = 2.0,
+    mirror: float = 0.5,
 ) -> ClipBatch:
-    """Batch in other colours, partly blurred; the same for the same seed of a run and step.
+    """Batch in other colours, partly blurred and mirrored; the same for the same seed and step.
 
-    Colour and grey are drawn once for a clip, template included; blur for each search crop, because
-    a target that moves fast is blurred in some frames and not in its template.
+    Colour, grey and mirror are drawn once for a clip, template included; blur for each search crop,
+    because a target that moves fast is blurred in some frames and not in its template.
 
     Args:
         batch: on any device.
@@ -35,6 +64,7 @@ def augment_pixels(
         grey: probability of a grey clip.
         blur: probability of a blurred search crop.
         largest_blur: [px] largest deviation of the Gaussian blur.
+        mirror: probability of a clip turned left to right.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     clips, frames = batch.templates.shape[0], batch.searches.shape[0]
@@ -43,6 +73,7 @@ def augment_pixels(
     is_grey = torch.rand(clips, generator=generator) < grey
     deviation = largest_blur * torch.rand(frames, clips, generator=generator)
     deviation *= torch.rand(frames, clips, generator=generator) < blur
+    batch = mirrored(batch, torch.rand(clips, generator=generator) < mirror)
     look = [part.to(batch.searches.device) for part in (factors, contrast, is_grey)]
     templates = _coloured(batch.templates.float(), *(part[:, None] for part in look))
     searches = _coloured(batch.searches.float(), *(part[None] for part in look))

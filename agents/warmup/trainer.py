@@ -33,11 +33,11 @@ from agents.runs import (
     untouched_if_refused,
 )
 from agents.warmup.clips import ClipBatch, ClipBatches, load_ahead, read_clips
-from agents.warmup.clock import RunClock
+from agents.warmup.clock import ENDLESS, RunClock
 from agents.warmup.config import WarmupConfig
 from agents.warmup.losses import WarmupLosses, warmup_loss
 from agents.warmup.optimisation import parameter_groups, schedule
-from agents.warmup.pixels import augment_pixels
+from agents.warmup.pixels import augment_pixels, repeated
 from relo_env.benchmark.evaluation import check_truth
 from relo_env.boxes import cxcywh_to_xywh
 from relo_env.datasets.base import Dataset
@@ -50,8 +50,6 @@ CHECKPOINT = "warmup.safetensors"
 STATE = "warmup.state.pt"
 FREE = ("save_every", "log_every", "picture_every", "num_workers", "start_method")
 """Settings that change no number."""
-ENDLESS = 2**31
-"""Last step of a run that the clock ends."""
 
 
 def warmup(
@@ -250,6 +248,8 @@ class Warmup:
 
     def _step(self, batch: ClipBatch) -> None:
         self._last = batch
+        if self.config.views > 1:
+            batch = repeated(batch, self.config.views)
         if self.config.augment_pixels:
             batch = augment_pixels(batch, self.config.seed, self.step)
         losses = self._update(batch)

@@ -110,9 +110,11 @@ class Film:
         rng = np.random.default_rng([self._seed, index])
         if self._smear[index] >= 2:
             frame = cv2.filter2D(frame, -1, _line(self._smear[index], rng.uniform(0, np.pi)))
-        light = self._gain[index] * (self._contrast[index] * (frame - 128.0) + 128.0)
-        noisy = light + rng.normal(0, self._noise, (*frame.shape[:2], 1))
-        frame = np.clip(noisy, 0, 255).astype(np.uint8)
+        levels = np.arange(256)
+        light = self._gain[index] * (self._contrast[index] * (levels - 128.0) + 128.0)
+        frame = cv2.LUT(frame, np.clip(light, 0, 255).astype(np.uint8))
+        noise = rng.standard_normal(frame.shape[:2], np.float32) * np.float32(self._noise)
+        frame = cv2.add(frame, cv2.merge([noise] * 3), dtype=cv2.CV_8U)
         if self._quality is None:
             return frame
         _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, self._quality])

@@ -4,9 +4,9 @@
 
     python -m examples.nano.train pack --out runs/nano --minutes 9
 
-Five ninths of the time are warm-up with the policy in the open loop; four ninths are the whole
-tracker in the closed loop. A run goes on with ``--resume``. At the end the weights are written in
-half precision, in parts of at most 15 MiB, which `join` puts together::
+Most of the time is warm-up with the policy in the open loop (``--share``); the rest is the whole
+tracker in the closed loop. A run goes on with ``--resume``. After each stage its weights are
+written in half precision, in parts of at most 15 MiB, which `join` puts together::
 
     python -m examples.nano.train --join runs/nano/nano.safetensors.* nano.safetensors
 """
@@ -36,7 +36,7 @@ from relo_env.datasets.folder import Folder
 from relo_env.datasets.mixture import Mixture
 from relo_env.datasets.synthetic import LEVELS, Synthetic
 
-WARMUP_SHARE = 5 / 9
+WARMUP_SHARE = 0.8
 """Share of the time that stage 1 takes."""
 PART = 15 * 2**20
 """[bytes] largest part of the weights."""
@@ -46,18 +46,20 @@ WARMUP = WarmupConfig(
     clips=64,
     clip_length=3,
     jitter=0.7,
-    learning_rate=5e-4,
-    encoder_learning_rate=1e-4,
+    learning_rate=1e-3,
+    encoder_learning_rate=2.5e-4,
     frozen=FROZEN,
     supervision="neighbours",
     policy_weight=1.0,
     entropy_weight=0.05,
     augment_pixels=True,
+    views=2,
     amp=True,
 )
-"""Stage 1 on a GPU; a CPU takes `CPU_CLIPS` clips a step."""
+"""Stage 1 on a GPU, which would wait for its data if it saw a clip once only."""
 
-CPU_CLIPS = 6
+CPU_WARMUP = replace(WARMUP, clips=6, learning_rate=5e-4, encoder_learning_rate=1e-4, views=1)
+"""Stage 1 on a CPU."""
 
 POLICY = PolicyConfig(
     algorithm="expected-gradient",
@@ -129,9 +131,8 @@ def train(options: argparse.Namespace) -> Path:
     device, dataset = torch.device(options.device), training_data(options.pack)
     gpu = device.type == "cuda"
     stage1 = replace(
-        WARMUP,
-        minutes=WARMUP_SHARE * options.minutes,
-        clips=WARMUP.clips if gpu else CPU_CLIPS,
+        WARMUP if gpu else CPU_WARMUP,
+        minutes=options.share * options.minutes,
         num_workers=options.num_workers,
         seed=options.seed,
     )
@@ -147,6 +148,9 @@ def train(options: argparse.Namespace) -> Path:
             resume=options.resume and (out / "warmup.state.pt").exists(),
             device=device,
         )
+    release(warmed, options.out / "stage1.safetensors")
+    if options.share == 1:
+        return release(warmed, options.out / "nano.safetensors")[0]
     policy = train_policy(
         replace(POLICY, num_envs=POLICY.num_envs if gpu else CPU_ENVS, seed=options.seed),
         network=RELONetwork.from_checkpoint(warmed),
@@ -154,17 +158,15 @@ def train(options: argparse.Namespace) -> Path:
         out=second,
         resume=options.resume and begun,
         device=device,
-        callbacks=[Clock((1 - WARMUP_SHARE) * options.minutes)],
+        callbacks=[Clock((1 - options.share) * options.minutes)],
     )
-    network = RELONetwork.from_checkpoint(policy)
-    whole = network.save_checkpoint(
-        options.out / "nano.safetensors", stage="policy", dtype=torch.float16
-    )
-    return split(whole)[0]
+    return release(policy, options.out / "nano.safetensors")[0]
 
 
-def split(path: Path) -> list[Path]:
-    """Cut a file into parts of at most `PART` bytes, ``path.0`` and so on."""
+def release(checkpoint: Path, path: Path) -> list[Path]:
+    """Write a checkpoint in half precision, in parts of at most `PART` bytes: ``path.0`` and on."""
+    network = RELONetwork.from_checkpoint(checkpoint)
+    network.save_checkpoint(path, stage="policy", dtype=torch.float16)
     data = path.read_bytes()
     parts = []
     for number, start in enumerate(range(0, len(data), PART)):
@@ -174,7 +176,7 @@ def split(path: Path) -> list[Path]:
 
 
 def join(parts: Sequence[Path], path: Path) -> Path:
-    """Put the parts of `split` together."""
+    """Put the parts of `release` together."""
     in_order = sorted(parts, key=lambda part: int(part.suffix[1:]))
     path.write_bytes(b"".join(part.read_bytes() for part in in_order))
     return path
@@ -187,6 +189,7 @@ def main() -> None:
     parser.add_argument("--join", type=Path, nargs="+", metavar="FILE", help="parts, then the file")
     parser.add_argument("--out", type=Path, help="folder of the run")
     parser.add_argument("--minutes", type=float, default=9.0, help="default: %(default)s")
+    parser.add_argument("--share", type=float, default=WARMUP_SHARE, help="of the time for stage 1")
     parser.add_argument("--network", default="nano", help="preset or checkpoint to start from")
     parser.add_argument("--num-workers", type=int, default=max((os.cpu_count() or 2) - 2, 1))
     parser.add_argument("--seed", type=int, default=0)

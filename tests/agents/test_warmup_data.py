@@ -21,8 +21,8 @@ from agents.network import RELONetwork
 from agents.network.checkpoints import read_header
 from agents.warmup import ClipBatches, Warmup, WarmupConfig, warmup
 from agents.warmup.clips import load_ahead
-from agents.warmup.clock import RunClock
-from agents.warmup.pixels import augment_pixels, blurred
+from agents.warmup.clock import ENDLESS, RunClock
+from agents.warmup.pixels import augment_pixels, blurred, mirrored, repeated
 from relo_env.errors import ConfigError
 from tests.agents.worlds import micro_network
 from tests.toys import Squares
@@ -44,19 +44,19 @@ class FakeTime:
         return self.seconds
 
 
-def test_steps_are_fitted_to_the_minutes():
+def test_steps_are_fitted_to_the_rate_of_the_second_quarter():
     now = FakeTime()
     clock = RunClock(steps=7, minutes=2.0, now=now)
     done = 0
     while True:
-        now.seconds += 10.0 if done < 5 else 0.5  # the first steps are slow
+        now.seconds += 0.1 if done < 50 else 0.5  # workers made the first batches beforehand
         done += 1
         if clock.over(done):
             break
-    # 50 s for five steps, .5 s for each of the next fifteen; what is left of 120 s goes on as fast.
+        assert clock.fitted == (now.seconds >= 60 - 1e-6) == (clock.steps < ENDLESS)
+    # 5 s for fifty steps; the other 115 s have 230 of .5 s.
     assert clock.fitted
-    assert clock.steps == 20 + int((120 - 57.5) / 0.5)
-    assert done == clock.steps
+    assert done == clock.steps == 280
 
 
 def test_the_clock_ends_a_run_that_slows_down_and_goes_on_where_it_was():
@@ -133,23 +133,43 @@ def test_workers_fork_from_a_process_whose_opencv_has_threads():
         cv2.setNumThreads(threads)
 
 
+def test_a_clip_may_be_mirrored_with_its_boxes_and_seen_several_times():
+    batch = ClipBatches(small_data(), micro_network().crop, clips=2, clip_length=2)[0]
+    which = torch.tensor([True, False])
+    turned = mirrored(batch, which)
+    assert torch.equal(turned.searches[:, 0], batch.searches[:, 0].flip(-1))
+    assert torch.equal(turned.templates[0], batch.templates[0].flip(-1))
+    assert torch.equal(turned.targets[:, 0, 0], 1 - batch.targets[:, 0, 0])
+    left, width = batch.template_boxes[0, :, 0], batch.template_boxes[0, :, 2]
+    assert torch.allclose(turned.template_boxes[0, :, 0], 1 - left - width)
+    for part, before, axis in zip(turned, batch, (0, 0, 1, 1), strict=True):
+        assert torch.equal(part.select(axis, 1), before.select(axis, 1))
+    for part, before in zip(mirrored(turned, which), batch, strict=True):
+        assert torch.allclose(part.float(), before.float(), atol=1e-6)
+    twice = repeated(batch, 2)
+    assert twice.templates.shape[0] == twice.searches.shape[1] == 4
+    for part, axis in zip(twice, (0, 0, 1, 1), strict=True):
+        first, second = part.chunk(2, axis)
+        assert torch.equal(first, second)
+
+
 def test_pixels_are_changed_by_seed_and_step():
     batch = ClipBatches(small_data(), micro_network().crop, clips=3, clip_length=2)[0]
-    change = partial(augment_pixels, colour=0.3)
+    change = partial(augment_pixels, colour=0.3, mirror=0.0)
     one, other = change(batch, 1, 5), change(batch, 1, 5)
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert one.searches.dtype == torch.uint8
     assert not torch.equal(one.searches, batch.searches)
     assert not torch.equal(one.searches, change(batch, 1, 6).searches)
     assert torch.equal(one.targets, batch.targets)
-    nothing = augment_pixels(batch, 1, 5, colour=0.0, grey=0.0, blur=0.0)
+    nothing = augment_pixels(batch, 1, 5, colour=0.0, grey=0.0, blur=0.0, mirror=0.0)
     assert torch.equal(nothing.searches, batch.searches)
     assert torch.equal(nothing.templates, batch.templates)
 
 
 def test_a_grey_clip_is_grey_in_template_and_search():
     batch = ClipBatches(small_data(), micro_network().crop, clips=2, clip_length=2)[0]
-    grey = augment_pixels(batch, 0, 0, colour=0.0, grey=1.0, blur=0.0)
+    grey = augment_pixels(batch, 0, 0, colour=0.0, grey=1.0, blur=0.0, mirror=0.0)
     for crops in (grey.templates, grey.searches):
         assert torch.equal(crops[..., 0, :, :], crops[..., 2, :, :])
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]

@@ -9,7 +9,7 @@ import torch
 from agents.network import RELONetwork
 from examples.nano.boxed import Boxed
 from examples.nano.pack import cut_out, pack
-from examples.nano.train import join, split, training_data
+from examples.nano.train import join, release, training_data
 from relo_env.datasets.folder import Folder
 from tests.relo_env.datasets.layouts import write
 
@@ -69,11 +69,15 @@ def test_grabcut_finds_an_object_on_its_ground():
 
 
 def test_weights_travel_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr("examples.nano.train.PART", 2)
-    (tmp_path / "w").write_bytes(bytes(range(25)))
-    parts = split(tmp_path / "w")
-    assert [len(part.read_bytes()) for part in parts] == [2] * 12 + [1]
-    assert join(parts, tmp_path / "again").read_bytes() == bytes(range(25))
+    monkeypatch.setattr("examples.nano.train.PART", 2**21)
+    network = RELONetwork.from_preset("micro")
+    network.save_checkpoint(tmp_path / "w", stage="policy")
+    parts = release(tmp_path / "w", tmp_path / "out")
+    assert len(parts) > 1
+    assert max(part.stat().st_size for part in parts) <= 2**21
+    again = RELONetwork.from_checkpoint(join(parts[::-1], tmp_path / "again"))
+    for ours, theirs in zip(network.parameters(), again.parameters(), strict=True):
+        assert torch.equal(ours.half().float(), theirs)
 
 
 @pytest.mark.slow
