@@ -164,8 +164,7 @@ def _data() -> str:
 def _video() -> str:
     import numpy as np
 
-    from relo_env.datasets.frames import VideoFrames
-    from relo_env.video import VideoWriter
+    from relo_env.video import VideoFrames, VideoWriter
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "test.mp4")

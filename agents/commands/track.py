@@ -30,11 +30,11 @@ from relo_env import boxes as bx
 from relo_env import rendering
 from relo_env.benchmark.interface import Tracker, checked_answer, checked_box
 from relo_env.datasets.annotations import read_boxes
-from relo_env.datasets.frames import VideoFrames, find_frames
+from relo_env.datasets.frames import find_frames
 from relo_env.errors import ConfigError, FrameError
 from relo_env.files import write_text
 from relo_env.streams import Stream, TimedFrame, open_stream, stream_frames
-from relo_env.video import VideoWriter
+from relo_env.video import VideoFrames, VideoWriter
 
 EXAMPLES = """\
 examples:

@@ -53,7 +53,7 @@ WARMUP = WarmupConfig(
     policy_weight=1.0,
     entropy_weight=0.05,
     augment_pixels=True,
-    views=2,
+    views=3,
     amp=True,
 )
 """Stage 1 on a GPU, which would wait for its data if it saw a clip once only."""

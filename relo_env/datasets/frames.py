@@ -14,7 +14,6 @@ import numpy as np
 
 from relo_env.datasets.base import FrameSource
 from relo_env.errors import ConfigError, DataError, FrameError
-from relo_env.video import VideoFrames
 
 logger = logging.getLogger(__name__)
 
@@ -228,7 +227,11 @@ def find_frames(folder: Path) -> FrameSource:
     videos = list_videos(folder)
     if len(videos) > 1:
         raise DataError(f"{folder} has {len(videos)} video files; expected one, or images in img/.")
-    return VideoFrames(videos[0]) if videos else image_frames(folder)
+    if not videos:
+        return image_frames(folder)
+    from relo_env.video import VideoFrames  # a training on images does without PyAV
+
+    return VideoFrames(videos[0])
 
 
 class ImageFrames:

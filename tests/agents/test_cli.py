@@ -21,7 +21,7 @@ import torch
 from agents.cli import COMMANDS, main
 from agents.commands import arguments, doctor
 from agents.integrations import vot
-from relo_env.datasets.frames import VideoFrames
+from relo_env.video import VideoFrames
 from tests.relo_env.datasets import layouts
 from tests.toys import square_video
 

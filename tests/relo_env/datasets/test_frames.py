@@ -22,14 +22,13 @@ from relo_env.datasets.frames import (
     ArrayFrames,
     ImageFrames,
     StillFrames,
-    VideoFrames,
     image_frames,
     list_images,
     natural_order,
     read_image,
 )
 from relo_env.errors import ConfigError, DataError, FrameError
-from relo_env.video import VideoWriter
+from relo_env.video import VideoFrames, VideoWriter
 from tests.relo_env.datasets.layouts import picture, write, write_images
 
 FRAMES = 40
