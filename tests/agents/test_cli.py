@@ -57,14 +57,12 @@ def error(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     return captured.err
 
 
-def test_help_is_one_screen_and_fast() -> None:
-    begin = time.perf_counter()
+def test_help_is_one_screen_and_does_without_torch() -> None:
     script = "import sys; from agents.cli import main\ntry: main(['--help'])\n"
     script += "finally: assert 'torch' not in sys.modules"
     screen = {**os.environ, "COLUMNS": "80"}
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=screen)
     assert out.returncode == 0, out.stderr
-    assert time.perf_counter() - begin < 10  # a second or so on an idle machine
     lines = out.stdout.splitlines()
     assert len(lines) <= 25
     assert max(map(len, lines)) <= 80
