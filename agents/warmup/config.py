@@ -42,7 +42,7 @@ class WarmupConfig:
             ``softmax(IoU / entropy_weight)`` of the expected IoU.
         augment_pixels: mirror, change colour and sharpness on the device, see
             `agents.warmup.pixels.augment_pixels`.
-        views: times that each clip is in a step, with ``augment_pixels`` each time in another look:
+        views: times that each clip is in a step, each time in another look of ``augment_pixels``:
             more work for a GPU that waits for its data.
         amp: bfloat16 autocast.
         seed: every clip follows from it and from the step's number.
@@ -51,6 +51,9 @@ class WarmupConfig:
         save_every: steps between two checkpoints.
         log_every: steps between two logged values.
         picture_every: steps between two pictures.
+
+    Raises:
+        ConfigError: numbers or names that mean nothing, or several views of the same pixels.
     """
 
     steps: PositiveInt = 10_000
@@ -82,3 +85,7 @@ class WarmupConfig:
         if self.supervision not in SUPERVISION:
             raise ConfigError(unknown("supervision", self.supervision, SUPERVISION))
         check_fields(self)
+        if self.views > 1 and not self.augment_pixels:
+            raise ConfigError(
+                f"views={self.views} would show the same pixels again; set augment_pixels=True too."
+            )

@@ -153,6 +153,12 @@ def test_a_clip_may_be_mirrored_with_its_boxes_and_seen_several_times():
         assert torch.equal(first, second)
 
 
+def test_views_of_the_same_pixels_are_refused():
+    assert WarmupConfig(views=2, augment_pixels=True).views == 2
+    with pytest.raises(ConfigError, match="set augment_pixels=True"):
+        WarmupConfig(views=2)
+
+
 def test_pixels_are_changed_by_seed_and_step():
     batch = ClipBatches(small_data(), micro_network().crop, clips=3, clip_length=2)[0]
     change = partial(augment_pixels, colour=0.3, mirror=0.0)
