@@ -12,10 +12,10 @@ import sys
 from importlib.machinery import PathFinder
 
 found = PathFinder.find_spec
-missing = "gymnasium", "av"
 PathFinder.find_spec = lambda name, *rest: (
-    None if name.split(".")[0] in missing else found(name, *rest)
+    None if name.split(".")[0] == "av" else found(name, *rest)
 )
+import examples.nano.train  # runs on the same machines
 import gpu
 
 gpu.main()
@@ -23,7 +23,7 @@ gpu.main()
 
 
 @pytest.mark.slow
-def test_the_network_is_measured_without_gymnasium() -> None:
+def test_the_network_is_trained_and_measured_without_pyav() -> None:
     arguments = ["--device", "cpu", "--presets", "micro", "--batch", "1", "--compile"]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, *arguments],
@@ -32,5 +32,4 @@ def test_the_network_is_measured_without_gymnasium() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "gymnasium, av" in done.stderr
     assert "| `micro` | 1 | ours, float32 |" in done.stdout
