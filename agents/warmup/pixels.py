@@ -14,9 +14,10 @@ GREY = (0.299, 0.587, 0.114)
 
 def repeated(batch: ClipBatch, views: int) -> ClipBatch:
     """Each clip ``views`` times, all clips once before any comes again (Hoffer et al. 2020)."""
-    searches, targets = (part.repeat(1, views, *[1] * (part.dim() - 2)) for part in batch[2:])
-    templates, boxes = (part.repeat(views, *[1] * (part.dim() - 1)) for part in batch[:2])
-    return ClipBatch(templates, boxes, searches, targets)
+    clip_axes = 0, 0, 1, 1
+    return ClipBatch(
+        *(torch.cat([part] * views, axis) for part, axis in zip(batch, clip_axes, strict=True))
+    )
 
 
 def mirrored(batch: ClipBatch, which: Tensor) -> ClipBatch:

@@ -33,7 +33,7 @@ from agents.runs import (
     untouched_if_refused,
 )
 from agents.warmup.clips import ClipBatch, ClipBatches, load_ahead, read_clips
-from agents.warmup.clock import ENDLESS, RunClock
+from agents.warmup.clock import RunClock
 from agents.warmup.config import WarmupConfig
 from agents.warmup.losses import WarmupLosses, warmup_loss
 from agents.warmup.optimisation import parameter_groups, schedule
@@ -228,8 +228,8 @@ class Warmup:
     def batches_left(self) -> Iterator[ClipBatch]:
         """Batches that are left, on the device."""
         config = self.config
-        last = config.steps if config.minutes is None else ENDLESS
-        steps = range(self.step, self.step if self.clock.ended(self.step) else last)
+        last = self.step if self.clock.ended(self.step) else self.clock.steps
+        steps = range(self.step, last)
         return load_ahead(self.batches, steps, self.device, config.num_workers, config.start_method)
 
     def _progress(self) -> Iterator[ClipBatch]:
@@ -248,10 +248,9 @@ class Warmup:
 
     def _step(self, batch: ClipBatch) -> None:
         self._last = batch
-        if self.config.views > 1:
-            batch = repeated(batch, self.config.views)
         if self.config.augment_pixels:
-            batch = augment_pixels(batch, self.config.seed, self.step)
+            views = repeated(batch, self.config.views)
+            batch = augment_pixels(views, self.config.seed, self.step)
         losses = self._update(batch)
         self.step += 1
         if self.clock.fitted:

@@ -148,9 +148,9 @@ def train(options: argparse.Namespace) -> Path:
             resume=options.resume and (out / "warmup.state.pt").exists(),
             device=device,
         )
-    release(warmed, options.out / "stage1.safetensors")
     if options.share == 1:
         return release(warmed, options.out / "nano.safetensors")[0]
+    release(warmed, options.out / "stage1.safetensors")
     policy = train_policy(
         replace(POLICY, num_envs=POLICY.num_envs if gpu else CPU_ENVS, seed=options.seed),
         network=RELONetwork.from_checkpoint(warmed),
