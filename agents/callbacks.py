@@ -95,7 +95,8 @@ class ImageCallback(_EveryFewRollouts):
 class CheckpointCallback(_EveryFewRollouts):
     """Keeps a run's last state, for resuming, and its network, for tracking.
 
-    Both are of a moment between two rollouts: one that is broken off is played again on resuming.
+    The state is of a moment between two rollouts: one that is broken off is played again on
+    resuming. The network is the last one, also if another callback ends the training.
 
     Args:
         folder: gets ``state.pt`` (`agents.algorithms.state`) and ``network.safetensors``.
@@ -127,10 +128,15 @@ class CheckpointCallback(_EveryFewRollouts):
     def _on_training_end(self) -> None:
         if self.complete:
             self._save()
+        else:
+            self._save_network()
 
     def _save(self) -> None:
-        self._check_finite()
+        self._save_network()
         save_run_state(self.model, self.folder / "state.pt")  # type: ignore[arg-type]
+
+    def _save_network(self) -> None:
+        self._check_finite()
         self.policy.network.save_checkpoint(
             self.folder / "network.safetensors",
             stage="policy",

@@ -1,4 +1,4 @@
-"""Confidence of a tracker in its box, and recovery of a lost target.
+"""Confidence of a tracker in its box, and rules for a lost target.
 
 The policy's probability of its own choice is no confidence: the policy is trained to choose, and
 is as sure in a frame without target. Three quantities together tell more. Two come from the prior's
@@ -71,18 +71,27 @@ def agreement(scores: np.ndarray, candidates: np.ndarray, position: int) -> floa
 
 
 @dataclass(frozen=True)
-class Recovery:
-    """Rules for losing and searching a target.
+class Absence:
+    """Rule that tells when a target counts as lost; it changes no box.
 
     Attributes:
         lost_below: a score under it is a miss; the first score that is not finds the target again.
-        patience: misses in a row that are still followed.
-        growth: factor on the search window's side, each frame that the target is lost.
-        reach: largest such factor.
+        patience: misses in a row before the target counts as lost.
     """
 
     lost_below: float = 0.2
     patience: int = 3
+
+
+@dataclass(frozen=True)
+class Recovery(Absence):
+    """`Absence`, and a search for the lost target around its last trusted box.
+
+    Attributes:
+        growth: factor on the search window's side, each frame that the target is lost.
+        reach: largest such factor.
+    """
+
     growth: float = 1.1
     reach: float = 2.0
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.confidence import Evidence, Recovery
+from agents.confidence import Absence, Evidence, Recovery
 from agents.network import TemplateCache, TokenState
 from relo_env.crops import SearchWindow
 
@@ -41,8 +41,8 @@ class Track:
         tokens: temporal tokens, None before the first update.
         frames: number of updates.
         view: window and scores of the last update.
-        lost: True if the target counts as lost; then ``box`` and ``tokens`` are those of the last
-            frame in which it did not.
+        lost: True if the target counts as lost; under `Recovery`, ``box`` and ``tokens`` are then
+            those of the last trusted frame.
         misses: frames in a row whose score was too low.
         zoom: factor on the search window's side.
         renewal_age: frames since a control renewed the last template, or the start.
@@ -67,29 +67,28 @@ class Track:
         box: np.ndarray,
         tokens: TokenState | None,
         score: float,
-        recovery: Recovery | None,
+        rule: Absence | None,
     ) -> None:
-        """Take the box for where the target is, unless the target counts as lost.
+        """Take the box for where the target is, unless a lost target is searched for.
 
         Args:
             box: found in the next frame, xywh pixels.
             tokens: temporal tokens of that frame.
             score: of the box.
-            recovery: rules for a lost target; None follows every box.
+            rule: tells when the target counts as lost; None: never. Only `Recovery` searches.
         """
-        if recovery is None or score >= recovery.lost_below:
+        if rule is None or score >= rule.lost_below:
             self.box, self.tokens, self.trusted = box, tokens, (box, tokens)
             self.lost, self.misses, self.zoom = False, 0, 1.0
             return
         self.misses += 1
-        if self.misses <= recovery.patience:
+        self.lost = self.misses > rule.patience
+        if not self.lost or not isinstance(rule, Recovery):
             self.box, self.tokens = box, tokens
-        elif not self.lost:
-            self.lost = True
-            if self.trusted is not None:
-                self.box, self.tokens = self.trusted
+        elif self.misses == rule.patience + 1:
+            self.box, self.tokens = self.trusted or (self.box, self.tokens)
         else:
-            self.zoom = min(self.zoom * recovery.growth, recovery.reach)
+            self.zoom = min(self.zoom * rule.growth, rule.reach)
 
     def is_due(self, interval: int | None, threshold: float, score: float) -> bool:
         """True in a frame whose score and number call for a new template.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from agents.backends import Choice, make_backend
-from agents.confidence import Evidence, Recovery, agreement
+from agents.confidence import Absence, Evidence, Recovery, agreement
 from agents.network import HeadOutputs, RELONetwork, TemplateCache, TokenState, normalize_crops
 from agents.network.presets import official_settings
 from agents.track_state import Track, View
@@ -45,8 +45,8 @@ class RELOTracker:
         update_interval: take a new template every so many frames; None for never.
         update_threshold: least score for taking one; None for any.
         localise: ``"policy"``, or ``"prior"`` for the heat-map baseline.
-        recovery: notice that the target is lost, and search for it in a growing window; None
-            follows the best box whatever its score.
+        recovery: search for a lost target in a growing window; None follows the best box whatever
+            its score.
         controls: let the network's heads for controls, if it has any, choose the side of the next
             window and the renewal of the last template; False ignores them.
         device: device of the network.
@@ -99,11 +99,11 @@ class RELOTracker:
         self.update_interval = update_interval
         self.update_threshold = -np.inf if update_threshold is None else update_threshold
         self.localise = localise
-        self.recovery = recovery
         self.controls = tuple(network.controls) if controls and not official else ()
         rules = {"recovery": recovery, "update_interval": update_interval}
         _check_controls(self.controls, self.num_templates, rules)
         self.confidence = None if official else network.confidence
+        self.absence = recovery or (Absence() if self.confidence else None)
         self.device = torch.device(device)
         self.model_seconds = 0.0
         self._window = hann_window(self.crop.grid).ravel() ** window_exponent
@@ -113,19 +113,10 @@ class RELOTracker:
     def from_pretrained(cls, name_or_path: str | PathLike[str], **options: Any) -> RELOTracker:
         """Tracker of a preset that ships with weights, or of one of our checkpoints.
 
-        Where the checkpoint holds a confidence and no controls, a lost target is searched for
-        (``recovery``), unless the options say otherwise or switch the window off for the bare
-        greedy policy.
-
         Raises:
             CheckpointError: neither such a preset nor a readable checkpoint.
         """
-        network = RELONetwork.from_pretrained(name_or_path)
-        bare = options.get("official") or options.get("window_exponent") == 0
-        controlled = network.controls and options.get("controls", True)
-        if network.confidence is not None and not bare and not controlled:
-            options = {"recovery": Recovery(), **options}
-        return cls(network, **options)
+        return cls(RELONetwork.from_pretrained(name_or_path), **options)
 
     @classmethod
     def as_official(
@@ -163,7 +154,7 @@ class RELOTracker:
 
     @property
     def lost(self) -> bool:
-        """True if the target counts as lost; never without ``recovery``."""
+        """True if the target counts as lost: `Absence`, where the network has a confidence."""
         return self._track is not None and self._track.lost
 
     @property
@@ -260,7 +251,7 @@ class RELOTracker:
         elif self.official:
             score = score * self._window[view.position]
         score = float(score)
-        track.follow(box, tokens, score, self.recovery)
+        track.follow(box, tokens, score, self.absence)
         track.frames += 1
         track.view = view
         if track.is_due(self.update_interval, self.update_threshold, score):

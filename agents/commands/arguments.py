@@ -350,16 +350,15 @@ def _checkpoint(spec: str) -> Path:
 
 
 def _from_text(options: dict[str, Any]) -> dict[str, Any]:
-    """Convert options of a `RELOTracker` from the command line: the dtype is given by name."""
+    """Convert options of a `RELOTracker` from the command line: a dtype's name, recovery=true."""
     from agents.confidence import Recovery
     from agents.network.inference import find_dtype
 
     dtype, recovery = options.get("dtype"), options.get("recovery")
-    if not isinstance(recovery, Recovery | None):
-        raise ConfigError(
-            f"recovery is {recovery!r}; give recovery=null to switch it off; without the option "
-            "the tracker uses its own."
-        )
+    if isinstance(recovery, bool):
+        options["recovery"] = Recovery() if recovery else None
+    elif not isinstance(recovery, Recovery | None):
+        raise ConfigError(f"recovery is {recovery!r}; expected true or false.")
     if dtype is not None:
         options["dtype"] = find_dtype(dtype)
     return options

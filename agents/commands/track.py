@@ -2,8 +2,8 @@
 
 Give the object by its box in the first frame: left, top, width and height in pixels. A folder with
 groundtruth.txt has its first box there. The command writes a video with the box, the search window
-and the score map, and the boxes as JSON. A lost target is announced, and searched for in a growing
-window. Each of several objects has its own tracker; then only boxes are drawn.
+and the score map, and the boxes as JSON. A lost target is announced. Each of several objects has
+its own tracker; then only boxes are drawn.
 """
 
 from __future__ import annotations
@@ -90,8 +90,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="print the backend of the network and the reason"
     )
-    parser.add_argument("--no-recovery", action="store_true", help="never treat the target as lost")
     arguments.add_tracker(parser)
+    parser.add_argument(
+        "--recovery",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="search for a lost target in a growing window, as --tracker-option recovery=true",
+    )
     arguments.add_device(parser)
     parser.set_defaults(run=run)
 
@@ -115,10 +120,11 @@ def run(options: argparse.Namespace) -> int:
     stream, annotated = open_source(options.source)
     if options.threads:
         torch.set_num_threads(options.threads)
+    rules = {"recovery": True} if options.recovery else {}
     factory = arguments.tracker_factory(
         options.tracker,
         device=options.device,
-        options=dict(options.tracker_option),
+        options=rules | dict(options.tracker_option),
         backend="auto",
     )
     check_targets([path for path in (out, options.json) if path], Path(options.source))
@@ -130,9 +136,6 @@ def run(options: argparse.Namespace) -> int:
     trackers = [factory() for _ in starts]
     if options.verbose:
         print(_describe(factory.name, trackers[0]))
-    for tracker in trackers:
-        if isinstance(tracker, RELOTracker) and options.no_recovery:
-            tracker.recovery = None
     about = {
         "source": options.source,
         "tracker": factory.name,

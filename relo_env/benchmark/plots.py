@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from relo_env.benchmark.evaluation import Evaluation
 from relo_env.benchmark.metrics import NORMALISED_THRESHOLDS, OVERLAP_THRESHOLDS, PIXEL_THRESHOLDS
@@ -166,16 +167,21 @@ def save(figure: Figure, path: str | Path) -> None:
             path,
             facecolor="white",
             dpi=150,
-            bbox_inches="tight",
+            bbox_inches=_extent(figure),
             metadata=metadata.get(Path(path).suffix.lower()),
         )
+
+
+def _extent(figure: Figure) -> Bbox:
+    """Box [inches] around everything drawn; ``bbox_inches="tight"`` draws the figure to find it."""
+    return figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
 
 
 def to_svg(figure: Figure) -> str:
     """A figure as an ``<svg>`` element that takes the text colour of the page around it."""
     buffer = io.StringIO()
     with mpl.rc_context(_SVG):
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", bbox_inches=_extent(figure), metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :].replace(_INK, "currentColor")
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.algorithms import ActorCritic
@@ -65,6 +66,18 @@ def test_checkpoints_are_of_the_run_as_it_ended(make, tmp_path):
         "state.pt",
         "network.safetensors",
     }
+
+
+def test_a_training_that_a_callback_ends_keeps_its_network(make, tmp_path):
+    class End(BaseCallback):
+        def _on_step(self) -> bool:
+            return self.num_timesteps < 40  # within the third rollout
+
+    model = make()
+    model.learn(1000, callback=[CheckpointCallback(tmp_path, every=10), End()])
+    network = RELONetwork.from_checkpoint(tmp_path / "network.safetensors")
+    for name, value in model.policy.network.state_dict().items():
+        assert torch.equal(network.state_dict()[name], value), name
 
 
 def test_benchmark_figures_are_logged(make):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from agents.confidence import Confidence, Recovery, agreement
+from agents.confidence import Absence, Confidence, Recovery, agreement
 from agents.network import RELONetwork
 from agents.tracker import RELOTracker
 from examples.nano.calibration import calibrate, judge
@@ -45,32 +45,37 @@ def test_calibration_is_kept_in_the_checkpoint(tmp_path, video):
 
 
 @pytest.mark.parametrize(
-    ("options", "templates", "interval", "recovers"),
+    ("options", "rule"),
     [
-        ({}, 1, None, True),
-        ({"recovery": None}, 1, None, False),
-        ({"num_templates": 2, "update_interval": 10}, 2, 10, True),
-        ({"window_exponent": 0}, 1, None, False),
-        ({"official": True}, 1, None, False),
+        ({}, Absence()),
+        ({"recovery": Recovery()}, Recovery()),
+        ({"official": True}, None),
     ],
 )
-def test_a_tracker_that_knows_how_sure_it_is_recovers(
-    options, templates, interval, recovers, tmp_path
-):
+def test_a_tracker_that_knows_how_sure_it_is_tells_of_absences(options, rule, tmp_path):
     network = RELONetwork.from_preset("micro")
     network.confidence = Confidence(0.0, 1.0, 1.0)
     path = network.save_checkpoint(tmp_path / "micro.safetensors", stage="random")
-    tracker = RELOTracker.from_pretrained(path, **options)
-    assert (tracker.num_templates, tracker.update_interval) == (templates, interval)
-    assert (tracker.recovery is not None) == recovers
+    assert RELOTracker.from_pretrained(path, **options).absence == rule
     network.confidence = None
     path = network.save_checkpoint(tmp_path / "bare.safetensors", stage="random")
-    assert RELOTracker.from_pretrained(path).recovery is None
+    assert RELOTracker.from_pretrained(path).absence is None
 
 
-def test_without_recovery_nothing_is_ever_lost(video):
+def test_without_confidence_nothing_is_ever_lost(video):
     network = RELONetwork.from_preset("micro")
     assert not any(lost for _, _, lost, _ in follow(RELOTracker(network), video))
+
+
+def test_a_lost_target_is_announced_and_followed_as_before(video):
+    network = RELONetwork.from_preset("micro")
+    network.confidence = Confidence(0.0, 0.0, 0.0)  # .5 in every frame
+    calm, alarmed = RELOTracker(network), RELOTracker(network)
+    alarmed.absence = Absence(lost_below=2.0, patience=2)
+    seen, told = follow(calm, video), follow(alarmed, video)
+    assert not any(lost for _, _, lost, _ in seen)
+    assert [lost for _, _, lost, _ in told] == [False, False] + [True] * 9
+    assert [box for box, *_ in seen] == [box for box, *_ in told]
 
 
 def test_a_lost_target_is_searched_for_around_where_it_was_last_seen(video):
