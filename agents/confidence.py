@@ -1,11 +1,10 @@
 """Confidence of a tracker in its box, and rules for a lost target.
 
-The policy's probability of its own choice is no confidence: the policy is trained to choose, and
-is as sure in a frame without target. Three quantities together tell more. Two come from the prior's
-heat map, which was never rewarded for being sure: *agreement*, the mean overlap of the chosen box
-with boxes drawn by heat, and *heat*, the map's value at the chosen position. The third is the
-*features* at that position, which differ where nothing resembles the template. A logistic
-regression on them gives the probability that the box is right (IoU above 0.5).
+The policy's probability of one position tells little, because neighbouring positions have the same
+box. Two other outputs of the network tell more. The *entropy* of the policy's softmax is low where
+the target is and high where nothing resembles the template; it tells most at a temperature above
+the one that the policy is trained at. The *value* is trained to foresee IoU and AUC. A logistic
+regression on both gives the probability that the box is right (IoU above 0.5).
 `examples.nano.calibration` fits it to tracks over held-back video with absences.
 """
 
@@ -16,58 +15,50 @@ from typing import NamedTuple
 
 import numpy as np
 
-from relo_env import boxes as bx
-
 
 class Evidence(NamedTuple):
     """Evidence for a box, or for N boxes, with a first axis of N.
 
     Attributes:
-        agreement: in [0, 1], see `agreement`.
-        heat: in (0, 1), the prior at the chosen position.
-        features: ``(C,)``, the network's at the chosen position.
+        logits: ``(A,)``, the policy's.
+        value: ``()``, of the value head.
     """
 
-    agreement: np.ndarray | float
-    heat: np.ndarray | float
-    features: np.ndarray
+    logits: np.ndarray
+    value: np.ndarray | float
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """Probability that a box is right.
+    """Probability that a box is right: ``sigmoid(bias + entropy * H + value * V)``.
 
-    ``sigmoid(bias + agreement * logit(A) + heat * logit(H) + features @ F)`` for evidence A, H, F.
+    H is the `entropy` of the policy and V the value.
 
     Attributes:
-        bias: log-odds at even agreement and heat.
-        agreement: weight of the agreement's log-odds.
-        heat: weight of the heat's log-odds.
-        features: ``(C,)``, weights of the features; none: they do not count.
+        temperature: divides the policy's logits.
+        bias: log-odds without entropy and value.
+        entropy: weight of the entropy; negative.
+        value: weight of the value; positive.
     """
 
+    temperature: float
     bias: float
-    agreement: float
-    heat: float
-    features: tuple[float, ...] = ()
+    entropy: float
+    value: float
 
     def __call__(self, evidence: Evidence) -> np.ndarray:
         """Probabilities ``()`` or ``(N,)``."""
-        weights = np.array([self.bias, self.agreement, self.heat, *self.features])
-        odds = inputs(evidence)[..., : len(weights)] @ weights
+        spread = entropy(evidence.logits, self.temperature)
+        odds = self.bias + self.entropy * spread + self.value * np.asarray(evidence.value)
         return 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
 
 
-def agreement(scores: np.ndarray, candidates: np.ndarray, position: int) -> float:
-    """Overlap with the chosen candidate that a candidate drawn by score has on average.
-
-    Args:
-        scores: ``(A,)``, none negative, such as a heat map.
-        candidates: ``(A, 4)`` cxcywh.
-        position: the one chosen.
-    """
-    corners = bx.cxcywh_to_xywh(candidates)
-    return float(scores @ bx.iou(corners, corners[position]) / max(scores.sum(), 1e-12))
+def entropy(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Entropy [nats] of ``softmax(logits / temperature)`` over the last axis."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    scaled = scaled - scaled.max(-1, keepdims=True)
+    log_p = scaled - np.log(np.exp(scaled).sum(-1, keepdims=True))
+    return -(np.exp(log_p) * log_p).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -94,15 +85,3 @@ class Recovery(Absence):
 
     growth: float = 1.1
     reach: float = 2.0
-
-
-def inputs(evidence: Evidence) -> np.ndarray:
-    """Inputs of the regression ``(..., 3 + C)``: 1, log-odds of agreement and heat, features."""
-
-    def log_odds(share: np.ndarray | float) -> np.ndarray:
-        share = np.clip(share, 1e-4, 1 - 1e-4)
-        return np.log(share / (1 - share))
-
-    agreed, heat = log_odds(evidence.agreement), log_odds(evidence.heat)
-    numbers = np.stack([np.ones_like(heat), agreed, heat], axis=-1)
-    return np.concatenate([numbers, evidence.features], axis=-1)

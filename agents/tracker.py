@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from agents.backends import Choice, make_backend
-from agents.confidence import Absence, Evidence, Recovery, agreement
+from agents.confidence import Absence, Evidence, Recovery
 from agents.network import HeadOutputs, RELONetwork, TemplateCache, TokenState, normalize_crops
 from agents.network.presets import official_settings
 from agents.track_state import Track, View
@@ -229,9 +229,7 @@ class RELOTracker:
         answers = []
         for i, (track, frame) in enumerate(zip(tracks, frames, strict=True)):
             position = int((scores[i] * self._window).argmax())
-            evidence = None
-            if outputs.prior is not None and self.confidence is not None:
-                evidence = _evidence(outputs.prior[i], features[i], candidates[i], position)
+            evidence = None if self.confidence is None else _evidence(outputs, i)
             grid_scores = scores[i].reshape(self.crop.grid)
             view = View(windows[i], grid_scores, candidates[i], position, evidence)
             own = None if tokens is None else tokens.row(i)
@@ -266,8 +264,8 @@ class RELOTracker:
         if not self.official:
             # An observation carries features in half precision: decide on what was trained on.
             features = features.half().to(features.dtype)
-        heads = {self.localise} if self.confidence is None else {self.localise, "prior"}
-        heads |= {"policy", "value"} if self.controls else set()
+        rated = self.controls or self.confidence is not None
+        heads = {self.localise, *(("policy", "value") if rated else ())}
         outputs = self.network.heads(features, only=tuple(heads))
         if not self.controls:
             return outputs, {}
@@ -322,12 +320,10 @@ class RELOTracker:
         return normalize_crops(torch.from_numpy(crops).to(self.device))
 
 
-def _evidence(
-    prior: torch.Tensor, features: torch.Tensor, candidates: np.ndarray, position: int
-) -> Evidence:
-    heat = prior.cpu().numpy()
-    there = features.flatten(1)[:, position].float().cpu().numpy()
-    return Evidence(agreement(heat, candidates, position), float(heat[position]), there)
+def _evidence(outputs: HeadOutputs, index: int) -> Evidence:
+    assert outputs.policy_logits is not None
+    assert outputs.value is not None
+    return Evidence(outputs.policy_logits[index].float().cpu().numpy(), outputs.value[index].item())
 
 
 def hann_window(grid: tuple[int, int]) -> np.ndarray:

@@ -4,8 +4,9 @@
     python benchmarks/gpu.py
 
 print tables in Markdown. All variants of a preset take turns frame by frame in one run, so that
-a busy machine slows all of them alike; times are medians, with ``--threads 1`` on a CPU of the
-processor's time, which other programs disturb little. ``plain`` computes what the released code
+a busy machine slows all of them alike. Each has a process of its own, so that waiting threads of
+one do not slow the next. Times are medians, with ``--threads 1`` on a CPU of the processor's time,
+which other programs disturb little. ``plain`` computes what the released code
 computes: templates read anew each frame, previous tokens as rows, separate q, k and v, every row of
 the last block, batch norms, all heads. Differences are the largest from ``plain`` over the run, in
 policy logits and in candidate boxes (as fractions of the crop).
@@ -18,10 +19,13 @@ position that ``plain`` chooses, and the mean overlap of the box chosen with tha
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -40,10 +44,12 @@ from relo_env.datasets.folder import Folder
 from relo_env.errors import ConfigError
 
 OFFICIAL = ("t256", "b256", "l256")
+PAUSE = 0.02
+"""[s] from one variant to the next: waiting threads of torch spin for some milliseconds."""
 
 
 class Frame(NamedTuple):
-    """Inputs of a step, normalised; templates and their boxes change with the sequence only."""
+    """Inputs of a step, on the CPU, normalised; templates change with the sequence only."""
 
     templates: Tensor
     boxes: Tensor
@@ -191,70 +197,145 @@ def variants(
     return made
 
 
+class Answer(NamedTuple):
+    """Outputs of a step, what it took in seconds, and the peak of the GPU's memory in MB."""
+
+    logits: np.ndarray
+    boxes: np.ndarray
+    seconds: float
+    megabytes: float
+
+
+class Worker:
+    """A variant in a process of its own; its environment is that of `relo`, plain's the default.
+
+    Raises:
+        RuntimeError: this machine cannot run the variant.
+    """
+
+    def __init__(self, preset: str, variant: str, args: argparse.Namespace) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe, theirs = spawn.Pipe()
+        environment = dict(os.environ)
+        if variant != "plain":
+            os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        self.process = spawn.Process(
+            target=serve, args=(theirs, preset, variant, args), daemon=True
+        )
+        self.process.start()
+        os.environ.clear()
+        os.environ.update(environment)
+
+    def reset(self) -> None:
+        self.pipe.send(None)
+
+    def __call__(self, frame: Frame) -> Answer:
+        self.pipe.send([part.numpy() for part in frame])
+        answer = self.pipe.recv()
+        if not isinstance(answer, Answer):
+            raise RuntimeError(answer)
+        time.sleep(PAUSE)
+        return answer
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.join()
+
+
+def serve(pipe: Connection, preset: str, variant: str, args: argparse.Namespace) -> None:
+    """Run a variant on the frames of the pipe; None begins a sequence."""
+    try:
+        answers(pipe, preset, variant, args)
+    except (ConfigError, RuntimeError, ImportError, AttributeError) as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        pipe.send(f"{type(error).__name__}: {reason}")
+
+
+@torch.inference_mode()
+def answers(pipe: Connection, preset: str, variant: str, args: argparse.Namespace) -> None:
+    device = torch.device(args.device)
+    cuda = device.type == "cuda"
+    torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision("highest")
+    network = load(preset).to(device)
+    clock = time.perf_counter if cuda or args.threads > 1 else time.process_time
+    before = torch.cuda.memory_allocated() if cuda else 0
+    step = variants(network, device, args)[variant]()
+    while True:
+        arrays = pipe.recv()
+        if arrays is None:
+            step.reset()
+            continue
+        frame = [torch.from_numpy(array).to(device) for array in arrays]
+        synchronize(device)
+        begin = clock()
+        logits, boxes = step(*frame)
+        synchronize(device)
+        seconds = clock() - begin
+        peak = torch.cuda.max_memory_allocated() if cuda else 0
+        outputs = (part.float().cpu().numpy() for part in (logits, boxes))
+        pipe.send(Answer(*outputs, seconds, (peak - before) / 1e6))
+
+
+def load(preset: str) -> RELONetwork:
+    """The network; random weights are the same in every process."""
+    torch.manual_seed(0)
+    network = find_network(preset)
+    if preset in OFFICIAL:
+        spread(network)
+    return network
+
+
 class Row:
     """A variant and what was measured of it."""
 
-    def __init__(self, name: str, step: Step, megabytes: float) -> None:
-        self.name, self.step, self.megabytes = name, step, megabytes
+    def __init__(self, name: str, worker: Worker) -> None:
+        self.name, self.worker, self.megabytes = name, worker, 0.0
         self.times: list[float] = []
         self.logits = self.boxes = 0.0
         self.same: list[float] = []
         self.overlaps: list[float] = []
 
 
-@torch.inference_mode()
-def measure(network: RELONetwork, batch: int, args: argparse.Namespace) -> None:
+def measure(preset: str, network: RELONetwork, batch: int, args: argparse.Namespace) -> None:
     """Print the rows of one preset and batch size."""
-    device = torch.device(args.device)
-    frames = random_frames(network, batch, device)
+    frames = random_frames(network, batch)
     first = next(frames)
-    clock = time.process_time if device.type == "cpu" and args.threads == 1 else time.perf_counter
-    rows = [
-        row
-        for name, make in variants(network, device, args).items()
-        if (row := prepare(name, make, first, device)) is not None
-    ]
+    device = torch.device(args.device)
+    made = (start(preset, name, first, args) for name in variants(network, device, args))
+    rows = [row for row in made if row is not None]
     for row in rows:
-        row.step.reset()
+        row.worker.reset()
     for index in range(args.warmup + args.frames):
         frame = next(frames)
+        reference: Answer | None = None
         for row in rows:
-            begin = clock()
-            outputs = row.step(*frame)
-            synchronize(device)
+            answer = row.worker(frame)
+            reference = reference or answer
             if index >= args.warmup:
-                row.times.append(clock() - begin)
-            if row is rows[0]:
-                reference = outputs
-            logits, boxes = (
-                (ours.float() - plain).abs().max().item()
-                for ours, plain in zip(outputs, reference, strict=True)
-            )
-            row.logits, row.boxes = max(row.logits, logits), max(row.boxes, boxes)
+                row.times.append(answer.seconds)
+            row.megabytes = answer.megabytes
+            row.logits = max(row.logits, float(abs(answer.logits - reference.logits).max()))
+            row.boxes = max(row.boxes, float(abs(answer.boxes - reference.boxes).max()))
     if args.sequences and batch == 1:
         follow(network, rows, args)
     plain_time = statistics.median(rows[0].times)
     for row in rows:
         print_row(network, batch, row, plain_time, device)
+        row.worker.close()
 
 
-def prepare(name: str, make: Callable[[], Step], frame: Frame, device: torch.device) -> Row | None:
+def start(preset: str, name: str, frame: Frame, args: argparse.Namespace) -> Row | None:
     """The variant after its first two frames, or None where this machine cannot run it."""
-    cuda = device.type == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated() if cuda else 0
+    worker = Worker(preset, name, args)
     try:
-        step = make()
         for _ in range(2):
-            step(*frame)
-        synchronize(device)
-    except (ConfigError, RuntimeError, ImportError, AttributeError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        print(f"{name}: left out, {type(error).__name__}: {reason}", file=sys.stderr)
+            worker(frame)
+    except (RuntimeError, EOFError) as error:
+        print(f"{name}: left out, {error or 'its process ended'}", file=sys.stderr)
+        worker.close()
         return None
-    peak = torch.cuda.max_memory_allocated() if cuda else 0
-    return Row(name, step, (peak - before) / 1e6)
+    return Row(name, worker)
 
 
 def synchronize(device: torch.device) -> None:
@@ -262,31 +343,32 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def random_frames(network: RELONetwork, batch: int, device: torch.device) -> Iterator[Frame]:
+def random_frames(network: RELONetwork, batch: int) -> Iterator[Frame]:
     """One endless sequence of noise."""
     crop, generator = network.crop, torch.Generator().manual_seed(0)
 
     def crops(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator).to(device)
+        return torch.randn(*shape, generator=generator)
 
     templates = crops(batch, crop.num_templates, 3, crop.template_size, crop.template_size)
-    boxes = torch.tensor([0.25, 0.25, 0.5, 0.5], device=device).repeat(*templates.shape[:2], 1)
+    boxes = torch.tensor([0.25, 0.25, 0.5, 0.5]).repeat(*templates.shape[:2], 1)
     while True:
         yield Frame(templates, boxes, crops(batch, 3, crop.search_size, crop.search_size))
 
 
 def follow(network: RELONetwork, rows: list[Row], args: argparse.Namespace) -> None:
     """Compare what the variants choose on real sequences."""
-    window = torch.from_numpy(hann_window(network.crop.grid).ravel())
+    window = np.log(hann_window(network.crop.grid).ravel())
     for sequence in Folder(args.sequences):
         for row in rows:
-            row.step.reset()
+            row.worker.reset()
         for frame in crops_of(sequence, network, args):
             chosen = []
             for row in rows:
-                logits, candidates = (part[0].float().cpu() for part in row.step(*frame))
-                position = int((logits.softmax(-1) * window).argmax())
-                chosen.append((position, bx.cxcywh_to_xywh(candidates[position].double().numpy())))
+                answer = row.worker(frame)
+                position = int((answer.logits[0] + window).argmax())
+                box = bx.cxcywh_to_xywh(answer.boxes[0, position].astype(np.float64))
+                chosen.append((position, box))
             for row, (position, box) in zip(rows, chosen, strict=True):
                 row.same.append(position == chosen[0][0])
                 row.overlaps.append(float(bx.iou(box, chosen[0][1])))
@@ -300,8 +382,7 @@ def crops_of(sequence, network: RELONetwork, args: argparse.Namespace) -> Iterat
         window = SearchWindow.around(box, factor, size)
         pixels = torch.from_numpy(window.extract(sequence.frames.read(index)).copy())
         inside = bx.cxcywh_to_xywh(window.to_crop(box)).astype(np.float32)
-        crops = normalize_crops(pixels.permute(2, 0, 1)[None].to(args.device))
-        return crops, torch.from_numpy(inside)[None].to(args.device)
+        return normalize_crops(pixels.permute(2, 0, 1)[None]), torch.from_numpy(inside)[None]
 
     template, inside = cut(0, sequence.boxes[0], crop.template_factor, crop.template_size)
     templates = template[:, None].repeat(1, crop.num_templates, 1, 1, 1)
@@ -366,16 +447,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"--device {args.device}: this torch ({torch.__version__}) sees no GPU")
-    torch.set_num_threads(args.threads)
-    torch.set_float32_matmul_precision("highest")
+    torch.set_num_threads(args.threads)  # of the line about the machine
     print_header(args)
     for name in args.presets:
         network = find_network(name)
-        if name in OFFICIAL:
-            spread(network)
-        network.to(args.device)
         for batch in args.batch:
-            measure(network, batch, args)
+            measure(name, network, batch, args)
 
 
 if __name__ == "__main__":

@@ -56,8 +56,6 @@ def run_list(options: argparse.Namespace) -> int:
     """Print the table of presets, or a checkpoint's header."""
     if options.checkpoint:
         header = read_header(find_checkpoint(options.checkpoint))
-        if "confidence" in header:  # hundreds of numbers
-            header["confidence"] = "measured"
         for key, value in header.items():
             print(f"{key:10} {value}")
         return 0

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib import metadata, resources
 from os import PathLike
 from pathlib import Path
@@ -118,7 +118,7 @@ def load_checkpoint(network: Network, path: str | PathLike[str]) -> dict[str, An
             f"network is {network.preset_name!r} with changes {network.changes}. Use "
             "RELONetwork.from_checkpoint(path) to get the network that fits."
         )
-    confidence = _confidence(path, header, network.width)
+    confidence = _confidence(path, header)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -200,27 +200,25 @@ def _header(path: str | PathLike[str], file: Any) -> dict[str, Any]:
     return header
 
 
-def _confidence(path: str | PathLike[str], header: dict[str, Any], width: int) -> Confidence | None:
-    """Confidence of a header; None where none was measured.
+def _confidence(path: str | PathLike[str], header: dict[str, Any]) -> Confidence | None:
+    """Confidence of a header; None where there is none, or one of an earlier kind.
 
     Raises:
-        CheckpointError: it is not three finite numbers and none or ``width`` weights of features.
+        CheckpointError: it is not four finite numbers.
     """
-    if "confidence" not in header:
+    found = header.get("confidence")
+    if found is None or (isinstance(found, dict) and "agreement" in found):
         return None
-    found = header["confidence"]
     try:
-        confidence = Confidence(**{**found, "features": tuple(found.get("features", ()))})
-        numbers = confidence.bias, confidence.agreement, confidence.heat, *confidence.features
-        fits = all(math.isfinite(number) for number in numbers)
-        fits = fits and len(confidence.features) in (0, width)
-    except (AttributeError, OverflowError, TypeError):
+        confidence = Confidence(**found)
+        fits = all(math.isfinite(number) for number in asdict(confidence).values())
+    except (OverflowError, TypeError):
         fits = False
     if not fits:
+        names = ", ".join(field.name for field in fields(Confidence))
         raise CheckpointError(
-            f"The confidence in {path} does not fit its network; expected numbers bias, agreement "
-            f"and heat, and {width} features or none. Get another copy of the file, or measure it "
-            "anew."
+            f"The confidence in {path} is damaged; expected four numbers: {names}. Get another "
+            "copy of the file, or measure it anew."
         )
     return confidence
 

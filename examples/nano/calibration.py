@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from agents.confidence import Confidence, Evidence, Recovery, inputs
+from agents.confidence import Confidence, Evidence, entropy
 from agents.network import RELONetwork
 from agents.tracker import RELOTracker
 from relo_env import boxes as bx
@@ -18,9 +18,10 @@ from relo_env.datasets.base import Sequence as Video
 RIGHT = 0.5
 """A box is right where its IoU with the true one is above this."""
 
-RIDGE, FEATURES_RIDGE = 1e-3, 0.3
-"""Weight decay of the regression: of bias, agreement and heat, which might separate the data
-without error; of the features, of which there are hundreds for a few dozen videos."""
+RIDGE = 1e-3
+"""Weight decay of the regression, which might separate the data without error."""
+
+TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 
 
 class Judged(NamedTuple):
@@ -69,59 +70,53 @@ class Absences(NamedTuple):
 LEAST, SOON = 5, 20
 
 
-EAGER = Recovery(lost_below=0.5)
-"""Calls targets lost that are not, and so sees many of them in wide windows."""
-
-
 def calibrate(network: RELONetwork, videos: Sequence[Video], **options: object) -> Confidence:
     """Fit ``network.confidence`` to tracks over videos, and return it.
-
-    Each video is tracked twice. A tracker that is never lost sees targets at one scale; in the
-    wider window of a search they are smaller, and have to be recognised there too.
 
     Args:
         network: its confidence is replaced.
         videos: held back from training, some of them with frames without target.
-        options: of the `RELOTracker`, all but ``recovery``.
+        options: of the `RELOTracker`.
     """
-    network.confidence = Confidence(0.0, 1.0, 1.0)  # for the evidence that a tracker shows with it
-    never = judge(network, videos, **options)
-    network.confidence = fit(never.evidence, never.right)
-    eager = judge(network, videos, recovery=EAGER, **options)
-    evidence = map(np.concatenate, zip(never.evidence, eager.evidence, strict=True))
-    right = np.concatenate([never.right, eager.right])
-    network.confidence = fit(Evidence(*evidence), right)
+    network.confidence = Confidence(1.0, 0.0, 0.0, 0.0)  # for the evidence that a tracker then has
+    seen = judge(network, videos, **options)
+    network.confidence = fit(seen.evidence, seen.right)
     return network.confidence
 
 
-def fit(
-    evidence: Evidence, right: np.ndarray, features_ridge: float = FEATURES_RIDGE
-) -> Confidence:
-    """Logistic regression with weight decay.
+def fit(evidence: Evidence, right: np.ndarray) -> Confidence:
+    """The temperature with the most likely logistic regression on entropy and value.
 
     Args:
         evidence: of N boxes.
         right: bool ``(N,)``, whether each box was right.
-        features_ridge: weight decay of the features.
     """
-    x, y = torch.from_numpy(inputs(evidence)), torch.from_numpy(right).double()
+    fits = (_regression(evidence, right, temperature) for temperature in TEMPERATURES)
+    return min(fits, key=lambda pair: pair[0])[1]
+
+
+def _regression(
+    evidence: Evidence, right: np.ndarray, temperature: float
+) -> tuple[float, Confidence]:
+    """Loss of the regression with weight decay at a temperature, and its confidence."""
+    inputs = entropy(evidence.logits, temperature), evidence.value
+    x = torch.from_numpy(np.stack([np.ones(len(right)), *inputs], axis=1))
+    y = torch.from_numpy(right).double()
     scale = x.std(0, correction=0)
     scale[scale == 0] = 1
-    decay = torch.full_like(scale, features_ridge)
-    decay[:3] = RIDGE
     weights = torch.zeros_like(scale, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=1000, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         odds = (x / scale) @ weights
-        value = binary_cross_entropy_with_logits(odds, y) + decay @ weights.square() / 2
+        value = binary_cross_entropy_with_logits(odds, y) + RIDGE * weights.square().sum() / 2
         value.backward()
         return value
 
-    optimizer.step(loss)
-    bias, agreed, heat, *features = (weights.detach() / scale).tolist()
-    return Confidence(bias, agreed, heat, tuple(features))
+    optimizer.step(loss)  # type: ignore[arg-type]
+    numbers = (weights.detach() / scale).tolist()
+    return loss().item(), Confidence(temperature, *numbers)
 
 
 def reliability(
@@ -175,7 +170,7 @@ def judge(network: RELONetwork, videos: Sequence[Video], **options: object) -> J
 
 
 def absences(seen: Judged) -> Absences:
-    """Figures of a tracker with `Recovery`."""
+    """Figures of a tracker that tells when its target is lost."""
     announced, found = [], []
     for video in np.unique(seen.video):
         lost, right, visible = (

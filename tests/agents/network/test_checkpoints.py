@@ -303,7 +303,7 @@ def changes(**entries):
     return lambda header: {**header, "changes": entries}
 
 
-NUMBERS = {"bias": 0.0, "agreement": 1.0, "heat": 1.0}
+NUMBERS = {"temperature": 4.0, "bias": 0.0, "entropy": -1.0, "value": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -320,17 +320,23 @@ NUMBERS = {"bias": 0.0, "agreement": 1.0, "heat": 1.0}
         (changes(num_tokens=1.5), "num_tokens is 1.5; expected an int"),
         (changes(controls=5), "controls is 5"),
         (changes(search_size=16 * 10**8), "cannot be built by this version"),
-        (confidence(x=1), "confidence in .* does not fit its network"),
-        (lambda header: {**header, "confidence": [1]}, "does not fit"),
-        (confidence(**NUMBERS, features=[0.5] * 3), "64 features or none"),
-        (confidence(**{**NUMBERS, "heat": float("nan")}), "does not fit"),
-        (confidence(**{**NUMBERS, "bias": "0"}), "does not fit"),
+        (confidence(x=1), "four numbers: temperature, bias, entropy, value"),
+        (lambda header: {**header, "confidence": [1]}, "confidence in .* is damaged"),
+        (confidence(**NUMBERS, heat=0.5), "is damaged"),
+        (confidence(**{**NUMBERS, "value": float("nan")}), "is damaged"),
+        (confidence(**{**NUMBERS, "bias": "0"}), "is damaged"),
     ],
 )
 def test_damaged_headers(micro, tmp_path, change, message):
     path = with_header(micro, tmp_path / "n.safetensors", change)
     with pytest.raises(CheckpointError, match=message):
         RELONetwork.from_checkpoint(path)
+
+
+def test_a_confidence_of_an_earlier_kind_is_left_out(micro, tmp_path):
+    earlier = confidence(bias=0.0, agreement=1.0, heat=1.0, features=[0.5] * 64)
+    path = with_header(micro, tmp_path / "n.safetensors", earlier)
+    assert RELONetwork.from_checkpoint(path).confidence is None
 
 
 def test_a_header_is_read_without_the_weights(micro, tmp_path, monkeypatch):
