@@ -323,7 +323,8 @@ class RELOTracker:
 def _evidence(outputs: HeadOutputs, index: int) -> Evidence:
     assert outputs.policy_logits is not None
     assert outputs.value is not None
-    return Evidence(outputs.policy_logits[index].float().cpu().numpy(), outputs.value[index].item())
+    spread = outputs.policy_logits[index].float().std(correction=0)
+    return Evidence(spread.item(), outputs.value[index].item())
 
 
 def hann_window(grid: tuple[int, int]) -> np.ndarray:

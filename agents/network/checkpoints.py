@@ -204,7 +204,7 @@ def _confidence(path: str | PathLike[str], header: dict[str, Any]) -> Confidence
     """Confidence of a header; None where there is none, or one of an earlier kind.
 
     Raises:
-        CheckpointError: it is not four finite numbers.
+        CheckpointError: it is not three finite numbers.
     """
     found = header.get("confidence")
     if found is None or (isinstance(found, dict) and "agreement" in found):
@@ -217,7 +217,7 @@ def _confidence(path: str | PathLike[str], header: dict[str, Any]) -> Confidence
     if not fits:
         names = ", ".join(field.name for field in fields(Confidence))
         raise CheckpointError(
-            f"The confidence in {path} is damaged; expected four numbers: {names}. Get another "
+            f"The confidence in {path} is damaged; expected numbers: {names}. Get another "
             "copy of the file, or measure it anew."
         )
     return confidence

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from agents.confidence import Confidence, Evidence, entropy
+from agents.confidence import Confidence, Evidence
 from agents.network import RELONetwork
 from agents.tracker import RELOTracker
 from relo_env import boxes as bx
@@ -20,8 +20,6 @@ RIGHT = 0.5
 
 RIDGE = 1e-3
 """Weight decay of the regression, which might separate the data without error."""
-
-TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 
 
 class Judged(NamedTuple):
@@ -78,45 +76,36 @@ def calibrate(network: RELONetwork, videos: Sequence[Video], **options: object) 
         videos: held back from training, some of them with frames without target.
         options: of the `RELOTracker`.
     """
-    network.confidence = Confidence(1.0, 0.0, 0.0, 0.0)  # for the evidence that a tracker then has
+    network.confidence = Confidence(0.0, 0.0, 0.0)  # for the evidence that a tracker then has
     seen = judge(network, videos, **options)
     network.confidence = fit(seen.evidence, seen.right)
     return network.confidence
 
 
 def fit(evidence: Evidence, right: np.ndarray) -> Confidence:
-    """The temperature with the most likely logistic regression on entropy and value.
+    """Logistic regression with weight decay.
 
     Args:
         evidence: of N boxes.
         right: bool ``(N,)``, whether each box was right.
     """
-    fits = (_regression(evidence, right, temperature) for temperature in TEMPERATURES)
-    return min(fits, key=lambda pair: pair[0])[1]
-
-
-def _regression(
-    evidence: Evidence, right: np.ndarray, temperature: float
-) -> tuple[float, Confidence]:
-    """Loss of the regression with weight decay at a temperature, and its confidence."""
-    inputs = entropy(evidence.logits, temperature), evidence.value
-    x = torch.from_numpy(np.stack([np.ones(len(right)), *inputs], axis=1))
-    y = torch.from_numpy(right).double()
-    scale = x.std(0, correction=0)
+    x, y = torch.from_numpy(np.stack(evidence, axis=1)), torch.from_numpy(right).double()
+    mean, scale = x.mean(0), x.std(0, correction=0)
     scale[scale == 0] = 1
-    weights = torch.zeros_like(scale, requires_grad=True)
+    weights = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=1000, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        odds = (x / scale) @ weights
-        value = binary_cross_entropy_with_logits(odds, y) + RIDGE * weights.square().sum() / 2
+        odds = weights[0] + (x - mean) / scale @ weights[1:]
+        value = binary_cross_entropy_with_logits(odds, y) + RIDGE * weights[1:].square().sum() / 2
         value.backward()
         return value
 
     optimizer.step(loss)  # type: ignore[arg-type]
-    numbers = (weights.detach() / scale).tolist()
-    return loss().item(), Confidence(temperature, *numbers)
+    slopes = weights.detach()[1:] / scale
+    bias = weights.detach()[0] - mean @ slopes
+    return Confidence(bias.item(), *slopes.tolist())
 
 
 def reliability(

@@ -1,26 +1,18 @@
 import numpy as np
 import pytest
 
-from agents.confidence import Absence, Confidence, Evidence, Recovery, entropy
+from agents.confidence import Absence, Confidence, Evidence, Recovery
 from agents.network import RELONetwork
 from agents.tracker import RELOTracker
 from examples.nano.calibration import calibrate, judge
 from relo_env import make_dataset
 
 
-def test_entropy_by_hand():
-    assert entropy(np.zeros(4), 1.0) == pytest.approx(np.log(4))
-    logits = np.array([[np.log(3.0), 0.0], [2000.0, 0.0]])
-    np.testing.assert_allclose(
-        entropy(logits, 1.0), [-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)), 0], atol=1e-12
-    )
-    np.testing.assert_allclose(entropy(4 * logits, 4.0), entropy(logits, 1.0))
-
-
 def test_confidence_by_hand():
-    rated = Confidence(temperature=2.0, bias=1.0, entropy=-1.0, value=0.5)
-    odds = 1 - np.log(4) + 0.5 * 0.8
-    assert rated(Evidence(np.zeros(4), 0.8)) == pytest.approx(1 / (1 + np.exp(-odds)))
+    rated = Confidence(bias=-2.0, spread=0.5, value=1.5)
+    assert rated(Evidence(3.0, 0.8)) == pytest.approx(1 / (1 + np.exp(-(-2 + 1.5 + 1.2))))
+    many = rated(Evidence(np.array([3.0, 0.0]), np.array([0.8, 0.0])))
+    np.testing.assert_allclose(many, [rated(Evidence(3.0, 0.8)), rated(Evidence(0.0, 0.0))])
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +39,7 @@ def test_calibration_is_kept_in_the_checkpoint(tmp_path, video):
     seen = judge(network, [video])
     assert score == pytest.approx(seen.score[0], abs=1e-5)
     assert len(seen.score) == len(video) - 1
-    assert seen.evidence.logits.shape == (len(video) - 1, network.crop.num_positions)
+    assert seen.evidence.spread.shape == (len(video) - 1,)
     assert RELOTracker(network, official=True).confidence is None
 
 
@@ -61,7 +53,7 @@ def test_calibration_is_kept_in_the_checkpoint(tmp_path, video):
 )
 def test_a_tracker_that_knows_how_sure_it_is_tells_of_absences(options, rule, tmp_path):
     network = RELONetwork.from_preset("micro")
-    network.confidence = Confidence(1.0, 0.0, -1.0, 1.0)
+    network.confidence = Confidence(0.0, 1.0, 1.0)
     path = network.save_checkpoint(tmp_path / "micro.safetensors", stage="random")
     assert RELOTracker.from_pretrained(path, **options).absence == rule
     network.confidence = None
@@ -76,7 +68,7 @@ def test_without_confidence_nothing_is_ever_lost(video):
 
 def test_a_lost_target_is_announced_and_followed_as_before(video):
     network = RELONetwork.from_preset("micro")
-    network.confidence = Confidence(1.0, 0.0, 0.0, 0.0)  # .5 in every frame
+    network.confidence = Confidence(0.0, 0.0, 0.0)  # .5 in every frame
     calm, alarmed = RELOTracker(network), RELOTracker(network)
     alarmed.absence = Absence(lost_below=2.0, patience=2)
     seen, told = follow(calm, video), follow(alarmed, video)
@@ -101,7 +93,7 @@ def test_a_lost_target_is_searched_for_around_where_it_was_last_seen(video):
 def test_a_target_that_is_found_again_is_followed_as_before(video, monkeypatch):
     recovery = Recovery(lost_below=0.5, patience=1, growth=1.5)
     network = RELONetwork.from_preset("micro")
-    network.confidence = Confidence(1.0, 0.0, -1.0, 0.0)
+    network.confidence = Confidence(0.0, 1.0, 0.0)
     tracker = RELOTracker(network, recovery=recovery)
     scores = iter([0.9, 0.1, 0.1, 0.1, 0.9, 0.9])
     monkeypatch.setattr(tracker, "confidence", lambda *_: next(scores))

@@ -243,7 +243,7 @@ def test_a_refused_run_leaves_network_and_folder_as_they_were(
     out = tmp_path / "run"
     train(out)
     network = RELONetwork.from_preset("micro").train()
-    network.confidence = Confidence(1.0, 0.0, -1.0, 1.0)
+    network.confidence = Confidence(0.0, 1.0, 1.0)
     network.heads.policy.requires_grad_(False)
     before = copy.deepcopy(network.state_dict())
     flags = [parameter.requires_grad for parameter in network.parameters()]

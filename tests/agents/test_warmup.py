@@ -312,7 +312,7 @@ class TestResume:
     def test_a_refused_run_leaves_the_network_as_it_was(self, refused, tmp_path):
         train(tmp_path)
         network = small_network()
-        network.confidence = Confidence(1.0, 0.0, -1.0, 1.0)
+        network.confidence = Confidence(0.0, 1.0, 1.0)
         network.heads.size.requires_grad_(False)
         before = copy.deepcopy(network.state_dict())
         flags = [parameter.requires_grad for parameter in network.parameters()]

@@ -303,7 +303,7 @@ def changes(**entries):
     return lambda header: {**header, "changes": entries}
 
 
-NUMBERS = {"temperature": 4.0, "bias": 0.0, "entropy": -1.0, "value": 1.0}
+NUMBERS = {"bias": 0.0, "spread": 1.0, "value": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ NUMBERS = {"temperature": 4.0, "bias": 0.0, "entropy": -1.0, "value": 1.0}
         (changes(num_tokens=1.5), "num_tokens is 1.5; expected an int"),
         (changes(controls=5), "controls is 5"),
         (changes(search_size=16 * 10**8), "cannot be built by this version"),
-        (confidence(x=1), "four numbers: temperature, bias, entropy, value"),
+        (confidence(x=1), "expected numbers: bias, spread, value"),
         (lambda header: {**header, "confidence": [1]}, "confidence in .* is damaged"),
         (confidence(**NUMBERS, heat=0.5), "is damaged"),
         (confidence(**{**NUMBERS, "value": float("nan")}), "is damaged"),

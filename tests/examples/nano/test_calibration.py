@@ -1,35 +1,32 @@
 import numpy as np
 import pytest
 
-from agents.confidence import Confidence, Evidence, entropy
+from agents.confidence import Confidence, Evidence
 from examples.nano.calibration import Judged, absences, calibration_error, fit, reliability
 
 
 def drawn(count=20_000, seed=0):
     """Evidence and outcomes that follow a known confidence."""
     rng = np.random.default_rng(seed)
-    sharpness = rng.uniform(0, 12, (count, 1))
-    seen = Evidence(sharpness * rng.normal(size=(count, 16)), rng.normal(0.5, 0.5, count))
-    truth = Confidence(4.0, 3.0, -2.0, 1.5)
+    seen = Evidence(rng.uniform(0, 6, count), rng.normal(0.5, 0.5, count))
+    truth = Confidence(-3.0, 0.8, 1.5)
     return truth, seen, rng.random(count) < truth(seen)
 
 
 def test_fit_finds_the_confidence_that_made_the_data():
     truth, seen, right = drawn()
     found = fit(seen, right)
-    assert found.temperature == truth.temperature
-    for name in ("bias", "entropy", "value"):
-        assert getattr(found, name) == pytest.approx(getattr(truth, name), abs=0.5), name
+    for name in ("bias", "spread", "value"):
+        assert getattr(found, name) == pytest.approx(getattr(truth, name), abs=0.2), name
     assert calibration_error(found(seen), right) < 0.02
-    assert calibration_error(np.exp(-entropy(seen.logits, 1.0)), right) > 0.05
+    assert calibration_error(seen.value.clip(0, 1), right) > 0.05
 
 
 def test_fit_survives_data_that_it_can_separate():
     value = np.linspace(0, 1, 50)
-    logits = np.zeros((50, 4))
-    found = fit(Evidence(logits, value), value > 0.5)
-    assert np.isfinite([found.bias, found.entropy, found.value]).all()
-    assert found(Evidence(logits[0], 0.0)) < 0.1 < 0.9 < found(Evidence(logits[0], 1.0))
+    found = fit(Evidence(np.ones(50), value), value > 0.5)
+    assert np.isfinite([found.bias, found.spread, found.value]).all()
+    assert found(Evidence(1.0, 0.0)) < 0.1 < 0.9 < found(Evidence(1.0, 1.0))
 
 
 def test_reliability_by_hand():
@@ -46,7 +43,7 @@ def test_absences_by_hand():
     lost = np.array([0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], bool)
     iou = np.where(visible, 0.8, 0.0)
     iou[7] = 0.4
-    seen = Judged(Evidence(np.zeros((20, 4)), iou), iou, lost, iou, visible, np.repeat([0, 1], 10))
+    seen = Judged(Evidence(iou, iou), iou, lost, iou, visible, np.repeat([0, 1], 10))
     found = absences(seen)
     assert (found.gone, found.announced, found.returns, found.found) == (2, 0.5, 1, 1.0)
     assert found.false_alarms == pytest.approx(1 / 5)  # of the frames 0, 8, 9, 10 and 13
