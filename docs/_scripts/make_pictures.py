@@ -26,7 +26,6 @@ from PIL import Image
 from play import Play, greedy, play, shifted
 
 from agents.cli import main as relo
-from agents.confidence import Recovery
 from agents.network import RELONetwork
 from examples.nano.calibration import absences, judge
 from examples.nano.recipe import held_back_videos
@@ -155,7 +154,7 @@ def grid(network: str, out: Path) -> None:
 def confidence(network: str, out: Path) -> None:
     """Reliability of the tracker's score on held-back synthetic videos."""
     net = RELONetwork.from_pretrained(network)
-    seen = judge(net, held_back_videos("test"), recovery=Recovery())
+    seen = judge(net, held_back_videos("test"))
     print(absences(seen))
     for figure, theme in themed(10, 3.4):
         diagrams.confidence(figure, seen, (WINDOW, CHOSEN, INK[theme]))

@@ -202,11 +202,11 @@ def run_ship(options: argparse.Namespace) -> Path:
 
 
 def run_confidence(options: argparse.Namespace) -> str:
-    """Figures of the confidence and of recovery, on videos that it was not fitted to."""
+    """Figures of the confidence, without and with recovery, on videos that it was not fitted to."""
     videos = held_back_videos("test", options.cutouts, options.photos)
     network = RELONetwork.from_pretrained(options.checkpoint)
     lines = []
-    for recovery in (Recovery(), None):
+    for recovery in (None, Recovery()):
         seen = judge(network, videos, recovery=recovery)
         error = calibration_error(seen.score, seen.right)
         lines.append(f"{recovery}: calibration error {error:.3f}, {absences(seen)}")
