@@ -29,6 +29,7 @@ from relo_env.datasets.frames import ImageFrames
 from relo_env.datasets.lasot import LaSOT
 from relo_env.engine import Engine
 from relo_env.prefetch import ClipPrefetch
+from relo_env.proposers import PreviousSizeProposer
 
 BASE = {"rows": 8, "size": "1280x720", "search_size": 256, "clip_length": 8, "group_size": 1}
 GROWTH: dict[str, tuple[int | str, ...]] = {
@@ -43,7 +44,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "cutting crops": (ClipPrefetch, "_cut"),
     "drawing clips": (ClipSampler, "sample"),
     "copying the observation": (Engine, "observation"),
-    "candidates of the proposer": (Engine, "_update_candidates"),
+    "candidates of the proposer": (PreviousSizeProposer, "propose"),
     "infos of the vector environment": (relo_env.TrackingVectorEnv, "_batched"),
 }
 """Functions whose time is told; what one of them calls is not counted twice."""

@@ -3,10 +3,10 @@
     python benchmarks/network.py --presets nano t256 --compile --int8 --sequences DATA/dev
     python benchmarks/gpu.py
 
-print tables in Markdown. All variants of a preset take turns frame by frame in one run, so that
-a busy machine slows all of them alike. Each has a process of its own, so that waiting threads of
-one do not slow the next. Times are medians, with ``--threads 1`` on a CPU of the processor's time,
-which other programs disturb little. ``plain`` computes what the released code
+print tables in Markdown. All variants of a preset take turns, a few frames at a time, in one run,
+so that a busy machine slows all of them alike. Each has a process of its own, so that waiting
+threads of one do not slow the next. Times are medians, with ``--threads 1`` on a CPU of the
+processor's time, which other programs disturb little. ``plain`` computes what the released code
 computes: templates read anew each frame, previous tokens as rows, separate q, k and v, every row of
 the last block, batch norms, all heads. Differences are the largest from ``plain`` over the run, in
 policy logits and in candidate boxes (as fractions of the crop).
@@ -44,6 +44,8 @@ from relo_env.datasets.folder import Folder
 from relo_env.errors import ConfigError
 
 OFFICIAL = ("t256", "b256", "l256")
+TURN = 6
+"""Frames of a variant's turn. The first one, after the turns of the others, does not count."""
 PAUSE = 0.02
 """[s] from one variant to the next: waiting threads of torch spin for some milliseconds."""
 
@@ -234,7 +236,6 @@ class Worker:
         answer = self.pipe.recv()
         if not isinstance(answer, Answer):
             raise RuntimeError(answer)
-        time.sleep(PAUSE)
         return answer
 
     def close(self) -> None:
@@ -306,17 +307,18 @@ def measure(preset: str, network: RELONetwork, batch: int, args: argparse.Namesp
     rows = [row for row in made if row is not None]
     for row in rows:
         row.worker.reset()
-    for index in range(args.warmup + args.frames):
-        frame = next(frames)
-        reference: Answer | None = None
+    while len(rows[0].times) < args.frames:
+        turn = [next(frames) for _ in range(TURN)]
+        plain: list[Answer] = []
         for row in rows:
-            answer = row.worker(frame)
-            reference = reference or answer
-            if index >= args.warmup:
-                row.times.append(answer.seconds)
-            row.megabytes = answer.megabytes
-            row.logits = max(row.logits, float(abs(answer.logits - reference.logits).max()))
-            row.boxes = max(row.boxes, float(abs(answer.boxes - reference.boxes).max()))
+            answers = [row.worker(frame) for frame in turn]
+            row.times += [answer.seconds for answer in answers[1:]]
+            plain = plain or answers
+            for answer, wanted in zip(answers, plain, strict=True):
+                row.megabytes = answer.megabytes
+                row.logits = max(row.logits, float(abs(answer.logits - wanted.logits).max()))
+                row.boxes = max(row.boxes, float(abs(answer.boxes - wanted.boxes).max()))
+            time.sleep(PAUSE)
     if args.sequences and batch == 1:
         follow(network, rows, args)
     plain_time = statistics.median(rows[0].times)
@@ -436,8 +438,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--presets", nargs="+", default=["nano", "t256"], help="or checkpoints")
     add("--threads", type=int, default=2)
-    add("--frames", type=int, default=30, help="that are measured, after --warmup")
-    add("--warmup", type=int, default=5)
+    add("--frames", type=int, default=30, help="that are measured at least")
     add("--batch", type=int, nargs="+", default=[1], help="sequences that step together")
     add("--device", default="cpu")
     add("--compile", action="store_true", help="torch.compile too: minutes for each variant")

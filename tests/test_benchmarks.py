@@ -1,4 +1,4 @@
-"""Benchmarks that must run where the project is not installed as a whole."""
+"""Benchmarks that no other test runs."""
 
 import subprocess
 import sys
@@ -33,3 +33,13 @@ def test_the_network_is_trained_and_measured_without_pyav() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "| `micro` | 1 | ours, float32 |" in done.stdout
+
+
+def test_the_parts_of_the_environment_are_measured() -> None:
+    small = ["--parts", "--sizes", "320x180", "--rounds", "1", "--videos", "1", "--length", "60"]
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "costs.py", *small], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| candidates of the proposer |" in done.stdout
+    assert "| 16 |" in done.stdout  # the model of more cores
