@@ -112,9 +112,11 @@ class CheckpointCallback(_EveryFewRollouts):
         self.folder = Path(folder)
         self.stop = stop
         self.complete = False
+        self.played = 0  # steps of the rollouts that were finished
 
     def _on_rollout_start(self) -> None:
         super()._on_rollout_start()
+        self.played = self.num_timesteps
         stopping = self.stop is not None and self.stop.requested
         if self.due or stopping:
             self._save()
@@ -124,11 +126,12 @@ class CheckpointCallback(_EveryFewRollouts):
 
     def _on_rollout_end(self) -> None:
         self.complete = True
+        self.played = self.num_timesteps
 
     def _on_training_end(self) -> None:
         if self.complete:
             self._save()
-        else:
+        elif self.rollouts:
             self._save_network()
 
     def _save(self) -> None:
@@ -140,7 +143,7 @@ class CheckpointCallback(_EveryFewRollouts):
         self.policy.network.save_checkpoint(
             self.folder / "network.safetensors",
             stage="policy",
-            metrics={"num_timesteps": float(self.num_timesteps)},
+            metrics={"num_timesteps": float(self.played)},
         )
 
     @th.no_grad()
