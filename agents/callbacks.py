@@ -111,7 +111,6 @@ class CheckpointCallback(_EveryFewRollouts):
         super().__init__(every)
         self.folder = Path(folder)
         self.stop = stop
-        self.complete = False
         self.played = 0  # steps of the rollouts that were finished
 
     def _on_rollout_start(self) -> None:
@@ -122,16 +121,16 @@ class CheckpointCallback(_EveryFewRollouts):
             self._save()
         if self.stop is not None:
             self.stop.check()
-        self.complete = False
 
     def _on_rollout_end(self) -> None:
-        self.complete = True
         self.played = self.num_timesteps
 
     def _on_training_end(self) -> None:
-        if self.complete:
+        if not self.rollouts:
+            return
+        if self.played == self.num_timesteps:
             self._save()
-        elif self.rollouts:
+        else:
             self._save_network()
 
     def _save(self) -> None:

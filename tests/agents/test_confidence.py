@@ -44,18 +44,25 @@ def test_calibration_is_kept_in_the_checkpoint(tmp_path, video):
 
 
 @pytest.mark.parametrize(
-    ("options", "rule"),
+    ("options", "templates", "interval", "rule"),
     [
-        ({}, Absence()),
-        ({"recovery": Recovery()}, Recovery()),
-        ({"official": True}, None),
+        ({}, 1, None, Absence()),
+        ({"recovery": None}, 1, None, Absence()),
+        ({"recovery": Recovery()}, 1, None, Recovery()),
+        ({"num_templates": 2, "update_interval": 10}, 2, 10, Absence()),
+        ({"window_exponent": 0}, 1, None, Absence()),
+        ({"official": True}, 1, None, None),
     ],
 )
-def test_a_tracker_that_knows_how_sure_it_is_tells_of_absences(options, rule, tmp_path):
+def test_a_tracker_that_knows_how_sure_it_is_tells_of_absences(
+    options, templates, interval, rule, tmp_path
+):
     network = RELONetwork.from_preset("micro")
     network.confidence = Confidence(0.0, 1.0, 1.0)
     path = network.save_checkpoint(tmp_path / "micro.safetensors", stage="random")
-    assert RELOTracker.from_pretrained(path, **options).absence == rule
+    tracker = RELOTracker.from_pretrained(path, **options)
+    assert (tracker.num_templates, tracker.update_interval) == (templates, interval)
+    assert tracker.absence == rule
     network.confidence = None
     path = network.save_checkpoint(tmp_path / "bare.safetensors", stage="random")
     assert RELOTracker.from_pretrained(path).absence is None

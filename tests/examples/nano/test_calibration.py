@@ -17,7 +17,7 @@ def test_fit_finds_the_confidence_that_made_the_data():
     truth, seen, right = drawn()
     found = fit(seen, right)
     for name in ("bias", "spread", "value"):
-        assert getattr(found, name) == pytest.approx(getattr(truth, name), abs=0.2), name
+        assert getattr(found, name) == pytest.approx(getattr(truth, name), abs=0.1), name
     assert calibration_error(found(seen), right) < 0.02
     assert calibration_error(seen.value.clip(0, 1), right) > 0.05
 
@@ -27,6 +27,15 @@ def test_fit_survives_data_that_it_can_separate():
     found = fit(Evidence(np.ones(50), value), value > 0.5)
     assert np.isfinite([found.bias, found.spread, found.value]).all()
     assert found(Evidence(1.0, 0.0)) < 0.1 < 0.9 < found(Evidence(1.0, 1.0))
+
+
+def test_fit_of_evidence_that_is_mostly_beyond_doubt():
+    rng = np.random.default_rng(0)
+    seen = Evidence(6 * rng.beta(20, 0.2, 3000), rng.beta(0.3, 1.0, 3000))
+    right = rng.random(3000) < Confidence(-5.0, 1.2, 0.4)(seen)
+    found = fit(seen, right)
+    assert calibration_error(found(seen), right) < 0.03
+    assert found.spread == pytest.approx(1.2, abs=0.2)
 
 
 def test_reliability_by_hand():
