@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
@@ -74,6 +75,25 @@ def held(message: str = "") -> Iterator[Stop]:
 
 
 @contextmanager
+def starting_processes() -> Iterator[None]:
+    """Start processes in here: a signal comes at the end of the block, and SIGINT not to them.
+
+    A process whose parent stops in the midst of telling it what to do, or that Ctrl-C reaches while
+    it imports, would print a traceback of its own. It leaves SIGINT to its parent for good.
+    """
+    came: list[int] = []
+    try:
+        with (
+            _handled([signal.SIGINT, signal.SIGTERM], lambda number, frame: came.append(number)),
+            _sigint_blocked(),
+        ):
+            yield
+    finally:
+        for number in came:
+            signal.raise_signal(number)
+
+
+@contextmanager
 def terminable() -> Iterator[None]:
     """Raise `Terminated` on SIGTERM within the block; a handler that the process has is kept."""
 
@@ -83,6 +103,20 @@ def terminable() -> Iterator[None]:
     default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     with _handled([signal.SIGTERM] if default else [], terminate):
         yield
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Block SIGINT in this thread and, unlike a handler, in the processes it starts."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # starts with the first process, and unblocks SIGINT then
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

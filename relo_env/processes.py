@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_env.errors import ConfigError, ReloError
-from relo_env.interrupts import EXIT_CODE, Terminated, terminable
+from relo_env.interrupts import EXIT_CODE, Terminated, starting_processes, terminable
 
 Tell = Callable[[Any], None]
 Work = Callable[[str, Tell], None]
@@ -63,8 +63,9 @@ def stream(
     try:
         while todo or busy:
             while todo and len(busy) < workers:
-                worker = _Worker(build)
-                busy[worker.connection] = worker
+                with starting_processes():
+                    worker = _Worker(build)
+                    busy[worker.connection] = worker
                 worker.start(todo.popleft())
             for connection in wait(list(busy)):
                 worker = busy[connection]  # type: ignore[index]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from relo_env.config import ClipConfig, CropConfig, EnvConfig
 from relo_env.datasets.base import Dataset
 from relo_env.engine import Engine
 from relo_env.errors import ConfigError
+from relo_env.interrupts import starting_processes
 from relo_env.processes import settle_data_worker
 from relo_env.proposers import PreviousSizeProposer
 
@@ -120,11 +121,11 @@ def load_ahead(
     device: torch.device,
     num_workers: int = 0,
     start_method: str | None = None,
-) -> Iterator[ClipBatch]:
+) -> Generator[ClipBatch]:
     """Batches of some steps, in their order, each on the device before it is asked for.
 
     They do not depend on the processes that make them. On a GPU a batch is copied from pinned
-    memory while the step before runs.
+    memory while the step before runs. Closing the generator ends the processes.
 
     Args:
         batches: must pickle where processes are spawned, as the package's data sets do.
@@ -142,16 +143,19 @@ def load_ahead(
         worker_init_fn=_settle,
         pin_memory=device.type == "cuda",
     )
-    with _without_opencv_threads():
-        made = iter(loader)  # starts the workers
-    ahead: ClipBatch | None = None
-    for batch in made:
-        moved = ClipBatch(*(part.to(device, non_blocking=True) for part in batch))
+    with starting_processes(), _without_opencv_threads():
+        made = iter(loader)
+    try:
+        ahead: ClipBatch | None = None
+        for batch in made:
+            moved = ClipBatch(*(part.to(device, non_blocking=True) for part in batch))
+            if ahead is not None:
+                yield ahead
+            ahead = moved
         if ahead is not None:
             yield ahead
-        ahead = moved
-    if ahead is not None:
-        yield ahead
+    finally:
+        del made  # ends the workers, which at the interpreter's exit would be an error to torch
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
@@ -151,9 +151,13 @@ class Warmup:
             tell: told after each step how many frames it had.
         """
         self.network.train()
-        with self._summary_writer() as self.writer, held("stopping after this step") as stop:
-            self.clock.start()
-            for batch in self._progress():
+        self.clock.start()
+        with (
+            self._summary_writer() as self.writer,
+            closing(self.batches_left()) as batches,
+            held("stopping after this step") as stop,
+        ):
+            for batch in self._progress(batches):
                 self._step(batch)
                 tell(self._frames)
                 over = self.clock.over(self.step)
@@ -225,18 +229,18 @@ class Warmup:
     def _on_gpu(self) -> bool:
         return self.device.type == "cuda"
 
-    def batches_left(self) -> Iterator[ClipBatch]:
+    def batches_left(self) -> Generator[ClipBatch]:
         """Batches that are left, on the device."""
         config = self.config
         last = self.step if self.clock.ended(self.step) else self.clock.steps
         steps = range(self.step, last)
         return load_ahead(self.batches, steps, self.device, config.num_workers, config.start_method)
 
-    def _progress(self) -> Iterator[ClipBatch]:
-        """The batches that are left, with a bar that shows rate and remaining time."""
+    def _progress(self, batches: Iterator[ClipBatch]) -> Iterator[ClipBatch]:
+        """Batches, with a bar that shows rate and remaining time."""
         known = self.clock.fitted or self.config.minutes is None
         self._bar = tqdm(
-            self.batches_left(),
+            batches,
             "warm-up",
             self.clock.steps if known else None,
             initial=self.step,

@@ -119,6 +119,20 @@ def test_clips_are_the_same_however_they_are_made(start_method):
         assert all(torch.equal(a, b) for a, b in zip(batch, want, strict=True))
 
 
+def test_workers_end_with_the_training_that_an_exception_ends(tmp_path):
+    config = replace(CONFIG, num_workers=2)
+    run = Warmup(config, micro_network(), small_data(), tmp_path, False, torch.device("cpu"))
+    at_work = []
+
+    def interrupt(frames):
+        at_work.append(len(multiprocessing.active_children()))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(interrupt)
+    assert (at_work, multiprocessing.active_children()) == ([2], [])
+
+
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 def test_workers_fork_from_a_process_whose_opencv_has_threads():
     batches = ClipBatches(small_data(), micro_network().crop, clips=2, clip_length=2, seed=3)

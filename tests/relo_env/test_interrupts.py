@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from relo_env.interrupts import Terminated, held, terminable
+from relo_env.interrupts import Terminated, held, starting_processes, terminable
 
 EXCEPTIONS = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 
@@ -87,3 +87,41 @@ def test_a_handler_of_ones_own_is_kept() -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert seen == ["mine"]
+
+
+@pytest.mark.parametrize(("number", "exception"), EXCEPTIONS)
+@pytest.mark.parametrize("outer", [terminable, held])
+def test_a_signal_while_processes_start_comes_afterwards(
+    number: signal.Signals, exception: type[BaseException], outer: type[terminable]
+) -> None:
+    done = []
+
+    def work() -> None:
+        with outer():
+            with starting_processes():
+                signal.raise_signal(number)
+                done.append("started")
+            done.append(outer)
+
+    with pytest.raises(exception):
+        work()
+    assert done == (["started", held] if outer is held else ["started"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups")
+def test_ctrl_c_does_not_reach_a_process_that_starts() -> None:
+    code = (
+        "import os, signal, subprocess, sys\n"
+        "from relo_env.interrupts import starting_processes\n"
+        "child = 'import time; time.sleep(1); print(\"whole\")'\n"
+        "try:\n"
+        "    with starting_processes():\n"
+        "        process = subprocess.Popen([sys.executable, '-c', child])\n"
+        "        os.killpg(0, signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    process.wait()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, start_new_session=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from functools import partial
@@ -39,3 +40,29 @@ def test_what_a_process_cannot_import_is_explained(session, monkeypatch):
     messages = stream(lambda: tell_process, "a", workers=1, lost=lambda item, exit_code: item)
     with pytest.raises(ConfigError, match=r"not importable: .*lambda.*to a module"):
         next(messages)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="starts processes by another function")
+def test_ctrl_c_while_a_process_starts_leaves_no_traceback(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal\n"
+        "from functools import partial\n"
+        "from multiprocessing import util\n"
+        "from relo_env.processes import stream\n"
+        "def start(*args, start=util.spawnv_passfds):\n"
+        "    process = start(*args)\n"
+        "    if 'spawn_main' in str(args):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"  # before it is told what to do
+        "    return process\n"
+        "if __name__ == '__main__':\n"
+        "    util.spawnv_passfds = start\n"
+        "    try:\n"
+        "        list(stream(partial(partial, print), 'ab', workers=2, lost=print))\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('interrupted')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, start_new_session=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
