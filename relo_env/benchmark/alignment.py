@@ -132,7 +132,8 @@ def align(
         raise DataError(count + "\n".join(faults))
     _refuse_corners({name: runs[0][0] for name, runs in boxes.items()}, sequences)
     first = {name: _first_offset(runs[0][0], sequences[name]) for name, runs in boxes.items()}
-    offsets, notes = _offsets(first, sequences, origin)
+    given = any(np.isfinite(runs[0][0]).all() for runs in boxes.values())
+    offsets, notes = _offsets(first, sequences, origin, given)
     if changed:
         notes += (f"{_DONE[lengths]} in {len(changed)} files: {first_of(changed)}",)
     aligned = replace(aligned, offsets=offsets, notes=notes)
@@ -177,9 +178,15 @@ def _first_offset(box: np.ndarray, sequence: Sequence) -> int | None:
 
 
 def _offsets(
-    found: Mapping[str, int | None], sequences: Mapping[str, Sequence], origin: int | None
+    found: Mapping[str, int | None],
+    sequences: Mapping[str, Sequence],
+    origin: int | None,
+    given: bool,
 ) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Offset of every sequence's result, and a sentence about them where it matters."""
+    """Offset of every sequence's result, and a sentence about them where it matters.
+
+    ``given`` is False where no first line has a box, as in results of VOT's toolkit.
+    """
     if origin is not None:
         offsets = {name: origin - sequences[name].file_origin for name in sequences}
         return offsets, (f"results are taken as {origin}-based, as asked",)
@@ -190,10 +197,15 @@ def _offsets(
     if told and not one_based and not any(offsets.values()):
         return offsets, ()
     if not told:
-        return offsets, (
+        doubt = (
             "no first line is the given box, nor it less one pixel: are they results on these "
-            "sequences? They are taken to count pixels as the annotation files do; say --origin 0 "
-            "or 1 if they do not",
+            "sequences? They"
+            if given
+            else "first lines have no box to tell the coordinates: results"
+        )
+        return offsets, (
+            f"{doubt} are taken to count pixels as the annotation files do; say --origin 0 or 1 if "
+            "they do not",
         )
     kinds = " and ".join(f"{count} {_KIND[offset]}" for offset, count in sorted(told.items())[::-1])
     unknown = len(found) - sum(told.values())

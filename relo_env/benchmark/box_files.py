@@ -132,13 +132,12 @@ def _read_v5(data: bytes, name: str | Path) -> list[tuple[str, np.ndarray]]:
     found = content.get("results", content.get("res"))
     if found is None:
         raise _no_results(name, KeyError("results"))
-    structs = isinstance(found, dict) or (len(np.shape(found)) and isinstance(found[0], dict))
+    structs = isinstance(found, dict) or (
+        np.ndim(found) and len(found) and isinstance(found[0], dict)
+    )
     results = [found] if isinstance(found, dict) else list(found) if structs else [{"res": found}]
     try:
-        return [
-            (str(result.get("type", "")), np.asarray(result["res"], dtype=np.float64))
-            for result in results
-        ]
+        return [(str(result.get("type", "")), _numbers(result["res"])) for result in results]
     except (KeyError, ValueError, TypeError) as error:
         raise _no_results(name, error) from error
 
@@ -163,9 +162,17 @@ def _read_v73(data: bytes, name: str | Path) -> list[tuple[str, np.ndarray]]:
 def _hdf5_result(node: Any) -> tuple[str, np.ndarray]:
     """Type and boxes of a struct, or of boxes alone; MATLAB's columns are HDF5's first axis."""
     if not hasattr(node, "keys"):
-        return "", np.asarray(node[()], dtype=np.float64).T
+        return "", _numbers(node[()]).T
     letters = np.ravel(node["type"][()]) if "type" in node else ()
-    return "".join(map(chr, letters)), np.asarray(node["res"][()], dtype=np.float64).T
+    return "".join(map(chr, letters)), _numbers(node["res"][()]).T
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """Float64 array; TypeError of text, complex numbers and references."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"found {array.dtype}, expected real numbers")
+    return array.astype(np.float64)
 
 
 def _needs(package: str, name: str | Path) -> DataError:

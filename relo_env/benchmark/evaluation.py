@@ -15,7 +15,7 @@ from relo_env.benchmark.alignment import Aligned, Lengths, align, first_of
 from relo_env.benchmark.box_files import SUFFIXES
 from relo_env.benchmark.metrics import Failure, bootstrap_interval
 from relo_env.benchmark.protocols import Protocol, get_protocol
-from relo_env.benchmark.published import Published, find_results
+from relo_env.benchmark.published import Published, find_results, folders_of_results
 from relo_env.benchmark.results import Speed, check_data, check_folder, speed_of
 from relo_env.benchmark.scoring import CURVES, Score, Truths, score_sequence
 from relo_env.datasets.base import Dataset, Sequence
@@ -25,6 +25,9 @@ from relo_env.errors import ConfigError, DataError, unknown
 
 MANY_ABSENT = 0.2
 """Share of frames without true box above which a table says so."""
+
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+"""Endings of files that hold results of others, where a folder of results is expected."""
 
 
 class HiddenTruthError(DataError):
@@ -226,16 +229,15 @@ def printable(name: str) -> str:
 def _describe_missing(
     folder: Path, truths: Truths, published: Published, wanted: list[str], missing: tuple[str, ...]
 ) -> str:
-    inside = [path.rpartition("/") for path in published.unmatched]
-    runs = dict.fromkeys(place for place, _, file in inside if place and Path(file).stem in wanted)
     if len(missing) == len(wanted):
         if folder.is_dir():
             check_folder(folder, [truths.name])
-        if runs and folder.is_dir():
+        inside = [str(folder / place) for place in folders_of_results(published, wanted)]
+        if inside:
+            unpack = "" if folder.is_dir() else " Unpack it to give one of its folders."
             return (
-                f"{folder} holds no results itself; did you mean "
-                f"{first_of([str(folder / place) for place in runs])}? Give folders of several "
-                "runs side by side, with one --name for all of them."
+                f"{folder} holds no results itself; did you mean {first_of(inside)}?{unpack} Give "
+                "folders of several runs side by side, with one --name for all of them."
             )
     first = missing[0]
     text = (
@@ -252,7 +254,9 @@ def _describe_missing(
         )
     others = [path for path in published.files if not path.lower().endswith(SUFFIXES)]
     if others and len(missing) == len(wanted):
-        text += f" There are {first_of(others)}: write them as text, a box a line."
+        packed = any(path.lower().endswith(ARCHIVES) for path in others)
+        remedy = "unpack them" if packed else "write them as text, a box a line"
+        text += f" There are {first_of(others)}: {remedy}."
     return (
         f"{text} Run the tracker on them, or evaluate the rest: allow_missing=True, or "
         "--allow-missing of `relo report`."

@@ -24,6 +24,8 @@ Curve = Literal["precision", "normalised precision"]
 
 OPE_FIGURES = ("success_auc", "OP50", "OP75", "P", "P_norm", "P_norm_auc", "AO")
 _BOTH: tuple[Curve, ...] = get_args(Curve)
+HUGE = 1e100
+"""[px] Numbers from here on, of trackers that diverged, are misses: their areas overflow."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def frame_errors(
         hits = _without_target(protocol, dataset, "precision", visible) < 0
         predicted = _hold_last(predicted, (truth[:, 2:] > 0).all(-1) | ~hits)
     predicted[0] = truth[0]
-    lost = ~np.isfinite(predicted).all(-1)
+    lost = ~(np.abs(predicted) < HUGE).all(-1)
     predicted[lost] = 0.0
     if protocol.rounded:
         predicted, truth = predicted.round(), truth.round()

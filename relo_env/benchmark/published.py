@@ -219,6 +219,19 @@ def find_results(place: str | Path, names: Iterable[str]) -> Published:
     )
 
 
+def folders_of_results(published: Published, names: Iterable[str]) -> list[str]:
+    """Folders inside a folder or zip that have unmatched files called as sequences."""
+    known = set(map(_key, names))
+    found: dict[str, None] = {}
+    for path in published.unmatched:
+        parts = path.split("/")
+        for k in range(1, len(parts)):
+            if any(_key(name) in known for name, _ in _readings("/".join(parts[k:]))):
+                found["/".join(parts[:k])] = None
+                break
+    return list(found)
+
+
 Match = tuple[str, int, str]
 """Sequence, run and path of a box file."""
 
@@ -286,8 +299,8 @@ def _match_affixed(paths: list[str], names: list[str], found: int) -> Iterable[M
             for start in range(len(words)):
                 for end in range(start + 1, len(words) + 1):
                     name = known.get("_".join(words[start:end]))
-                    if name is not None:
-                        affix = "_".join(words[:start]), "_".join(words[end:])
+                    affix = "_".join(words[:start]), "_".join(words[end:])
+                    if name is not None and "/" not in "".join(affix):
                         by_affix[affix].append((name, run, path))
     sizes = {affix: len({name for name, *_ in each}) for affix, each in by_affix.items()}
     if not sizes or max(sizes.values()) <= found:

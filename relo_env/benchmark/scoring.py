@@ -19,7 +19,7 @@ from relo_env.benchmark.metrics import (
     precision_curve,
     success_curve,
 )
-from relo_env.benchmark.protocols import Protocol, frame_errors
+from relo_env.benchmark.protocols import HUGE, Protocol, frame_errors
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.errors import ConfigError, DataError
 
@@ -121,7 +121,8 @@ def score_sequence(
             for name, of_runs in zip(CURVES, zip(*curves, strict=True), strict=True)
         },
         failures=find_failures(
-            overlaps(np.nan_to_num(runs[0]), sequence.boxes[:first]), sequence.visible[:first]
+            overlaps(np.where(np.abs(runs[0]) < HUGE, runs[0], 0.0), sequence.boxes[:first]),
+            sequence.visible[:first],
         ),
     )
 

@@ -165,3 +165,14 @@ def test_first_lines_of_other_boxes_are_told(tmp_path):
     dataset = Squares()
     folder = publish(tmp_path, dataset, 30)
     assert "are they results on these sequences?" in summary_table([evaluate(folder, dataset)])
+
+
+def test_first_lines_without_box_are_no_fault(tmp_path):
+    """VOT's toolkit writes 1 where the tracker was given its box."""
+    dataset = Squares()
+    folder = publish(tmp_path, dataset, 0)
+    for path in folder.iterdir():
+        path.write_text("\n".join(["1", *path.read_text().splitlines()[1:]]))
+    evaluation = evaluate(folder, dataset)
+    assert evaluation.mean("P") == 1
+    assert "first lines have no box to tell the coordinates" in summary_table([evaluation])

@@ -156,6 +156,11 @@ class TestMatlab:
         with pytest.raises(DataError, match="has 2 results"):
             parse_boxes(self.v5(self.cell(twice, twice)), "a.mat")
 
+    @pytest.mark.parametrize("results", [np.empty((1, 0), object), np.ones((2, 4)) * 1j, "text"])
+    def test_what_is_no_box_is_named(self, results):
+        with pytest.raises(DataError, match=r"a\.mat cannot be read .*expected real numbers"):
+            parse_boxes(self.v5(results), "a.mat")
+
     @pytest.mark.parametrize("data", [b"", b"not MATLAB", b"MATLAB 7.3 MAT-file but cut"])
     def test_damage_is_named(self, data):
         pytest.importorskip("scipy.io")

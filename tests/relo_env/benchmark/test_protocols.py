@@ -167,6 +167,17 @@ def test_a_row_of_nan_is_no_prediction(protocol, op50, p):
     assert (result["OP50"], result["P"]) == (op50, p)
 
 
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_boxes_of_a_tracker_that_diverged_are_misses(protocol):
+    truth = np.tile([10.0, 10, 20, 20], (3, 1))
+    predicted = np.where(np.arange(3)[:, None] == 1, 1e300, truth)
+    errors = frame_errors(
+        get_protocol(protocol), predicted, truth, np.ones(3, bool), frame_size=(64, 64)
+    )
+    assert errors.overlap[-2:].tolist() == [0, pytest.approx(1)]
+    assert errors.centre[-2:].tolist() == [np.inf, 0]
+
+
 def test_one_can_bring_a_protocol():
     mine = Protocol("mine", "Only frames with target.", count_absent=False)
     e = frame_errors(mine, np.array([BOX, BOX]), np.array([BOX, NONE]), np.array([True, False]))

@@ -282,6 +282,26 @@ def test_folders_of_runs_and_files_of_other_kinds_are_named(tmp_path):
     write(tmp_path / "other" / f"{dataset.names[0]}.json", "{}")
     with pytest.raises(DataError, match=r"There are .*\.json: write them as text"):
         evaluate(tmp_path / "other", dataset)
+    write(tmp_path / "packed" / "ECO.zip", b"")
+    with pytest.raises(DataError, match=r"There are ECO\.zip: unpack them"):
+        evaluate(tmp_path / "packed", dataset)
+
+
+def test_folders_of_several_trackers_in_a_zip_are_named(tmp_path):
+    dataset = Squares()
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in dataset.names:
+            archive.writestr(f"ECO_result/{name}.txt", "1,2,3,4\n")
+            archive.writestr(f"VOT/unsupervised/{name}/{name}_001.txt", "1,2,3,4\n")
+    with pytest.raises(DataError, match=r"ECO_result, .*VOT.unsupervised\? Unpack it"):
+        evaluate(tmp_path / "all.zip", dataset)
+
+
+def test_a_file_in_a_folder_called_as_a_sequence_is_not_that_of_another(tmp_path):
+    """`Human4_2/boxes.txt` is not `Human4` with the suffix `2/boxes`."""
+    for name in OTB:
+        write(tmp_path / name / "boxes.txt", "1,2,3,4\n")
+    assert found(tmp_path, OTB) == {}
 
 
 def test_a_sequence_that_there_is_not_is_named(tmp_path):
