@@ -34,7 +34,7 @@ __all__ = ["BenchmarkCallback", "CheckpointCallback", "CreditCallback", "ImageCa
 
 
 class _EveryFewRollouts(BaseCallback):
-    """Does something in every n-th rollout."""
+    """Base of callbacks that act in every n-th rollout."""
 
     def __init__(self, every: int = 10):
         super().__init__()
@@ -95,13 +95,13 @@ class ImageCallback(_EveryFewRollouts):
 class CheckpointCallback(_EveryFewRollouts):
     """Keeps a run's last state, for resuming, and its network, for tracking.
 
-    The state is of a moment between two rollouts: one that is broken off is played again on
-    resuming. The network is the last one, also if another callback ends the training.
+    The state is that between two rollouts: an interrupted rollout is played again on resuming. The
+    network is the latest one, even if another callback ends the training.
 
     Args:
         folder: gets ``state.pt`` (`agents.algorithms.state`) and ``network.safetensors``.
         every: rollouts from one checkpoint to the next.
-        stop: request to stop; the rollout that was finished last is saved before it is raised.
+        stop: request to stop; the last finished rollout is saved before it is raised.
 
     Raises:
         TrainingError: weights or outputs are not finite; nothing is saved.
@@ -111,7 +111,7 @@ class CheckpointCallback(_EveryFewRollouts):
         super().__init__(every)
         self.folder = Path(folder)
         self.stop = stop
-        self.played = 0  # steps of the rollouts that were finished
+        self.played = 0  # steps of finished rollouts
 
     def _on_rollout_start(self) -> None:
         super()._on_rollout_start()

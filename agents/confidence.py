@@ -3,7 +3,7 @@
 The policy's probability of one position tells little, because neighbouring positions have the same
 box and share it. Two other quantities tell more. The *spread* of the policy's logits is large where
 some positions stand out, and small where nothing resembles the template. The *value* is trained to
-foresee IoU and AUC. A logistic regression on both gives the probability that the box is right (IoU
+predict IoU and AUC. A logistic regression on both gives the probability that the box is right (IoU
 above 0.5). `examples.nano.calibration` fits it to tracks over held-back video with absences.
 """
 
@@ -20,7 +20,7 @@ class Evidence(NamedTuple):
 
     Attributes:
         spread: ``()``, standard deviation of the policy's logits over the positions.
-        value: ``()``, of the value head.
+        value: ``()``, output of the value head.
     """
 
     spread: np.ndarray | float
@@ -53,7 +53,7 @@ class Absence:
     """Rule that tells when a target counts as lost; it changes no box.
 
     Attributes:
-        lost_below: a score under it is a miss; the first score that is not finds the target again.
+        lost_below: a score below it is a miss; the next other score finds the target again.
         patience: misses in a row before the target counts as lost.
     """
 

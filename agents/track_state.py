@@ -69,12 +69,12 @@ class Track:
         score: float,
         rule: Absence | None,
     ) -> None:
-        """Take the box for where the target is, unless a lost target is searched for.
+        """Move the track to a box, unless a lost target is being searched for.
 
         Args:
-            box: found in the next frame, xywh pixels.
+            box: box found in the next frame, xywh pixels.
             tokens: temporal tokens of that frame.
-            score: of the box.
+            score: score of the box.
             rule: tells when the target counts as lost; None: never. Only `Recovery` searches.
         """
         if rule is None or score >= rule.lost_below:

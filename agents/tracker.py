@@ -1,4 +1,4 @@
-"""RELOTracker: follows one object through a video, or many through many."""
+"""RELOTracker: tracks one object in a video, or many objects in many videos at once."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class RELOTracker:
 
     @property
     def lost(self) -> bool:
-        """True if the target counts as lost: `Absence`, where the network has a confidence."""
+        """True if the target counts as lost, see `agents.confidence.Absence`."""
         return self._track is not None and self._track.lost
 
     @property

@@ -1,8 +1,8 @@
-"""Stage 2: reinforcement learning of policy and value on frozen features.
+"""Stage 2: reinforcement learning of policy and value, on frozen features unless told otherwise.
 
-Any of the algorithms of `agents.policy_config`, through Stable-Baselines3's ``learn``. A run lives
-in a folder: ``config.json``, ``state.pt`` (to go on from), ``network.safetensors`` (to track with)
-and TensorBoard's event file; see `agents.runs`. A run that was killed goes on to the same numbers.
+It runs any algorithm of `agents.policy_config` through Stable-Baselines3's ``learn``. A run is a
+folder with ``config.json``, ``state.pt`` (to resume from), ``network.safetensors`` (to track with)
+and TensorBoard's event file; see `agents.runs`. A killed run resumes to the same numbers.
 """
 
 from __future__ import annotations
@@ -108,14 +108,14 @@ def train_policy(
 
 
 def extend(network: RELONetwork, controls: Sequence[str]) -> RELONetwork:
-    """Give a network heads for controls, and a second template if it has one and renews."""
+    """Give a network heads for controls and, for renewal, a second template if it has only one."""
     renews = "renew" in controls
     templates = max(network.crop.num_templates, 2) if renews else None
     return network.extend(controls=controls, num_templates=templates)
 
 
 def draw_anew(config: PolicyConfig, network: RELONetwork) -> None:
-    """Draw the heads that decide anew, as far as they are trained."""
+    """Draw policy, value and controls anew, as far as they are trained."""
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.reset_heads(config.seed)
     trained = tuple(_trained(config))
@@ -163,8 +163,8 @@ def make_env(
 ) -> RELOVecEnv:
     """Environment that an algorithm needs.
 
-    Without a ``proposer`` for the network, one is made that hands on crops where the encoder is
-    trained, else features, which stay on the network's device.
+    The default ``proposer`` passes on crops if the encoder is trained, else features, which stay on
+    the network's device.
     """
     algorithm, options = find_algorithm(config.algorithm), config.algorithm_options
     if proposer is None and config.encoder_scale:

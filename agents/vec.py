@@ -163,7 +163,7 @@ class RELOVecEnv(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that ``load_state_dict`` needs to make a resumed run the same run."""
+        """State of all rows as plain values, for `load_state_dict`."""
         return {
             "env": self._owner("state_dict").state_dict(),  # type: ignore[attr-defined]
             "returns": self._returns.tolist(),
@@ -171,7 +171,7 @@ class RELOVecEnv(VecEnv):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> Any:
-        """Go on where ``state_dict`` was taken; returns what the environment's own returns."""
+        """Restore a `state_dict`; returns the observation of that moment."""
         self._returns = np.array(state["returns"])
         self._lengths = np.array(state["lengths"])
         env = self._owner("load_state_dict")

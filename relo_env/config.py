@@ -33,7 +33,7 @@ RewardFunction = Callable[[np.ndarray, np.ndarray, bool], float]
 
 @dataclass(frozen=True)
 class CropConfig:
-    """Crops that a proposer or a network takes.
+    """Sizes of the crops that a proposer or a network reads.
 
     Attributes:
         num_templates: template crops K an episode.
@@ -85,7 +85,7 @@ class ClipConfig:
             tracked and ordered for jittered windows.
         max_stride: consecutive frames are drawn at a random stride up to this many frames.
         max_interval: ordered and causal frames lie within this many frames of a base frame.
-        jitter: how far jittered windows lie from the truth; 1 is the official distance.
+        jitter: distance of jittered windows from the truth; 1 is the official one.
     """
 
     mode: Literal["clip", "sequence"] = "clip"
@@ -111,7 +111,7 @@ class ClipConfig:
 
     @property
     def sampling(self) -> str:
-        """The frame sampling in force."""
+        """``frame_sampling``, or its default for the search window."""
         return self.frame_sampling or (
             "consecutive" if self.search_window == "tracked" else "ordered"
         )
@@ -162,7 +162,7 @@ CONTROLS = ("zoom", "renew")
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """Everything about an environment but its data and its proposer.
+    """Configuration of an environment, without its data and its proposer.
 
     Attributes:
         clip: frames and windows of an episode.
@@ -170,11 +170,11 @@ class EnvConfig:
         action_mode: ``"grid"``: a position; ``"box"``: a box; ``"move"``: shift, scale and stop.
         max_moves: moves a frame in ``action_mode="move"``.
         augment: draw grey, mirror and brightness once a clip; None: for training clips only.
-        candidate_info: put the IoU that every position would have had, and the true box as
-            fractions of the search window, into the info.
+        candidate_info: add the IoU of every position, and the true box as fractions of the search
+            window, to the info.
         official: official crop geometry, and IoU inside the crop with the target clamped to it.
         controls: decisions beside the position: ``"zoom"``, the side of the next search window;
-            ``"renew"``, whether the box just chosen becomes the last template.
+            ``"renew"``, renewal of the last template at the box just chosen.
     """
 
     clip: ClipConfig = ClipConfig()
@@ -212,7 +212,7 @@ class EnvConfig:
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> EnvConfig:
-        """Configuration from an environment's arguments, of which others are left alone."""
+        """Configuration from an environment's arguments; others are ignored."""
         parts = {"clip": _pick(ClipConfig, arguments), "reward": _pick(RewardConfig, arguments)}
         return _pick(cls, {**arguments, **parts})
 

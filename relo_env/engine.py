@@ -1,9 +1,9 @@
 """N episodes in step, sharing one data set, one proposer and one frame loader.
 
-The way of an action: `act` gives the outcome of each row's action and changes nothing; `commit`
-takes the outcomes over; `observe` cuts the new search crops and runs the proposer on them, once for
-all rows; `observation` is what the rows see. `begin` starts episodes on clips that `clips` drew.
-`TrackingEnv` is an engine of one row, `TrackingVectorEnv` of many.
+A step is `act`, `commit`, `observe`. `act` computes the outcome of each row's action and changes
+nothing. `commit` applies the outcomes. `observe` cuts the new search crops and runs the proposer on
+them, once for all rows; `observation` returns the result. `begin` starts episodes on clips that
+`clips` drew. `TrackingEnv` is an engine of one row, `TrackingVectorEnv` of many.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Engine:
 
     Args:
         num_rows: rows N.
-        dataset: where clips come from.
+        dataset: source of the clips.
         proposer: candidate boxes; it is bound to the rows, not changed.
-        config: everything else.
+        config: clips, rewards and actions.
         loader: decodes frames; None decodes in the caller's thread.
         group_size: rows that play the same clips.
 
@@ -48,7 +48,7 @@ class Engine:
         DataError: the data set is empty.
 
     Attributes:
-        config, dataset, proposer, crop: what the episodes are made of.
+        config, dataset, proposer, crop: configuration, data, bound proposer, sizes of the crops.
         observation_space, action_space: of one row.
         clips: draws the clips, and counts those that could not be read.
         episodes: the episode of each row; None before its first.
@@ -132,7 +132,7 @@ class Engine:
     def commit(
         self, rows: SequenceOf[int], actions: SequenceOf[Any], outcomes: SequenceOf[Outcome]
     ) -> None:
-        """Take the outcomes of `act` over, and go to the next frames."""
+        """Apply the outcomes of `act`, and go to the next frames."""
         for row, action, outcome in zip(rows, actions, outcomes, strict=True):
             record, episode = self._records[row], self.episodes[row]
             assert record is not None
@@ -195,13 +195,13 @@ class Engine:
         return self.episode(row).true_overlaps(self.candidates01[row])
 
     def set_clip_length(self, length: int) -> None:
-        """Search frames of the clips that begin from now on; those that are played stay as long."""
+        """Set the search frames of clips that begin later; running episodes keep theirs."""
         clip = replace(self.config.clip, clip_length=length)
         self.config = replace(self.config, clip=clip)
         self.clips.set_clip_config(clip)
 
     def state(self) -> dict[str, Any]:
-        """Plain JSON values by which `restore` brings all rows back to where they are."""
+        """State of all rows as plain JSON, for `restore`."""
         return {
             "fingerprint": self.dataset.fingerprint,
             "settings": self._settings(),
@@ -210,7 +210,7 @@ class Engine:
         }
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Check that a `state` is one of an engine like this; see `relo_env.states.check_state`."""
+        """Check that a `state` fits this engine; see `relo_env.states.check_state`."""
         check_state(state, self._settings(), self.dataset)
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -276,11 +276,11 @@ class Engine:
 
 
 def make_engine(num_rows: int, arguments: Mapping[str, Any], **own: Any) -> Engine:
-    """Engine of an environment's keyword arguments, of which others are left alone.
+    """Engine from an environment's keyword arguments.
 
     Args:
         num_rows: rows N.
-        arguments: arguments of `TrackingEnv` by name; ``dataset_options`` has those left over.
+        arguments: arguments of `TrackingEnv` by name, with ``dataset_options``; others are ignored.
         **own: further arguments of `Engine`.
     """
     config = EnvConfig.from_arguments(arguments)
@@ -306,7 +306,7 @@ def _check_fit(config: EnvConfig, proposer: BoxProposer) -> None:
     if "renew" in config.controls and not callable(getattr(proposer, "renew", None)):
         raise ConfigError(
             f'controls=("renew",) needs a proposer with renew(rows, templates, boxes), which '
-            f"{type(proposer).__name__} has not (relo_env.proposers.BoxProposer)."
+            f"{type(proposer).__name__} lacks (relo_env.proposers.BoxProposer)."
         )
     if "renew" in config.controls and proposer.crop.num_templates < 2:
         raise ConfigError(

@@ -34,12 +34,12 @@ STEP_LIMIT = "Leave max_episode_steps out and choose clip_length, which is the n
 
 
 def draw_episode_seed(rng: np.random.Generator) -> int:
-    """Draw the 63-bit number from which all of an episode follows."""
+    """Draw the 63-bit seed that determines an episode."""
     return int(rng.integers(2**63))
 
 
 def peek_episode_seeds(rng: np.random.Generator, count: int) -> list[int]:
-    """The numbers that `draw_episode_seed` will give next."""
+    """Next ``count`` values of `draw_episode_seed`; the generator does not advance."""
     state = rng.bit_generator.state
     seeds = [draw_episode_seed(rng) for _ in range(count)]
     rng.bit_generator.state = state
@@ -77,12 +77,12 @@ class PublicAttributes:
         return self.engine.dataset.fingerprint
 
     def set_clip_length(self, length: int) -> None:
-        """Search frames of the clips that begin from now on; those that are played stay as long."""
+        """Set the search frames of clips that begin later; running episodes keep theirs."""
         self.engine.set_clip_length(length)
 
 
 class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
-    """Follow one object through a clip by choosing, in each frame, where it is.
+    """Track one object through a clip: in each frame the action chooses its box.
 
     ## Description
 
@@ -234,7 +234,12 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Begin an episode; ``options`` may give its ``sequence`` and ``start``."""
+        """Begin an episode; ``options`` may give its ``sequence`` and ``start``.
+
+        Raises:
+            ConfigError: an unknown option or sequence, or a ``start`` outside it.
+            DataError: no readable clip was found.
+        """
         check("seed", seed, int | None)
         check("options", options, Mapping[str, Any] | None)
         super().reset(seed=None if seed is None else int(seed))
@@ -251,7 +256,12 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         return self.engine.observation_of(0), info
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Choose the target's box in the current frame and go on to the next."""
+        """Choose the target's box in the current frame and go on to the next.
+
+        Raises:
+            ConfigError: the action is not in the action space, or the reward is not a number.
+            ResetNeeded: the episode is over, or none began.
+        """
         if not self._running:
             raise gym.error.ResetNeeded("The episode is over, or none began; call reset() first.")
         (outcome,) = outcomes = self.engine.act(ROWS, [action])
@@ -291,7 +301,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         return self.engine.candidate_ious(0)
 
     def state_dict(self) -> dict[str, Any]:
-        """The environment's place in its run, as plain JSON values."""
+        """State of the environment as plain JSON, for `load_state_dict`."""
         return {
             **self.engine.state(),
             "np_random": self.np_random.bit_generator.state,
@@ -299,7 +309,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Go to the place of a `state_dict`; returns the observation there.
+        """Restore a `state_dict`; returns the observation of that moment.
 
         Raises:
             ConfigError: the state belongs to another environment or to other data, or is malformed.
@@ -343,7 +353,11 @@ def _warn_of_step_limit(num_frames: int) -> None:
 
 
 def check_options(options: Mapping[str, Any], single: bool = False) -> None:
-    """Raise ArgumentError for what is no data set's option; ``single``: vector arguments too."""
+    """Refuse a step limit and, for a ``single`` environment, arguments of the vector one.
+
+    Raises:
+        ArgumentError: one of them is in ``options``.
+    """
     if "max_episode_steps" in options:
         raise ArgumentError(
             f"max_episode_steps={options['max_episode_steps']!r}: episodes end with their clip, at "

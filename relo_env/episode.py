@@ -1,7 +1,7 @@
 """One episode of the tracking MDP, in plain numpy.
 
-A frame is entered, which places its search window; `choose` (or `move`, until it stops) gives the
-`Outcome` of an action, with its reward; `apply` takes it over and enters the next frame. Everything
+Entering a frame places its search window. `choose` (or `move`, until it stops) computes the
+`Outcome` of an action, with its reward. `apply` applies it and enters the next frame. Everything
 random was drawn with the clip.
 """
 
@@ -49,7 +49,7 @@ class Episode:
         config, crop: the environment's configuration, and sizes of the crops.
         templates: uint8 ``(K, 3, Hz, Wz)``.
         template_boxes: float32 ``(K, 4)`` xywh as fractions of each template crop, clipped to it.
-        window: where the search crop lies in the current frame.
+        window: search window of the current frame.
         box: the box chosen last; before the first action the last template's.
         target_box: the true box of the current frame; zeros where the target is absent.
         visible: the current frame shows the target.
@@ -143,7 +143,7 @@ class Episode:
         return self._outcome(box, settles=settles)
 
     def apply(self, outcome: Outcome) -> None:
-        """Take over the box of an outcome, and enter the next frame if it settles this one."""
+        """Apply an outcome: its box and, if it settles the frame, the step to the next one."""
         self.box = outcome.box
         if not outcome.moved_on:
             self._moves += 1

@@ -22,7 +22,7 @@ class Proposals(NamedTuple):
 
     Attributes:
         boxes: ``(n, H * W, 4)`` cxcywh01 of each row's search crop, row-major positions.
-        extras: what is added to the observation, each ``(n, ...)`` in ``extra_spaces``' order.
+        extras: arrays ``(n, ...)`` added to the observation, by their names in ``extra_spaces``.
     """
 
     boxes: np.ndarray
@@ -43,9 +43,9 @@ class BoxProposer(Protocol):
     templates of ``rows``. It comes once a step for all rows that renew.
 
     Attributes:
-        extra_spaces: what it adds to an environment's observation, unbatched; each `propose` gives
-            all of it.
-        crop: the crops that it takes.
+        extra_spaces: spaces that it adds to an environment's observation, unbatched; each `propose`
+            fills all of them.
+        crop: sizes of the crops that it reads.
     """
 
     extra_spaces: Mapping[str, gym.Space]
@@ -85,9 +85,9 @@ def grid_centers(grid: tuple[int, int]) -> np.ndarray:
 
 
 class PreviousSizeProposer:
-    """Puts the last box's size on every cell centre: the simplest world without a network.
+    """Gives every cell centre a box of the last size; needs no network.
 
-    A box that was clipped at the border stays as small: nothing makes it grow again.
+    After a box was clipped at the frame's border, the boxes stay small.
     """
 
     extra_spaces: Mapping[str, gym.Space] = {}
@@ -97,14 +97,14 @@ class PreviousSizeProposer:
         self._centers = grid_centers(self.crop.grid)
 
     def bind(self, num_rows: int) -> BoxProposer:
-        """Itself: there is no state."""
+        """Return the proposer itself: it has no state."""
         return self
 
     def reset(self, rows: np.ndarray, templates: np.ndarray, template_boxes: np.ndarray) -> None:
-        """Nothing to start."""
+        """Do nothing: there is no state."""
 
     def renew(self, rows: np.ndarray, templates: np.ndarray, boxes: np.ndarray) -> None:
-        """Nothing to renew: candidates do not depend on templates."""
+        """Do nothing: candidates do not depend on templates."""
 
     def propose(
         self,
@@ -121,7 +121,7 @@ class PreviousSizeProposer:
 
 
 class TargetSizeProposer(PreviousSizeProposer):
-    """Puts the true size on every cell centre: an oracle for debugging an algorithm."""
+    """Gives every cell centre a box of the true size: an oracle for debugging an algorithm."""
 
     def propose(
         self,
@@ -181,7 +181,7 @@ def check_proposer(made: Any, source: str) -> BoxProposer:
     The message names its ``source``, such as ``"is"`` or ``"'module:factory' gives"``.
 
     Raises:
-        ConfigError: it is none, or its ``crop`` or ``extra_spaces`` cannot be.
+        ConfigError: it is not a proposer, or its ``crop`` or ``extra_spaces`` are invalid.
     """
     if isinstance(made, type) or not isinstance(made, BoxProposer):
         kind = f"class {made.__name__}" if isinstance(made, type) else type(made).__name__
@@ -212,7 +212,7 @@ def check_proposals(proposals: Any, proposer: BoxProposer, num_rows: int) -> Pro
     """Check the proposals for ``num_rows`` rows, and return them.
 
     Raises:
-        ConfigError: it is no `Proposals`, or its names or shapes are not those promised.
+        ConfigError: it is not a `Proposals`, or its names or shapes do not fit.
     """
     source = f"{type(proposer).__name__}.propose gave"
     if not isinstance(proposals, Proposals) or not isinstance(proposals.extras, dict):

@@ -35,7 +35,15 @@ def clip_auc(ious: np.ndarray) -> float:
 def iou_plus_auc(
     iou_weight: float, auc_weight: float, ious: np.ndarray, visible: np.ndarray, last: bool
 ) -> float:
-    """The paper's reward as an environment pays it: IoU a frame, AUC at the last."""
+    """The paper's reward: weighted IoU at each visible frame, and AUC at the last one.
+
+    Args:
+        iou_weight: weight of the IoU.
+        auc_weight: weight of `clip_auc`, the paper's lambda.
+        ious: ``(t,)`` overlaps of the frames so far.
+        visible: bool ``(t,)``, the frames that show the target.
+        last: True at the last frame of the clip.
+    """
     paid = iou_weight * float(ious[-1]) if visible[-1] else 0.0
     return paid + auc_weight * clip_auc(ious[visible]) if last else paid
 

@@ -251,7 +251,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         return (getattr(self, name),) * self.num_envs
 
     def state_dict(self) -> dict[str, Any]:
-        """The place of all rows in their run, as plain JSON values."""
+        """State of all rows as plain JSON, for `load_state_dict`."""
         self._rngs = self._seeded(range(self.num_envs), None)
         return {
             **self.engine.state(),
@@ -260,7 +260,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Go to the place of a `state_dict`; returns the observation there.
+        """Restore a `state_dict`; returns the observation of that moment.
 
         Raises:
             ConfigError: the state belongs to another environment or to other data, or is malformed.
@@ -288,7 +288,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         self.engine.loader.close()
 
     def __del__(self) -> None:
-        """Nothing: Gymnasium 1.2 would close here what a copy made by pickling still uses."""
+        """Do nothing: Gymnasium 1.2 would close the threads that a pickled copy still uses."""
 
     def _rows_to_reset(self, mask: np.ndarray | None) -> list[int]:
         if mask is None:

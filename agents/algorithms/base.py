@@ -54,7 +54,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         gae_lambda: lambda of ``credit="gae"``.
         ent_coef: weight of the entropy bonus: a number, several numbers or an SB3 schedule; see
             `agents.algorithms.schedules`. So are the next two.
-        auc_weight: schedule of the weight of the clip's AUC, read at the begin of each rollout.
+        auc_weight: schedule of the weight of the clip's AUC, read at the start of each rollout.
             None: the environment's.
         clip_length: schedule of the number of search frames of a clip; several numbers hold for
             equal parts of the training. ``n_steps`` follows it. None: the environment's.
@@ -311,7 +311,7 @@ class RELOAlgorithm(OnPolicyAlgorithm):
         self._log(grad_norm=norm)
 
     def _decide(self, samples: RolloutSamples, *heads: str) -> tuple[Distribution, HeadOutputs]:
-        """Distribution over actions; heads: its own, those named, boxes where their loss counts."""
+        """Distribution over actions, and outputs of its heads, ``heads`` and trained boxes."""
         boxes = ("boxes",) if self.box_coef else ()
         return self.policy.decide(samples.observations, *heads, *boxes)
 

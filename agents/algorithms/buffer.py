@@ -1,4 +1,4 @@
-"""The rollout buffer of the policy stage: SB3's, with credit by name and absent frames left out."""
+"""Rollout buffer of the policy stage: SB3's, with credit rules, and without absent frames."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ class RolloutSamples(NamedTuple):
 
 
 class RELORolloutBuffer(DictRolloutBuffer):
-    """SB3's ``DictRolloutBuffer`` that also holds what the environment's info says of each frame.
+    """SB3's ``DictRolloutBuffer`` that also stores IoU, AUC and visibility of each frame.
 
-    ``CreditCallback`` hands the infos over; our own algorithms bring that callback along. Frames
-    without target are never sampled, so no loss and no normalisation sees them.
+    `CreditCallback` passes them from the infos; RELO's algorithms add this callback themselves.
+    Frames without target are never sampled, so no loss and no normalisation sees them.
 
     Args:
         buffer_size: steps T of each environment.
@@ -80,12 +80,12 @@ class RELORolloutBuffer(DictRolloutBuffer):
         gae_lambda: of ``credit="gae"``.
         gamma: of ``credit="gae"``.
         n_envs: environments N.
-        credit: a name of ``credit.CREDITS``, or a rule of your own.
+        credit: name in `credit.CREDITS`, or a rule of your own.
         candidates: keep ``candidate_ious`` (the environment needs ``candidate_info=True``).
         targets: keep ``target_box01`` (the environment needs ``candidate_info=True``).
         keys: observations to keep; None: all.
         clip_length: steps of an episode, for the memory estimate.
-        memory_limit: [bytes] what the buffer may take.
+        memory_limit: [bytes] upper limit of the buffer's memory.
 
     Raises:
         ConfigError: unknown credit, or more memory than the limit.
@@ -157,7 +157,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
             self.target_boxes = np.zeros((*shape, 4), np.float32)
 
     def record(self, infos: Sequence[dict[str, Any]]) -> None:
-        """Take the infos of the step that ``add`` is about to store."""
+        """Store the infos of the step that the next ``add`` stores."""
         t = self.pos
         for i, info in enumerate(infos):
             self.ious[t, i] = info["iou"]
@@ -193,7 +193,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
         """Returns by the named credit; the advantage is return minus value.
 
         Raises:
-            ConfigError: the credit needs infos, whole episodes or the IoU reward and has them not.
+            ConfigError: the credit needs infos, whole episodes or the IoU reward; they are missing.
         """
         self.ends = np.concatenate([self.episode_starts[1:] > 0, np.asarray(dones, bool)[None]])
         self._check_credit()
@@ -233,7 +233,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
                 f'{name} is defined for reward="iou+auc"; with a reward of your own take '
                 'ActorCritic with credit="gae" or "episode", and no auc_weight.'
             )
-        if self.credit in NEEDS_IOU_REWARD and not self._paid_as_announced():
+        if self.credit in NEEDS_IOU_REWARD and not self._rewards_match_infos():
             raise ConfigError(
                 f"{name} reads the IoU and AUC of the infos, and the rewards collected are others: "
                 'a wrapper changed them. Take ActorCritic with credit="gae" or "episode", which '
@@ -246,11 +246,11 @@ class RELORolloutBuffer(DictRolloutBuffer):
                 "some: make n_steps a multiple of the environment's clip_length."
             )
 
-    def _paid_as_announced(self) -> bool:
+    def _rewards_match_infos(self) -> bool:
         """True if the rewards are those that the environment pays for these IoUs and AUCs."""
         paid = self.weights.auc_weight - self.extra_auc_weight
-        announced = self.weights.iou_weight * self.ious + paid * np.where(self.ends, self.aucs, 0)
-        return np.allclose(self.rewards, announced, rtol=1e-3, atol=1e-4)
+        expected = self.weights.iou_weight * self.ious + paid * np.where(self.ends, self.aucs, 0)
+        return np.allclose(self.rewards, expected, rtol=1e-3, atol=1e-4)
 
     def normalise_advantages(self) -> None:
         """Zero mean and unit deviation over the frames that are trained on."""
@@ -301,15 +301,15 @@ class RELORolloutBuffer(DictRolloutBuffer):
 
 
 class CreditCallback(BaseCallback):
-    """Hands what the environment's infos say of each frame to a `RELORolloutBuffer`.
+    """Passes the environment's infos to a `RELORolloutBuffer`.
 
-    Our own algorithms bring it along; SB3's A2C and PPO take it, with
+    RELO's algorithms add it themselves. SB3's A2C and PPO need it, with
     ``rollout_buffer_class=RELORolloutBuffer``, for the paper's credit. It also logs
     ``rollout/iou_mean`` and ``rollout/auc_mean``.
 
     Args:
-        auc_weight: lambda for the rollout at hand, in place of the environment's; a number, several
-            numbers to go through, or an SB3 schedule.
+        auc_weight: lambda in place of the environment's: a number, several numbers or an SB3
+            schedule, see `agents.algorithms.schedules`.
 
     Raises:
         TrainingError: no frame of a rollout shows its target, and the algorithm needs one.

@@ -1,4 +1,4 @@
-"""State of a policy training on disk: a run that was killed goes on to the same numbers."""
+"""State of a policy training on disk, from which a killed run resumes to the same numbers."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def save_run_state(model: OnPolicyAlgorithm, path: str | Path) -> None:
 
 
 def load_run_state(model: OnPolicyAlgorithm, path: str | Path) -> None:
-    """Bring a model that was made with the same arguments to where the saved one was.
+    """Restore a saved state in a model that was made with the same arguments.
 
-    Go on with ``model.learn(total - model.num_timesteps, reset_num_timesteps=False)``.
+    Continue with ``model.learn(total - model.num_timesteps, reset_num_timesteps=False)``.
 
     Raises:
         CheckpointError: the file is missing, damaged, incomplete or of another model.
@@ -67,7 +67,7 @@ def _restore(model: OnPolicyAlgorithm, state: dict[str, Any]) -> None:
     place = json.loads(state["environment"])
     model._last_obs = model.env.load_state_dict(place)  # type: ignore[attr-defined]
     model._last_episode_starts = np.ones(model.n_envs, dtype=bool)
-    # Random states come last: whatever was drawn on the way here must not count.
+    # Random states come last, because the lines above may draw numbers.
     th.set_rng_state(state["torch"])
     if state["cuda"]:
         th.cuda.set_rng_state_all(state["cuda"])

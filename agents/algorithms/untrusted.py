@@ -1,4 +1,4 @@
-"""Models of other people: SB3's zip read without unpickling anything."""
+"""Models from untrusted files: SB3's zip read without unpickling anything."""
 
 from __future__ import annotations
 

@@ -94,18 +94,18 @@ def run(options: argparse.Namespace) -> int:
     say("1/4", f"Weights: the encoder and the box regression of nano ({weights.name}).")
     say(
         "",
-        "It reads a box off any position of a search crop; its policy is drawn anew and is blind.",
+        "The network has a box for every position; its new policy chooses among them at random.",
     )
     say(
         "2/4",
         f"Policy stage: {config.num_envs} clips at a time, 8 frames each, until it has learnt; "
         f"{config.steps} frames at most.",
     )
-    say("", "A frame pays the IoU of the box chosen; a clip's end pays its AUC. TensorBoard:")
+    say("", "A frame pays the IoU of the chosen box; a clip's end pays its AUC. TensorBoard:")
     say("", f"tensorboard --logdir {out / 'run'}")
     network = RELONetwork.from_checkpoint(weights)
     checkpoint = learn(config, network, out / "run", device=options.device)
-    say("3/4", "Pictures of what it has learnt: its box red, the true one green.")
+    say("3/4", "Videos of the tracker: its box red, the true one green.")
     synthetic, real = held_back(config), real_clip()
     names = list(synthetic.names[: config.sequences])
     tracker = RELOTracker.from_pretrained(checkpoint, device=options.device)

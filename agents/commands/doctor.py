@@ -25,8 +25,9 @@ example:
 exit status: 1 if a part that RELO needs is missing or does not work"""
 
 REQUIRED = (
-    "numpy", "gymnasium", "torch", "torchvision", "stable_baselines3", "timm", "safetensors",
-    "tensorboard", "matplotlib", "jinja2", "tqdm", "rich", "shtab", "docstring_parser",
+    "numpy", "pandas", "av", "gymnasium", "torch", "torchvision", "stable_baselines3", "timm",
+    "safetensors", "tensorboard", "matplotlib", "jinja2", "tqdm", "rich", "shtab",
+    "docstring_parser",
 )  # fmt: skip
 OPTIONAL = {
     "moviepy": "Gymnasium's RecordVideo (pip install '.[video]')",
@@ -90,8 +91,8 @@ def _agents() -> str:
     owners = set(metadata.packages_distributions().get("agents", ())) - {"relo"}
     if owners:
         raise ImportError(
-            f"{', '.join(sorted(owners))} installs a package `agents`, too, and the one spoils the "
-            "other. Install RELO in a virtual environment of its own."
+            f"{', '.join(sorted(owners))} also installs a package `agents`; each overwrites "
+            "the other. Install RELO in a virtual environment of its own."
         )
     folders = {Path(entry or ".").resolve() / "agents" for entry in sys.path}
     others = sorted(str(f) for f in folders if f.is_dir() and f != ours.resolve())
@@ -109,7 +110,7 @@ def _opencv() -> str:
     opencv.check()
     if len(found) > 1:
         raise ImportError(
-            f"{', '.join(found)} share one folder, and removing one spoils the other. Repair: "
+            f"{', '.join(found)} share one folder, and removing one damages the other. Repair: "
             f"{opencv.repair()}"
         )
     import cv2
@@ -127,7 +128,7 @@ def _opencv_contrib() -> str:
             "missing; only for the trackers opencv:CSRT and opencv:KCF (pip uninstall "
             "opencv-python, then pip install opencv-contrib-python)"
         )
-    return "opencv:CSRT and opencv:KCF at hand"
+    return "opencv:CSRT and opencv:KCF can be used"
 
 
 def _device() -> str:
@@ -151,8 +152,8 @@ def _data() -> str:
 
     if not os.environ.get(ROOT_VARIABLE):
         raise LookupError(
-            f"{ROOT_VARIABLE} is not set: the folder that holds your data sets. Without, there are "
-            "Synthetic, Folder, and --root of each"
+            f"{ROOT_VARIABLE} is not set; expected the folder that holds your data sets. Without "
+            "it, use Synthetic, or give --root"
         )
     root = Path(os.environ[ROOT_VARIABLE])
     if not root.is_dir():

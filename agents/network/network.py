@@ -1,4 +1,4 @@
-"""RELONetwork: an encoder, its heads, and what surrounds them."""
+"""RELONetwork: encoder and heads, with presets, checkpoints and a fast copy for inference."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TemplateCache:
     """Encoded templates of N sequences, from `RELONetwork.encode_templates`.
 
     Attributes:
-        rows: ``(N, L, C)``; sequences may be taken out of it and put together along the first axis.
+        rows: ``(N, L, C)``; sequences can be selected and concatenated along the first axis.
     """
 
     rows: Tensor
@@ -148,7 +148,7 @@ class RELONetwork(nn.Module):
         search: Tensor,
         tokens: TokenState | None = None,
     ) -> tuple[Tensor, TokenState | None]:
-        """Read templates and a search crop together.
+        """Encode templates and a search crop together.
 
         Args:
             templates: ``(N, K, 3, Hz, Wz)``, normalised; or what `encode_templates` gave.

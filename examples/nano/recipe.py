@@ -1,4 +1,4 @@
-"""Training of the shipped ``nano`` weights, from images to checkpoint.
+"""First stages of the shipped ``nano`` weights, from images to checkpoint, and fit of the score.
 
 Training data are synthetic videos composited of given cut-outs and photographs, and real annotated
 videos in LaSOT's layout; `examples.nano.dinov2_from_onnx` makes the backbone's file::
@@ -15,13 +15,13 @@ videos in LaSOT's layout; `examples.nano.dinov2_from_onnx` makes the backbone's 
     $LONGER --out runs/longer-1 --network runs/joint-1/warmup.safetensors --seed 21
     $LONGER --out runs/longer-2 --network runs/joint.safetensors --seed 22
     $RUN average runs/longer-?/warmup.safetensors runs/longer.safetensors
-    $RUN policy $DATA --out runs/policy --network runs/longer.safetensors
+    $RUN policy $DATA --out runs/policy --network runs/longer.safetensors --steps 6144
     $RUN ship runs/policy/network.safetensors nano.safetensors \\
         --cutouts objects people --photos photos
     $RUN confidence nano.safetensors --cutouts objects people --photos photos
 
-A training can be interrupted; the same command and ``--resume`` goes on with it. Figures and what
-else was tried are in docs/training-log.md.
+The same command with ``--resume`` continues an interrupted training. docs/training-log.md has all
+trials and their figures; examples/nano/train.py is the last stage.
 """
 
 from __future__ import annotations
