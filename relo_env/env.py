@@ -237,8 +237,8 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         """Begin an episode; ``options`` may give its ``sequence`` and ``start``.
 
         Raises:
-            ConfigError: an unknown option or sequence, or a ``start`` outside it.
-            DataError: no readable clip was found.
+            ConfigError: an unknown option, no such sequence, or no target at ``start``.
+            DataError: too many clips cannot be read; in sequence mode, one.
         """
         check("seed", seed, int | None)
         check("options", options, Mapping[str, Any] | None)
