@@ -19,6 +19,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from relo_env.errors import ConfigError, ReloError
 from relo_env.interrupts import EXIT_CODE, Terminated, starting_processes, terminable
 
@@ -152,6 +154,7 @@ class _Worker:
 def _serve(connection: Connection, build: Callable[[], Work]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     end_with_parent()
+    tqdm.set_lock(threading.RLock())  # its default is a semaphore, which `os._exit` would leave
     try:
         work = build()  # nothing to save yet: SIGTERM ends the process at once
     except Exception:
