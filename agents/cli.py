@@ -79,9 +79,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = "" if error.filename is None else f"{error.filename}: "
         print(f"relo: error: {place}{error.strerror or error}.", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(f"relo: error: Not enough memory: {error}\nChoose smaller numbers.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as error:
         print("relo: interrupted", file=sys.stderr)
         return EXIT_CODE if isinstance(error, Terminated) else 130
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """True for errors of Python, numpy and torch on a processor or a GPU."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(error)
 
 
 def make_parser(arguments: Sequence[str]) -> Parser:

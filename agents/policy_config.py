@@ -15,6 +15,7 @@ from relo_env.checks import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Seed,
     check,
     check_fields,
     check_known,
@@ -95,7 +96,7 @@ class PolicyConfig:
     gradient_checkpointing: bool = False
     fresh_heads: bool = True
     algorithm_options: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    seed: Seed = 0
     checkpoint_every: PositiveInt = 10
     picture_every: PositiveInt = 10
 

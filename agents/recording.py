@@ -28,8 +28,8 @@ from agents.policies import RELOPolicy, observed_features
 from agents.proposer import NetworkProposer
 from relo_env.checks import (
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveInt,
+    Seed,
     check_arguments,
     check_fields,
     import_named,
@@ -98,7 +98,7 @@ class RecordConfig:
     greedy: bool = False
     epsilon: NonNegativeFloat = 0.0
     num_envs: PositiveInt = 8
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     env_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

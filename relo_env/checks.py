@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from math import inf, isfinite, isnan
+from math import inf
 from numbers import Integral, Real
 from pkgutil import resolve_name
 from types import NoneType, UnionType
@@ -29,20 +29,29 @@ class Bound:
     Attributes:
         words: the range in messages: ``"an int > 0"``.
         least: lower limit.
-        included: the limit is in the range.
+        included: the lower limit is in the range.
+        most: upper limit, in the range; infinity never is.
     """
 
     words: str
     least: float
     included: bool = False
+    most: float = inf
 
     def holds(self, value: float) -> bool:
         """True if a number is in the range."""
-        return isfinite(value) and (value > self.least or (self.included and value == self.least))
+        above = value >= self.least if self.included else value > self.least
+        return above and value <= self.most and value != inf
 
 
-PositiveInt = Annotated[int, Bound("an int > 0", 0)]
-NonNegativeInt = Annotated[int, Bound("an int >= 0", 0, included=True)]
+LARGEST = 2**63 - 1
+"""Largest number that arrays hold."""
+PositiveInt = Annotated[int, Bound("an int > 0", 0, most=LARGEST)]
+NonNegativeInt = Annotated[int, Bound("an int >= 0", 0, included=True, most=LARGEST)]
+Seed = Annotated[int, Bound(f"an int from 0 to {2**32 - 1}", 0, included=True, most=2**32 - 1)]
+"""Seed that numpy, torch and Stable-Baselines3 take."""
+Workers = Annotated[int, Bound("an int from 0 to 1024", 0, included=True, most=1024)]
+"""Number of processes beside this one."""
 PositiveFloat = Annotated[float, Bound("a number > 0", 0)]
 NonNegativeFloat = Annotated[float, Bound("a number >= 0", 0, included=True)]
 Finite = Annotated[float, Bound("a finite number", -inf)]
@@ -66,7 +75,8 @@ def check(name: str, value: Any, hint: Any) -> None:
         ConfigError: the value does not fit the hint; NaN never fits a number.
     """
     if not _fits(value, hint):
-        raise ConfigError(f"{name} is {value!r}; expected {_words(hint)}.")
+        most = f" of at most {LARGEST}" if isinstance(value, Integral) and value > LARGEST else ""
+        raise ConfigError(f"{name} is {value!r}; expected {_words(hint)}{most}.")
 
 
 def check_fields(config: Any) -> None:
@@ -203,7 +213,9 @@ def _fits(value: Any, hint: Any) -> bool:
         return True
     if isinstance(value, bool | np.bool_):  # which Python takes for a number
         return hint is bool
-    return isinstance(value, _PLAIN[hint][0]) and not (hint is float and isnan(value))
+    return isinstance(value, _PLAIN[hint][0]) and (
+        hint is not float or value == value
+    )  # NaN is not itself
 
 
 def _words(hint: Any) -> str:

@@ -36,7 +36,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         OutputError: the disk is full, the folder is not writable, or another fault of the disk.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".part-{os.getpid()}-{target.name}")
+    temporary = temporary_path(target)
     with refusals_explained(path):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +44,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Path of a hidden file beside ``path`` with its suffix, and a name that is not too long."""
+    return path.with_name(f".part-{os.getpid()}-{path.name[-48:]}")
 
 
 @contextmanager

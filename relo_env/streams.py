@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -53,11 +53,13 @@ class Stream:
         frames: the frames; of a live source always the newest, others are let go.
         fps: frames a second, on average.
         total: number of frames that a header promises; None if nothing does.
+        files: files that are read.
     """
 
     frames: Iterator[TimedFrame]
     fps: float
     total: int | None
+    files: tuple[Path, ...] = ()
 
 
 def open_stream(source: str) -> Stream:
@@ -73,7 +75,7 @@ def open_stream(source: str) -> Stream:
     path = Path(source)
     if path.is_file():
         check_file(path)
-        return _from_container(source, live=False)
+        return replace(_from_container(source, live=False), files=(path,))
     webcam = _WEBCAM.fullmatch(source)
     if webcam:
         number = int(webcam.group(1))
@@ -97,7 +99,8 @@ def open_stream(source: str) -> Stream:
 def stream_frames(frames: FrameSource, fps: float = DEFAULT_FPS) -> Stream:
     """Play frames that are read by their index, at an even pace."""
     timed = (TimedFrame(k / fps, frames.read(k)) for k in range(len(frames)))
-    return Stream(timed, fps, len(frames))
+    files = map(Path, frames.paths) if isinstance(frames, ImageFrames) else ()
+    return Stream(timed, fps, len(frames), tuple(files))
 
 
 def _from_container(source: str, live: bool | None = None) -> Stream:

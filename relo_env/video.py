@@ -18,6 +18,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from relo_env.errors import ConfigError, FrameError, OutputError
+from relo_env.files import temporary_path
 
 logger = logging.getLogger(__name__)
 
@@ -288,7 +289,7 @@ class VideoWriter:
         if suffix not in ENCODERS:
             raise ConfigError(f"Video {str(path)!r}: expected a name that ends in .mp4 or .webm.")
         self._encoder, self._settings = _find_encoder(suffix)
-        self._part = self.path.with_name(f".{self.path.stem}.{os.getpid()}{suffix}")
+        self._part = temporary_path(self.path)
         self._fps = fps
         self._container: Any = None
         self.count = 0
@@ -342,7 +343,7 @@ class VideoWriter:
     def _open(self, width: int, height: int) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._part.touch()  # FFmpeg says less about what is wrong
-        options = {"movflags": "+faststart"} if self._part.suffix == ".mp4" else {}
+        options = {"movflags": "+faststart"} if self.path.suffix.lower() == ".mp4" else {}
         self._container = av.open(str(self._part), "w", options=options)
         rate = Fraction(self._fps).limit_denominator(1001)
         self._stream = self._container.add_stream(self._encoder, rate=rate, options=self._settings)

@@ -54,9 +54,11 @@ def key_value(text: str) -> tuple[str, Any]:
 
 
 def positive(text: str) -> int:
-    """Parse a whole number above 0."""
+    """Parse a whole number above 0 that fits 32 bits."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    if int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is too large; expected less than {2**31}")
     return int(text)
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or (None if options.json else Path("tracked.mp4"))
     stream, annotated = open_source(options.source)
     if options.threads:
-        torch.set_num_threads(options.threads)
+        torch.set_num_threads(min(options.threads, os.cpu_count() or 1))
     rules = {"recovery": True} if options.recovery else {}
     factory = arguments.tracker_factory(
         options.tracker,
@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
         options=rules | dict(options.tracker_option),
         backend="auto",
     )
-    check_targets([path for path in (out, options.json) if path], Path(options.source))
+    check_targets([path for path in (out, options.json) if path], stream.files)
     writer = VideoWriter(out, stream.fps) if out else None
     first = next(stream.frames, None)
     if first is None:
@@ -202,26 +202,29 @@ class Found:
     lost: bool = False
 
 
-def check_targets(paths: list[Path], source: Path) -> None:
+def check_targets(paths: list[Path], sources: Collection[Path]) -> None:
     """Check files to write before anything is done for them; their folders are made if need be.
 
     Raises:
-        ConfigError: one is the source, another one of them, a folder, or cannot be written.
+        ConfigError: one is a source, another one of them, a folder, or cannot be written.
     """
+    read = set(map(os.path.realpath, sources))
     for path in paths:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"Cannot make the folder {path.parent}: {error.strerror}.") from None
-        if path.exists() and source.exists() and path.samefile(source):
-            raise ConfigError(f"{path} is the source itself; give another name to write to.")
+        if os.path.realpath(path) in read:
+            raise ConfigError(
+                f"{path} is a file of the source itself; give another name to write to."
+            )
         there = path if path.exists() else path.parent
         if (path.exists() and not path.is_file()) or not os.access(there, os.W_OK):
             raise ConfigError(
                 f"Cannot write {path}: {there.resolve()} is read-only, or no file. Give another "
                 "place with --out or --json."
             )
-    if len({path.resolve() for path in paths}) < len(paths):
+    if len(set(map(os.path.realpath, paths))) < len(paths):
         raise ConfigError(f"--out and --json are both {paths[0]}; give two names.")
 
 
@@ -266,6 +269,7 @@ def open_source(source: str) -> tuple[Stream, Box | None]:
         stream = open_stream(str(frames.path))
     else:
         stream = stream_frames(frames)
+    stream = replace(stream, files=(*stream.files, truth))
     return stream, (x, y, w, h) if w else None
 
 

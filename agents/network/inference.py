@@ -20,13 +20,13 @@ COMPILE_OPTIONS: dict[str, Any] = {"freezing": True}
 
 
 def check_device(device: str | torch.device) -> None:
-    """Check that tensors can be put on a device.
+    """Check that tensors can be put on a device, and read from it.
 
     Raises:
         ConfigError: there is no such device here.
     """
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"Device {str(device)!r} cannot be used here: {reason}") from None

@@ -8,9 +8,10 @@ from typing import Literal
 from agents.warmup.losses import SUPERVISION
 from relo_env.checks import (
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Seed,
+    Workers,
     check_fields,
 )
 from relo_env.errors import ConfigError, unknown
@@ -74,8 +75,8 @@ class WarmupConfig:
     augment_pixels: bool = False
     views: PositiveInt = 1
     amp: bool = False
-    seed: int = 0
-    num_workers: NonNegativeInt = 0
+    seed: Seed = 0
+    num_workers: Workers = 0
     start_method: Literal["fork", "spawn", "forkserver"] | None = None
     save_every: PositiveInt = 200
     log_every: PositiveInt = 10

@@ -18,7 +18,7 @@ def parameter_groups(network: RELONetwork, config: WarmupConfig) -> list[dict[st
     ``policy_weight`` is above 0.
 
     Raises:
-        ConfigError: a prefix of ``config.frozen`` names no parameter.
+        ConfigError: a prefix of ``config.frozen`` names no parameter, or they name all.
     """
     names = [name for name, _ in network.named_parameters()]
     for prefix in config.frozen:
@@ -37,6 +37,8 @@ def parameter_groups(network: RELONetwork, config: WarmupConfig) -> list[dict[st
             body.append(parameter)
         else:
             new.append(parameter)
+    if not new and not body:
+        raise ConfigError(f"frozen is {config.frozen}: nothing is left to train. Freeze less.")
     return [
         {"params": new, "initial_lr": config.learning_rate},
         {"params": body, "initial_lr": config.encoder_learning_rate},

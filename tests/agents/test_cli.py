@@ -380,6 +380,8 @@ def test_track_keeps_what_was_done_when_the_video_breaks_off(
         (["{video}", "--box", BOX, "--json", "/dev/full"], ["/dev/full", "no file"]),
         (["{video}", "--box", BOX, "--tracker", "opencv:MILL"], ["MILL", "MIL"]),
         (["{video}", "--box", BOX, "--device", "warp"], ["'warp'"]),
+        (["{video}", "--box", BOX, "--device", "meta"], ["'meta'", "cannot be used"]),
+        (["{video}", "--box", BOX, "--max-frames", "9" * 20], ["too large"]),
         (["{video}", "--box", BOX, "--tracker-option", "x"], ["'x'", "NAME=VALUE"]),
     ],
 )
@@ -402,6 +404,34 @@ def test_track_explains_what_is_wrong(
     message = error(capsys, "track", *filled, *default)
     assert all(word in message for word in words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "junk.mp4", "text.mp4"]
+
+
+@pytest.mark.parametrize("name", ["groundtruth.txt", "img/0003.png", "linked"])
+def test_track_writes_over_no_file_that_it_reads(
+    name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder, tmp_path / "s")
+    (tmp_path / "s" / "linked").symlink_to(tmp_path / "s" / "img" / "0001.png")
+    target, source = tmp_path / "s" / name, tmp_path / "s"
+    before = target.read_bytes()
+    message = error(capsys, "track", source, "--tracker", "static", "--json", target)
+    assert "source itself" in message
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [MemoryError("Unable to allocate 9 TiB"), torch.OutOfMemoryError("Tried to allocate 9 TiB")],
+)
+def test_too_little_memory_is_said_in_a_line(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def allocate(*_: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr("agents.commands.datasets.list_datasets", allocate)
+    message = error(capsys, "datasets", "list")
+    assert message.startswith(f"relo: error: Not enough memory: {fault}")
 
 
 def test_track_explains_what_a_tracker_did_wrong(

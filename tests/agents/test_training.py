@@ -325,6 +325,8 @@ def test_wrong_settings_are_explained() -> None:
         PolicyConfig(algorithm="gpro")
     with pytest.raises(ConfigError, match="num_envs is 0"):
         PolicyConfig(num_envs=0)
+    with pytest.raises(ConfigError, match="seed is -1"):
+        PolicyConfig(seed=-1)
     with pytest.raises(ConfigError, match="multiple"):
         PolicyConfig(algorithm="grpo", num_envs=6, group_size=4)
 

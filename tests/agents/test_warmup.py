@@ -359,6 +359,8 @@ class TestResume:
         ({"supervision": "center"}, "centre"),
         ({"clips": 0}, "clips is 0"),
         ({"frozen": ("encoder.nothing",)}, "frozen parameter"),
+        ({"frozen": ("",)}, "nothing is left to train"),
+        ({"seed": -1}, "seed is -1"),
     ],
 )
 def test_faulty_configuration(change, message, tmp_path):

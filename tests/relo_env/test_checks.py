@@ -15,6 +15,9 @@ import pytest
 from relo_env.checks import (
     NonNegativeInt,
     PositiveFloat,
+    PositiveInt,
+    Seed,
+    Workers,
     check,
     check_arguments,
     check_fields,
@@ -88,6 +91,10 @@ def test_arguments_that_fit(function, arguments) -> None:
         ([], float | Sequence[float], "a number or a list of numbers"),
         ([1, "x"], float | Sequence[float], "a number or a list of numbers"),
         ("12", Sequence[float], "a list of numbers"),
+        (10**400, PositiveInt, f"an int > 0 of at most {2**63 - 1}"),
+        (-1, Seed, "an int from 0 to 4294967295"),
+        (2**32, Seed, "an int from 0 to 4294967295"),
+        (1e4, Workers, "an int from 0 to 1024"),
     ],
 )
 def test_values_that_do_not_fit(value: object, hint: object, expected: str) -> None:
@@ -100,6 +107,7 @@ def test_values_that_do_not_fit(value: object, hint: object, expected: str) -> N
     [
         (0, NonNegativeInt),
         (np.float32(0.1), PositiveFloat),
+        (2**32 - 1, Seed),
         (len, Callable[[str], int] | None),
         (np.array([1, 2]), Sequence[float]),
         ("2", Path),

@@ -84,3 +84,9 @@ def test_json_that_is_damaged_is_named(content: bytes, tmp_path: Path) -> None:
 def test_json_comes_back(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"é": [1, None]})
     assert read_json(tmp_path / "a.json", CheckpointError) == {"é": [1, None]}
+
+
+def test_the_longest_names_are_written(tmp_path: Path) -> None:
+    for name in ("a" * 251 + ".txt", "\N{GRINNING FACE}" * 62 + ".json"):
+        write_text(tmp_path / name, "x")
+        assert (tmp_path / name).read_text() == "x"
