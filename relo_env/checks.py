@@ -75,7 +75,9 @@ def check(name: str, value: Any, hint: Any) -> None:
         ConfigError: the value does not fit the hint; NaN never fits a number.
     """
     if not _fits(value, hint):
-        most = f" of at most {LARGEST}" if isinstance(value, Integral) and value > LARGEST else ""
+        most = (
+            f" of at most {LARGEST}" if isinstance(value, Integral) and int(value) > LARGEST else ""
+        )
         raise ConfigError(f"{name} is {value!r}; expected {_words(hint)}{most}.")
 
 
