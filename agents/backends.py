@@ -74,7 +74,7 @@ class Backend:
 
     Args:
         network: runs as it is: `RELONetwork.for_inference`, or a network in training.
-        choice: why this backend runs; None: it was asked for.
+        choice: choice with its reason; None: it was asked for.
     """
 
     name = "torch"
@@ -287,7 +287,7 @@ def _export(network: RELONetwork) -> bytes:
                 opset_version=17,
                 dynamo=False,
             )
-    except Exception as error:  # whatever this torch cannot export, it can run
+    except Exception as error:  # torch can still run the network
         raise ConfigError(
             f"This torch cannot export the network to ONNX: {str(error).splitlines()[0]} "
             "Use backend='torch'."

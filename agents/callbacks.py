@@ -157,7 +157,7 @@ class CheckpointCallback(_EveryFewRollouts):
 
 
 class BenchmarkCallback(_EveryFewRollouts):
-    """Tracks whole sequences with the network as it stands and logs ``benchmark/<figure>``.
+    """Tracks whole sequences with the current network and logs ``benchmark/<figure>``.
 
     Args:
         dataset: held-back sequences.

@@ -39,7 +39,7 @@ GROUPED = (GRPO, SelfCritical)
 """Algorithms that compare rollouts of one clip with each other."""
 
 CREDITED = (*GROUPED, ExpectedPolicyGradient)
-"""Algorithms whose actions are credited in one way only."""
+"""Algorithms with a fixed credit rule."""
 
 SET_BY_RUN = {"policy", "env", "policy_kwargs", "rollout_buffer_class", "device"}
 SET_BY_RUN |= {"use_sde", "sde_sample_freq", "tensorboard_log", "verbose", "_init_setup_model"}
@@ -119,7 +119,7 @@ def find_algorithm(name: str) -> type[OnPolicyAlgorithm]:
     """The class that a name of `ALGORITHMS`, or ``module:Class``, stands for.
 
     Raises:
-        ConfigError: there is none, or it is no on-policy algorithm of Stable-Baselines3's kind.
+        ConfigError: there is none, or it is not derived from SB3's ``OnPolicyAlgorithm``.
     """
     if name in ALGORITHMS:
         return ALGORITHMS[name]

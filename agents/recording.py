@@ -1,8 +1,8 @@
 """Recording of played clips for offline learning.
 
 `record` plays clips of a data set with a policy and writes a Minari data set: observations,
-actions, rewards and the IoU that every position would have earned. Until all clips are played, each
-is a file of its own, so that a recording that was killed goes on after the last one.
+actions, rewards and the IoU of every position. Until all clips are played, each is a file of its
+own, so that a killed recording continues after the last one.
 """
 
 from __future__ import annotations

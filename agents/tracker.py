@@ -45,8 +45,7 @@ class RELOTracker:
         update_interval: take a new template every so many frames; None for never.
         update_threshold: least score for taking one; None for any.
         localise: ``"policy"``, or ``"prior"`` for the heat-map baseline.
-        recovery: search for a lost target in a growing window; None follows the best box whatever
-            its score.
+        recovery: search for a lost target in a growing window; None always follows the best box.
         controls: let the network's heads for controls, if it has any, choose the side of the next
             window and the renewal of the last template; False ignores them.
         device: device of the network.
@@ -298,7 +297,7 @@ class RELOTracker:
             track.renewal_age = 0
 
     def _renew(self, track: Track, frame: np.ndarray) -> None:
-        """Make the crop around the track's box the last template; the first one stays for ever."""
+        """Make the crop around the track's box the last template; the first one stays."""
         crop, box = self._cut_template(frame, track.box)
         track.templates = [track.templates[0], *track.templates[2:], crop]
         track.template_boxes = [track.template_boxes[0], *track.template_boxes[2:], box]

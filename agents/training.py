@@ -60,16 +60,16 @@ def train_policy(
     """Train stage 2 and write its checkpoint, ``out/network.safetensors``.
 
     Progress is shown, and logged for TensorBoard in ``out``. Ctrl-C or SIGTERM ends the training
-    after the rollout at hand, with everything saved; a second Ctrl-C ends it at once. If anything
+    after the current rollout, with everything saved; a second Ctrl-C ends it at once. If anything
     is refused, the network and the folder stay as they were.
 
     Args:
         config: see `PolicyConfig`.
-        network: trained in place, on ``device``; parameters that are not trained need no
-            gradient from here on.
+        network: trained in place, on ``device``; parameters that are not trained no longer need
+            a gradient.
         dataset: training split.
         out: folder of the run; made if missing.
-        resume: go on from the state in ``out``, to the same numbers as without the interruption.
+        resume: continue from the state in ``out``, to the same numbers as without interruption.
             ``steps`` may be more than before; the learning rate then follows the new total.
         device: device of the network.
         callbacks: further ones of SB3's.
@@ -172,7 +172,7 @@ def make_env(
     elif proposer is None:
         proposer = NetworkProposer(
             network,
-            backend="torch",  # whatever is faster here: a resumed run gives the same numbers
+            backend="torch",  # even if slower: a resumed run gives the same numbers
             dtype=torch.bfloat16 if config.amp else None,
             features_on_device=next(network.parameters()).device.type != "cpu",
         )

@@ -23,7 +23,7 @@ class Claim:
 
     Attributes:
         path: the file.
-        settings: what makes the run's numbers.
+        settings: settings that the run's numbers depend on.
         data: `Dataset.fingerprint` of each data set that it reads, by role.
         error: class of the errors that are raised.
         advice: last sentence of their messages.

@@ -1,4 +1,4 @@
-"""Frames of an episode, and everything else about it that is drawn at random.
+"""Random draws of an episode: sequence, frames, augmentation, jitter.
 
 All of an episode follows from one generator, in a fixed order: sequence, frames, augmentation,
 jitter. Two rows of a group that draw from equal seeds therefore play the same clip.
@@ -38,7 +38,7 @@ class Augmentation:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Augmentation:
-        """Draw with the official probabilities and ranges, but once a clip."""
+        """Draw with the official probabilities and ranges, but once for a clip."""
         mirror, grey, brightness = rng.random(3)
         return cls(bool(mirror < 0.5), bool(grey < 0.05), float(0.8 + 0.4 * brightness))
 
@@ -81,8 +81,8 @@ class ClipSampler:
     """Draws the episodes of a data set.
 
     Args:
-        dataset: where sequences come from.
-        config: which frames are taken.
+        dataset: source of the sequences.
+        config: sampling of the frames.
         num_templates: template frames K a clip.
         augment: draw an augmentation for each clip.
 
@@ -104,7 +104,7 @@ class ClipSampler:
         """Draw a clip.
 
         Args:
-            rng: all chance comes from here.
+            rng: source of all random numbers.
             sequence: name of the sequence to take; None draws one.
             start: frame of the first template; None draws it.
 

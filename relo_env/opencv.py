@@ -1,4 +1,4 @@
-"""OpenCV as it is installed: several distributions share one folder, and may spoil it."""
+"""Check of the installed OpenCV: several distributions share one folder and may damage it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def distributions() -> list[str]:
 
 
 def repair() -> str:
-    """Advice for a spoilt or doubled installation."""
+    """Advice for a damaged or doubled installation."""
     names = [entry.split()[0] for entry in distributions()]
     wanted = "opencv-contrib-python" if "opencv-contrib-python" in names else "opencv-python"
     removal = f"pip uninstall {' '.join(names)}, then " if names else ""

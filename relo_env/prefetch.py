@@ -52,9 +52,9 @@ class DecodedFrame:
 class FrameLoader:
     """Decoder of frames for all rows of an environment.
 
-    A frame is decoded once for all who ask for it, as long as one of them still has it. Those who
-    want to have it for later ask `keep`, which bounds the memory. A pickled or copied loader has
-    the settings of the original, and none of its frames and threads.
+    A frame is decoded once for all callers, as long as one of them still holds it. `keep` counts
+    frames that are held for later, and bounds their memory. A pickled or copied loader has the
+    settings of the original, without its frames and threads.
 
     Args:
         num_threads: decoding threads, and as many that cut crops; None: one a core, at most 16; 0
@@ -131,7 +131,7 @@ class FrameLoader:
         share = -(-len(items) // self._settings[0])
         parts = [items[start : start + share] for start in range(0, len(items), share)]
         futures = [self._cutters.submit(list, map(function, part)) for part in parts]
-        wait(futures)  # also where one fails: nobody writes on after that
+        wait(futures)  # also if one fails: no thread may write after that
         for done in futures:
             done.result()
 
@@ -165,7 +165,7 @@ class PrefetchedFrame(NamedTuple):
 
     Attributes:
         size: [px] width and height of the frame.
-        window: where its crop lies; None where that depends on the box chosen last.
+        window: window of its crop; None where that depends on the box chosen last.
         crop: uint8 ``(3, S, S)``; None where there is no window yet.
         frame: the frame, kept to cut that crop; None where it is cut, or where there is no room.
     """
@@ -181,9 +181,9 @@ class ClipPrefetch:
 
     Search frames have the indices t = 0 to T - 1, templates t = -K to -1. A crop whose window is
     known with the clip (a template's, or one around the ground truth) is cut by the thread that
-    decodes its frame, and the frame is let go. Other frames are kept until they have been acted on;
-    one for which the loader has no room is decoded again when it is entered. A pickled or copied
-    clip decodes its frames again, one ahead.
+    decodes its frame, and the frame is dropped. Other frames are kept until they have been acted
+    on; one for which the loader has no room is decoded again when it is entered. A pickled or
+    copied clip decodes its frames again, one ahead.
 
     Args:
         clip: the frames to decode.
@@ -236,7 +236,7 @@ class ClipPrefetch:
         return (self._request(t, always=True) if known is None else known).result()
 
     def enter(self, t: int) -> PrefetchedFrame:
-        """Go to search frame ``t``; let frames go that are needed no more, and fetch the next ones.
+        """Go to search frame ``t``; drop frames that are no longer needed, and fetch the next ones.
 
         Raises:
             FrameError: it cannot be decoded.
@@ -253,7 +253,7 @@ class ClipPrefetch:
 
         Args:
             t: index of the frame.
-            window: where the crop lies; the frame's own window, if it has one.
+            window: window of the crop; the frame's own, if it has one.
             out: row of the environment's observation, written in place to save a copy of it.
         """
         frame = self.frame(t)
@@ -275,7 +275,7 @@ class ClipPrefetch:
     def image(self, t: int) -> np.ndarray:
         """Frame ``t`` with its augmentation, uint8 RGB ``(H, W, 3)``, read-only.
 
-        A frame that has been let go is decoded again.
+        A dropped frame is decoded again.
         """
         known = self._frames.get(t)
         frame = known.result().frame if known is not None else None

@@ -1,4 +1,4 @@
-"""Work spread over spawned processes, where one that dies costs its item and nothing else."""
+"""Work spread over spawned processes; a process that dies costs its item only."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def stream(
     fresh_process: bool = False,
     lost: Callable[[str, int | None], Any],
 ) -> Iterator[Any]:
-    """Do all items and yield the messages of whichever process has one.
+    """Do all items in processes and yield their messages as they come.
 
     Closing the iterator, or an exception in its reader, ends the processes: each gets SIGTERM and
     is killed after `GRACE` seconds. They end with their parent, however that ends.
 
     Args:
         build: called once a process; gives what does the items. Picklable, as messages are.
-        items: what to do, in the order of starting.
+        items: items to do, in the order of starting.
         workers: number of processes at a time.
         fresh_process: start a new process for every item.
         lost: makes the message for an item whose process died, from the item and the exit code.
@@ -127,7 +127,7 @@ class _Worker:
             self.connection.send(item)
 
     def died(self, lost: Callable[[str, int | None], Any]) -> Any:
-        """Message for the item at hand.
+        """Message for the item in progress.
 
         Raises:
             ReloError: the process had not begun to work, so that others would not either.

@@ -35,7 +35,7 @@ class Record:
 
 
 def check_state(state: Mapping[str, Any], settings: Mapping[str, Any], dataset: Dataset) -> None:
-    """Check that a state is one of an engine of these settings, on this data set.
+    """Check that a state belongs to an engine with these settings and this data set.
 
     Raises:
         ConfigError: it is not, or it is malformed.
@@ -89,7 +89,7 @@ def read_generator(state: Mapping[str, Any]) -> np.random.Generator:
 
 @contextmanager
 def reading_state() -> Iterator[None]:
-    """Raise a ConfigError for whatever a malformed state raises while it is read."""
+    """Within, errors of reading a malformed state become a ConfigError."""
     try:
         yield
     except ConfigError:

@@ -50,7 +50,7 @@ class Stream:
     """Frames that come one after the other, once.
 
     Attributes:
-        frames: the frames; of a live source always the newest, others are let go.
+        frames: the frames; a live source gives its newest frame and drops the others.
         fps: frames a second, on average.
         total: number of frames that a header promises; None if nothing does.
         files: files that are read.

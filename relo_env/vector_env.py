@@ -63,7 +63,7 @@ class StepRows(NamedTuple):
 class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, np.ndarray]):
     """`TrackingEnv` for ``num_envs`` rows at once: one decoder, one proposer call a step.
 
-    Rows of a group see the same clips for ever: row ``i`` is seeded ``seed + i // G``.
+    Rows of a group always see the same clips: row ``i`` is seeded ``seed + i // G``.
     With ``group_size=1`` it equals Gymnasium's ``SyncVectorEnv`` of `TrackingEnv`.
 
     Args:
@@ -318,7 +318,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         groups = [0 if listed else row // self.group_size for row in range(self.num_envs)]
         seeds = [None if n is None else int(n) + g for n, g in zip(given, groups, strict=True)]
         rngs = list(self._rngs)
-        entropy: dict[int, int] = {}  # a group that nobody seeds still shares one seed
+        entropy: dict[int, int] = {}  # an unseeded group still shares one seed
         for row in rows:
             if seeds[row] is not None or rngs[row] is None:
                 group = row // self.group_size
@@ -363,7 +363,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
             raise gym.error.ClosedEnvironmentError("The environment is closed; make a new one.")
 
     def _require_ready(self, actions: Any, stale: list[int]) -> None:
-        """Require an action for each row, and episodes that go on or are begun by the step."""
+        """Require an action for each row, and an episode that runs or begins with this step."""
         listed = np.iterable(actions)  # None and numbers are not
         if not listed or len(actions) != self.num_envs:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Videos in and out: files by exact frame, streams in order, and a writer."""
+"""Videos: files read by exact frame, streams read in order, and a writer."""
 
 from __future__ import annotations
 

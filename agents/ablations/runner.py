@@ -92,7 +92,7 @@ def run_study(
         HiddenTruthError: a split has no boxes to train or to play on.
         ReloError: runs failed; the others are done.
         OutputError: the disk refuses.
-        Terminated: SIGTERM came; the runs at hand saved their states.
+        Terminated: SIGTERM came; the current runs saved their states.
     """
     out = Path(out)
     for data in (train, held_back):
@@ -184,7 +184,7 @@ class Worker:
     """Work of one process: warm-ups and runs by the name of their folder.
 
     Called with a name, it tells the frames as they are done, and at last `Ended`. The trainings
-    print to ``log.txt`` in the folder. SIGTERM ends it after the step or rollout at hand, with the
+    print to ``log.txt`` in the folder. SIGTERM ends it after the current step or rollout, with the
     state saved. Arguments are those of `run_study`.
     """
 

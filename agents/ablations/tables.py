@@ -141,7 +141,7 @@ def _both(name: str, label: str, warm: WarmStart) -> tuple[Row, Row]:
 
 
 def _of_length(length: int) -> Row:
-    """As many frames an update whatever the clip's length."""
+    """Row of a clip length, with equally many frames an update."""
     shape = {"clip_length": length, "num_envs": BASE.num_envs * BASE.clip_length // length}
     return Row(f"T-{length}", f"T = {length}", shape)
 

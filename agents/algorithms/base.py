@@ -259,11 +259,11 @@ class RELOAlgorithm(OnPolicyAlgorithm):
     ) -> Self:
         """Load a model that `save` wrote.
 
-        SB3 unpickles settings from the file, which runs whatever code is in it.
+        SB3 unpickles settings from the file, which runs any code in it.
 
         Args:
             path: the zip.
-            env: environment to go on in.
+            env: environment to continue in.
             trusted: False for a file of somebody else: only weights and plain settings are read,
                 and ``env`` is required; see `agents.algorithms.untrusted`.
             **kwargs: of SB3's ``load``; with ``trusted=False`` arguments of the constructor.

@@ -128,7 +128,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
         if need > memory_limit:
             raise ConfigError(
                 f"The rollout buffer's {report}; the limit is {memory_limit / GIB:.3g} GiB. Take "
-                "fewer environments or steps, let the proposer hand on features instead of crops, "
+                "fewer environments or steps, let the proposer pass features instead of crops, "
                 "or raise memory_limit in rollout_buffer_kwargs."
             )
         logger.info("Rollout buffer: %s.", report)
@@ -226,7 +226,7 @@ class RELORolloutBuffer(DictRolloutBuffer):
         if needed and self.recorded != self.buffer_size:
             raise ConfigError(
                 f"{name} needs each frame's IoU and AUC, and {self.recorded} of {self.buffer_size} "
-                "steps were handed over: pass callback=CreditCallback() to learn()."
+                "steps have them: pass callback=CreditCallback() to learn()."
             )
         if needed and callable(self.weights.reward):
             raise ConfigError(

@@ -115,7 +115,7 @@ def box(text: str) -> Box:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Track and write; what was done is kept, whatever ends it."""
+    """Track and write; finished frames are kept in any case."""
     out = options.out or (None if options.json else Path("tracked.mp4"))
     stream, annotated = open_source(options.source)
     if options.threads:

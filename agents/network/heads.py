@@ -102,7 +102,7 @@ class ScalarHead(nn.Module):
 
 
 class Heads(nn.Module):
-    """All heads; each stands alone on the feature map, so only those asked for are computed."""
+    """All heads; they do not depend on each other, so only those asked for are computed."""
 
     def __init__(self, width: int, config: HeadConfig) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Heads(nn.Module):
         return HeadOutputs(**outputs)
 
     def reset_decisions(self, seed: int) -> None:
-        """Draw policy and value anew, as they stand at the start of the policy stage."""
+        """Draw policy and value anew, as at the start of the policy stage."""
         generator = torch.Generator(self.policy.out.weight.device).manual_seed(seed)
         initialize(self.policy, generator)
         initialize(self.value, generator)

@@ -191,8 +191,8 @@ class RELONetwork(nn.Module):
     ) -> RELONetwork:
         """Add heads for controls, or change the number of templates, in place.
 
-        No weight changes, and none of the outputs that the network had. New heads choose neither
-        zoom nor renewal until they are trained. Renewal needs two templates or more.
+        Existing weights and outputs stay the same. New heads choose neither zoom nor renewal until
+        they are trained. Renewal needs two templates or more.
 
         Args:
             controls: names of the controls to add; heads that are there stay.

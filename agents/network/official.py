@@ -101,7 +101,7 @@ def export_official(network: Network) -> dict[str, Tensor]:
     """State dict under official names and shapes.
 
     Raises:
-        ConfigError: the network is none of the official ones.
+        ConfigError: the network is not an official one.
     """
     stem_blocks = _stem_blocks(network)
     official = {}
@@ -122,7 +122,7 @@ def load_official(network: Network, source: Source) -> list[str]:
         warm-up checkpoint leaves as they are.
 
     Raises:
-        ConfigError: the network is none of the official ones.
+        ConfigError: the network is not an official one.
         CheckpointError: the file cannot be read, or entries are missing, unexpected or of another
             shape.
     """
@@ -147,7 +147,7 @@ def load_fast_itpn(network: Network, source: Source, method: str = "index") -> l
         Entries of the file that RELO has no use for.
 
     Raises:
-        ConfigError: the network is none of the official ones.
+        ConfigError: the network is not an official one.
         CheckpointError: the file cannot be read, or entries are missing or of another shape.
     """
     state = dict(_state(source, "module", "model"))

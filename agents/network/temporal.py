@@ -1,9 +1,9 @@
 """Temporal tokens: learned vectors that carry state from frame to frame.
 
-N learned vectors, the *current* tokens, travel with a frame's rows through every joint block of the
-encoder. The *previous* tokens, those of one frame earlier, are shown to this frame as its memory.
-Nothing else passes from frame to frame, and no gradient does. The three ways of handing
-tokens on are the three classes below (official behaviour: layer-aligned).
+Learned vectors, the *current* tokens, pass with a frame's rows through every joint block of the
+encoder. The *previous* tokens, those of one frame earlier, are the memory of this frame. Nothing
+else passes from frame to frame, and no gradient does. The three classes below are the three ways to
+pass tokens on (official behaviour: layer-aligned).
 
 State belongs to a sequence: it is None at a sequence's first frame, and the caller passes the state
 that one frame returned to the next frame.
@@ -29,7 +29,7 @@ Block = Callable[[Tensor, Tensor | None, int | None], Tensor]
 
 @dataclass(frozen=True)
 class TokenState:
-    """Temporal tokens of N sequences, as one frame hands them to the next.
+    """Temporal tokens of N sequences, as one frame passes them to the next.
 
     Attributes:
         rows: ``(N, D, T, C)``: T tokens at each of D depths.
@@ -63,7 +63,7 @@ class TokenState:
 
 
 class TemporalTokens(nn.Module):
-    """Base of the ways to hand tokens on, and mode ``"none"``, which hands none on."""
+    """Base of the ways to pass tokens on; itself mode ``"none"``, which passes none."""
 
     depths = 0
     """Number of depths of the encoder whose tokens are passed on."""
@@ -129,8 +129,8 @@ class LayerAligned(_LearnedTokens):
 class DeepToShallow(_LearnedTokens):
     """The tokens that left the last block enter the first block of the next frame.
 
-    The way of ODTrack (Zheng et al. 2024): previous tokens are rows like any other, so that they
-    are written too while they pass through the blocks, and only the current ones are handed on.
+    As in ODTrack (Zheng et al. 2024), previous tokens are rows like any other, so the blocks change
+    them too; only the current ones are passed on.
     """
 
     depths = 1

@@ -97,7 +97,7 @@ def convert(preset: str, source: str | PathLike[str], target: str | PathLike[str
     """Write a released RELO or RELO_WARMUP checkpoint as a RELO checkpoint (safetensors).
 
     Raises:
-        ConfigError: the preset is none of the official ones.
+        ConfigError: the preset is not an official one.
         CheckpointError: the file cannot be read or does not fit the preset.
     """
     network = RELONetwork.from_preset(preset)

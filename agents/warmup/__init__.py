@@ -1,8 +1,7 @@
-"""Stage 1: encoder and box regression learn to read a good box off a given position.
+"""Stage 1: supervised training of encoder and box regression.
 
-The paper says nothing about *where* to look in this stage: a box is supervised at the position of
-the true centre only. Beside it, on detached features, the heat-map prior is
-trained, which is the baseline that the policy stage has to beat.
+Boxes are supervised at the position of the true centre only, so this stage does not learn where to
+look (paper). On detached features it also trains the heat-map prior, the baseline of stage 2.
 """
 
 from agents.warmup.clips import ClipBatch, ClipBatches, read_clips

@@ -1,4 +1,4 @@
-"""Batches of clips for stage 1, their way to the device, and a network's outputs on them."""
+"""Batches of clips for stage 1, loaded to the device, and a network's outputs on them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ClipBatch(NamedTuple):
 
 
 class ClipBatches(torch.utils.data.Dataset[ClipBatch]):
-    """Batch i of an endless row of batches; the same i gives the same clips in any process.
+    """Endless sequence of batches; index i gives the same clips in any process.
 
     Clips and crops are those of the environment with ``search_window="jittered"``.
 
@@ -122,7 +122,7 @@ def load_ahead(
     num_workers: int = 0,
     start_method: str | None = None,
 ) -> Generator[ClipBatch]:
-    """Batches of some steps, in their order, each on the device before it is asked for.
+    """Batches of the given steps, in order, each copied to the device ahead of its step.
 
     They do not depend on the processes that make them. On a GPU a batch is copied from pinned
     memory while the step before runs. Closing the generator ends the processes.
@@ -160,7 +160,7 @@ def load_ahead(
 
 @contextmanager
 def _without_opencv_threads() -> Iterator[None]:
-    """Fork in here: OpenCV's threads do not live on in a child, which would wait for them."""
+    """Within, OpenCV has one thread: a forked child would wait for threads that it lacks."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

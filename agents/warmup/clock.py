@@ -1,4 +1,4 @@
-"""Time of a run that is ended by the clock, and the number of steps that fits into it."""
+"""Clock of a run of limited time, and the number of steps that fits into it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agents import distributed
 MEASURED = 0.25, 0.5
 """Part of the time over which the rate is measured.
 
-The first steps say little: caches fill, and workers have made their first batches beforehand.
+The first steps are not typical: caches fill, and workers have made their first batches beforehand.
 """
 
 ENDLESS = 2**31
@@ -73,11 +73,11 @@ class RunClock:
         return self.seconds >= 60 * self.minutes or (self.fitted and step >= self.steps)
 
     def state(self) -> dict[str, float | int | bool]:
-        """Plain values to go on from."""
+        """State as plain values, for `load`."""
         return {"steps": self.steps, "seconds": self.seconds, "fitted": self.fitted}
 
     def load(self, state: dict[str, float | int | bool]) -> None:
-        """Go on from a `state`; without ``minutes`` the number of steps is the present one."""
+        """Restore a `state`; without ``minutes`` the number of steps is the present one."""
         if self.minutes is not None:
             self.steps, self.fitted = int(state["steps"]), bool(state["fitted"])
             self.seconds = float(state["seconds"])

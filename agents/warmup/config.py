@@ -54,7 +54,7 @@ class WarmupConfig:
         picture_every: steps between two pictures.
 
     Raises:
-        ConfigError: numbers or names that mean nothing, or several views of the same pixels.
+        ConfigError: a number or name is invalid, or several views show the same pixels.
     """
 
     steps: PositiveInt = 10_000

@@ -63,17 +63,17 @@ def warmup(
 ) -> Path:
     """Train stage 1 and write its checkpoint, ``out/warmup.safetensors``.
 
-    Progress is shown and logged for TensorBoard in ``out``. An interrupt saves before it passes on.
+    Progress is shown and logged for TensorBoard in ``out``. An interrupt saves before it is raised.
     Under ``torchrun`` the processes share each batch, and gradients are those of a single process
     (but for batch norms, which see their own part of it, as under PyTorch's DDP).
 
     Args:
         config: see `WarmupConfig`.
         network: trained in place, on ``device``; load pretrained weights into it before. Its
-            confidence goes, and parameters named in ``frozen`` need no gradient from here on.
+            confidence is removed, and parameters named in ``frozen`` no longer need a gradient.
         dataset: training split.
         out: folder of checkpoint, state and logs; made if missing.
-        resume: go on from the state in ``out``, to the same numbers as without the interruption.
+        resume: continue from the state in ``out``, to the same numbers as without interruption.
         device: device of the network.
 
     Returns:
@@ -114,7 +114,7 @@ class Warmup:
             self._prepare(network, dataset, resume)
 
     def _prepare(self, network: RELONetwork, dataset: Dataset, resume: bool) -> None:
-        """Build all that can be refused, and at last claim the folder."""
+        """Build everything, which may be refused; then claim the folder."""
         config = self.config
         if config.num_workers and get_context(config.start_method).get_start_method() != "fork":
             require_main_guard()
@@ -148,7 +148,7 @@ class Warmup:
         """Train to the end.
 
         Args:
-            tell: told after each step how many frames it had.
+            tell: called after each step with its number of frames.
         """
         self.network.train()
         self.clock.start()
@@ -230,7 +230,7 @@ class Warmup:
         return self.device.type == "cuda"
 
     def batches_left(self) -> Generator[ClipBatch]:
-        """Batches that are left, on the device."""
+        """Remaining batches, on the device."""
         config = self.config
         last = self.step if self.clock.ended(self.step) else self.clock.steps
         steps = range(self.step, last)

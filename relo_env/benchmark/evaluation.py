@@ -62,7 +62,7 @@ class Evaluation:
         tracker: name of the tracker.
         dataset: name of the data set.
         protocol: rules of the figures.
-        folder: where the boxes were read from.
+        folder: folder or zip of the boxes.
         sequences: names of the n sequences.
         attributes: challenges of each sequence.
         weights: ``(n,)`` weight of each sequence in a mean: 1, or its frames where the protocol
@@ -307,7 +307,7 @@ def _read_speed(published: Published, names: Iterable[str]) -> tuple[Speed, tupl
 
 
 def check_comparable(evaluations: list[Evaluation]) -> None:
-    """See that figures may stand beside each other.
+    """Check that figures can be compared.
 
     Raises:
         DataError: there are none, or they differ in data set or protocol.

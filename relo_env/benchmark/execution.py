@@ -302,7 +302,7 @@ class _Batch:
 
     @contextlib.contextmanager
     def _charged_to(self, name: str) -> Iterator[None]:
-        """Whatever fails inside ends this sequence and no other."""
+        """Within, an exception ends this sequence and no other."""
         try:
             yield
         except Exception as error:
@@ -313,7 +313,7 @@ class _Batch:
         self.events.append(Ended(name, error))
 
     def _suspect_all(self, error: str) -> None:
-        """A step failed: nobody knows for which sequence, unless there was only one."""
+        """End the only sequence; of several, track each again alone to find the one that fails."""
         if len(self.lanes) == 1:
             (name,) = self.lanes
             self._end(name, error)
@@ -324,7 +324,7 @@ class _Batch:
 
 
 def _read_ahead(frames: FrameSource, reader: Executor) -> Iterator[np.ndarray]:
-    """Frames in order, each decoded in a thread while the one before it is at work.
+    """Frames in order, each decoded in a thread while the frame before it is tracked.
 
     One at a time: two threads in one video file would make it seek back and forth.
     """

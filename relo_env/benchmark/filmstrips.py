@@ -44,7 +44,7 @@ class Filmstrip:
     """Frames with boxes, side by side in one picture.
 
     Attributes:
-        title: what it shows.
+        title: heading of the picture.
         sheet: data URI of a JPEG with all frames, ``columns`` in a row.
         width: [px] of a frame.
         height: [px] of a frame.
@@ -108,7 +108,7 @@ def _picture(sequence: Sequence, overlays: SequenceOf[Overlay], index: int) -> n
 
 
 def _draw(picture: np.ndarray, box: np.ndarray, colour: str) -> None:
-    """A box with a thin white edge, seen on any ground."""
+    """Draw a box with a thin white edge, visible on any background."""
     draw_box(picture, box, (255, 255, 255), thickness=3)
     draw_box(picture, box, _rgb(colour), thickness=2)
 

@@ -15,7 +15,7 @@ Box = tuple[float, float, float, float]
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Follows one object; the box of the first frame is given, every later one is asked for.
+    """Follows one object: gets its box in the first frame, gives it in every later one.
 
     A tracker may also offer, as attributes that describe its last ``update``:
     ``model_seconds`` (float, time spent in its network), which the runner reports beside the
@@ -64,11 +64,11 @@ def checked_answer(answer: Any) -> tuple[Box, float]:
 
 
 def checked_box(box: Any, frame: str) -> np.ndarray:
-    """A tracker's box as float64 ``(4,)``; without area it says that there is no target.
+    """A tracker's box as float64 ``(4,)``; a box without area means that there is no target.
 
     Args:
-        box: what the tracker gave.
-        frame: of which frame, for the message.
+        box: answer of the tracker.
+        frame: name of the frame, for the message.
 
     Raises:
         ReloError: it is not four finite numbers, or its size is negative.

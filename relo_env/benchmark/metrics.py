@@ -206,7 +206,7 @@ class Failure:
     Attributes:
         start: first frame of the stretch.
         end: first frame at which the target was found again, or the number of frames.
-        recovered: whether it was.
+        recovered: True if it was found again.
     """
 
     start: int

@@ -170,7 +170,7 @@ class Published:
         return parse_boxes(self.files.read(path), self.files.label(path))
 
     def read_seconds(self, sequence: str, kind: str = "tracker") -> np.ndarray | None:
-        """Seconds a frame ``(n,)``, or None where nobody kept them.
+        """Seconds a frame ``(n,)``; None if there are none.
 
         Raises:
             DataError: the file is malformed.

@@ -77,7 +77,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _rate(fps: float | None) -> str:
-    """Frames a second in a table; a dash where nobody measured."""
+    """Frames a second in a table; a dash if it was not measured."""
     if fps is None:
         return "–"
     return ">9999" if fps > 9999 else f"{fps:.{0 if fps >= 10 else 1}f}"

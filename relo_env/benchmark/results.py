@@ -206,7 +206,7 @@ def is_finished(folder: str | Path, sequence: str, length: int) -> bool:
 
 
 def read_score_maps(folder: str | Path, sequence: str) -> np.ndarray | None:
-    """uint8 ``(n, H, W)`` score maps of a sequence, or None where nobody kept them.
+    """uint8 ``(n, H, W)`` score maps of a sequence; None if they were not kept.
 
     Raises:
         DataError: the file is damaged.

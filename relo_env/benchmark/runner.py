@@ -44,11 +44,11 @@ class RunResult:
     """Outcome of a run.
 
     Attributes:
-        folder: where the result files are: ``<out>/<tracker>/<dataset>``.
+        folder: folder of the result files, ``<out>/<tracker>/<dataset>``.
         finished: sequences tracked by this run.
         skipped: sequences that had been finished before.
-        failed: why a sequence could not be tracked, by its name: what is wrong with its data, or
-            the traceback.
+        failed: reason of each failed sequence, by its name: the fault of its data, or the
+            traceback.
         frames: frames tracked by this run.
         seconds: wall-clock time of this run.
     """
@@ -91,17 +91,17 @@ def run(
 ) -> RunResult:
     """Track every sequence of a data set and keep boxes and times.
 
-    A sequence that is finished in the result folder is skipped, so a run that was interrupted goes
-    on with the next one. The folder's ``_run.json`` holds the tracker's settings and the data set's
+    Sequences that are finished in the result folder are skipped, so an interrupted run continues
+    with the next one. The folder's ``_run.json`` holds the tracker's settings and the data set's
     fingerprint; results of other settings or on other data are refused. A sequence that fails is
-    kept in ``failed``, with nothing written for it, and the others go on. Boxes do not depend on
+    kept in ``failed``, with nothing written for it; the others are tracked. Boxes do not depend on
     the number of workers: trackers run with one OpenCV and one torch thread everywhere.
 
     Args:
         tracker_factory: builds the tracker, once a process; see
             :func:`relo_env.benchmark.trackers.make_tracker_factory`. One without ``settings`` is
             not compared with the tracker of earlier results.
-        dataset: what to track. Factory and data set are pickled unless used in this process.
+        dataset: sequences to track. Factory and data set are pickled unless used in this process.
         out: folder of all results.
         name: of the tracker; the factory's ``name`` by default.
         dataset_options: further settings of the data, compared as the fingerprint is.
@@ -116,7 +116,7 @@ def run(
 
     Raises:
         ConfigError: a batch with several processes, or with a tracker of one object; a name that
-            is none of a folder; a script without a main guard that starts processes; or the folder
+            cannot be a folder's; a script without a main guard that starts processes; or the folder
             holds results of another tracker or on other data.
         DataError: a sequence's name leads out of the folder.
         OutputError: the disk refuses.

@@ -27,8 +27,8 @@ class TrackerFactory:
         target: ``"module:function"`` that returns a :class:`Tracker`.
         kwargs: keyword arguments of the function, picklable.
         fresh_process: the tracker is repeatable only as the first of its process.
-        settings: what tells its boxes from another tracker's, kept beside them; the target and
-            its arguments by default.
+        settings: settings that its boxes depend on, kept beside them; the target and its arguments
+            by default.
     """
 
     name: str

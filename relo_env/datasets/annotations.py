@@ -254,7 +254,7 @@ def read_marks(
     """Frames bool ``(n,)`` that any file of labels marks, None without such files.
 
     Args:
-        marks: which labels of a file mark a frame, by its path.
+        marks: function from a file's labels to the frames that they mark, by its path.
         count: see `read_labels`.
     """
     marked = [marks[path](read_labels(path, count)) for path in marks if path.is_file()]

@@ -49,8 +49,8 @@ class Sequence:
         origin: coordinate of the top-left pixel in ``boxes``: 0, or 1 where a benchmark's 1-based
             boxes are taken as they are.
         file_origin: that in the annotation file, and so in files of results.
-        labelled: bool ``(n,)``; False where nobody annotated the frame, so that it is not known
-            whether the target is there. Such a frame has a box of zeros and ``visible`` False; it
+        labelled: bool ``(n,)``; False in frames without annotation, which may show the target or
+            not. Such a frame has a box of zeros and ``visible`` False; it
             is never a failure of a tracker. By default every frame is labelled.
 
     Raises:
