@@ -314,7 +314,7 @@ class Fixed(PreviousSizeProposer):
         ({"action_mode": "move"}, r"entries beside a position.*action_mode=\"grid\""),
         ({"search_window": "jittered"}, 'search_window="tracked"'),
         ({"num_templates": 1}, "keeps the first; num_templates is 1"),
-        ({"proposer": Fixed()}, "needs a proposer with renew.*which Fixed has not"),
+        ({"proposer": Fixed()}, "needs a proposer with renew.*which Fixed lacks"),
     ],
 )
 def test_controls_that_cannot_be_are_refused(options, message):
