@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from relo_env.checks import (
     PositiveFloat,
     PositiveInt,
     Seed,
+    Share,
     check,
     check_fields,
     check_known,
@@ -44,6 +45,18 @@ CREDITED = (*GROUPED, ExpectedPolicyGradient)
 SET_BY_RUN = {"policy", "env", "policy_kwargs", "rollout_buffer_class", "device"}
 SET_BY_RUN |= {"use_sde", "sde_sample_freq", "tensorboard_log", "verbose", "_init_setup_model"}
 """Arguments of algorithms that a run sets itself."""
+RANGES: Mapping[str, Any] = {
+    "batch_size": PositiveInt | None,
+    "clip_range": PositiveFloat | Callable[..., Any],
+    "gae_lambda": Share,
+    "gamma": Share,
+    "kl_coef": NonNegativeFloat,
+    "max_grad_norm": PositiveFloat,
+    "n_epochs": PositiveInt,
+    "stats_window_size": PositiveInt,
+    "vf_coef": NonNegativeFloat,
+}
+"""Values that arguments of algorithms can have, where their type hints do not say."""
 
 
 @dataclass(frozen=True)
@@ -139,4 +152,5 @@ def find_algorithm(name: str) -> type[OnPolicyAlgorithm]:
 def options_of(algorithm: type[OnPolicyAlgorithm]) -> dict[str, Any]:
     """Names and type hints of the arguments that ``algorithm_options`` may hold."""
     fixed = SET_BY_RUN | ({"credit", "candidates"} if issubclass(algorithm, CREDITED) else set())
-    return {name: hint for name, hint in parameters_of(algorithm).items() if name not in fixed}
+    hints = parameters_of(algorithm)
+    return {name: RANGES.get(name, hint) for name, hint in hints.items() if name not in fixed}

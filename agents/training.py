@@ -37,7 +37,7 @@ from agents.runs import Run, diverged, training_claim, untouched_if_refused
 from agents.vec import RELOVecEnv
 from relo_env.benchmark.evaluation import check_truth
 from relo_env.datasets.base import Dataset
-from relo_env.errors import ReloError
+from relo_env.errors import ConfigError, ReloError
 from relo_env.interrupts import held
 from relo_env.vector_env import TrackingVectorEnv
 
@@ -228,11 +228,12 @@ def make_model(
                 "clip_length": config.clip_length,
             },
         }
-    return algorithm(
-        "RELOPolicy" if "RELOPolicy" in algorithm.policy_aliases else RELOPolicy,
-        env,
-        **{**arguments, **config.algorithm_options},
-    )
+    policy = "RELOPolicy" if "RELOPolicy" in algorithm.policy_aliases else RELOPolicy
+    try:
+        return algorithm(policy, env, **{**arguments, **config.algorithm_options})
+    except AssertionError as error:  # Stable-Baselines3's way to refuse an argument
+        given = dict(config.algorithm_options)
+        raise ConfigError(f"Algorithm {config.algorithm!r} refuses {given}: {error}") from error
 
 
 def _trained(config: PolicyConfig) -> Mapping[str, float]:

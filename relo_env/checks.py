@@ -54,6 +54,7 @@ Workers = Annotated[int, Bound("an int from 0 to 1024", 0, included=True, most=1
 """Number of processes beside this one."""
 PositiveFloat = Annotated[float, Bound("a number > 0", 0)]
 NonNegativeFloat = Annotated[float, Bound("a number >= 0", 0, included=True)]
+Share = Annotated[float, Bound("a number from 0 to 1", 0, included=True, most=1)]
 Finite = Annotated[float, Bound("a finite number", -inf)]
 
 _PLAIN: Mapping[Any, tuple[Any, str]] = {
@@ -206,7 +207,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(type(value) is type(part) and value == part for part in parts)
     if kind is Callable:
         return callable(value)
-    if kind is Mapping:
+    if kind in (Mapping, dict):
         return isinstance(value, Mapping)
     if kind is Sequence:
         items = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
@@ -230,7 +231,7 @@ def _words(hint: Any) -> str:
         return f"one of {list(parts)}"
     if kind is Callable:
         return "a callable"
-    if kind is Mapping:
+    if kind in (Mapping, dict):
         return "a dict"
     if kind is Sequence:
         return f"a list of {_words(parts[0]).split()[-1]}s"

@@ -15,6 +15,7 @@ from agents.algorithms.base import RELOAlgorithm
 from agents.algorithms.buffer import RolloutSamples
 from agents.algorithms.credit import episode_total, to_go
 from agents.algorithms.losses import clipped_ratio_loss, k3_divergence
+from relo_env.checks import PositiveInt, check
 
 EPSILON = 1e-8
 """Standard deviation of returns below which a group counts as without spread."""
@@ -81,6 +82,7 @@ class GRPO(RELOAlgorithm):
         per_step: bool = False,
         **kwargs: Any,
     ):
+        check("n_epochs", n_epochs, PositiveInt)
         self.batch_size = batch_size
         self.n_epochs = n_epochs
         self.clip_range = clip_range

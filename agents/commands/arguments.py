@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,20 @@ def key_value(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
+
+
+def option_but(*names: str) -> Callable[[str], tuple[str, Any]]:
+    """Parser of ``name=value`` that refuses names which are set elsewhere."""
+
+    def parse(text: str) -> tuple[str, Any]:
+        name, value = key_value(text)
+        if name in names:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: {name} cannot be set here; see the other options"
+            )
+        return name, value
+
+    return parse
 
 
 def positive(text: str) -> int:
@@ -127,7 +141,7 @@ def add_place(parser: argparse.ArgumentParser, evaluated: bool = False) -> None:
     parser.add_argument(
         "--dataset-option",
         metavar="NAME=VALUE",
-        type=key_value,
+        type=option_but("name", "root", "split", "decode", "progress"),
         action="append",
         default=[],
         help="further argument of the data set, e.g. difficulty=hard; may be repeated",
@@ -228,7 +242,7 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tracker-option",
         metavar="NAME=VALUE",
-        type=key_value,
+        type=option_but("spec", "name", "fresh_process"),
         action="append",
         default=[],
         help="argument of the tracker, e.g. window_exponent=0; may be repeated",

@@ -10,6 +10,7 @@ plots/ as PDF and SVG. Several data sets get a folder each, and one table for al
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -149,7 +150,7 @@ def _by_dataset(options: argparse.Namespace) -> Mapping[str, list[Path]]:
 
     A folder that is called as no data set is of that of the first one.
     """
-    folders = list({folder.resolve(): folder for folder in options.results}.values())
+    folders = list({os.path.realpath(folder): folder for folder in options.results}.values())
     if options.dataset != FOLDER:
         return {options.dataset: folders}
     if folders[0].is_file():

@@ -303,7 +303,7 @@ def _read_speed(published: Published, names: Iterable[str]) -> tuple[Speed, tupl
     try:
         return speed_of(published.read_seconds, names), ()
     except DataError as error:
-        return Speed(None, None, None), (f"no speed: {error}",)
+        return Speed(None, None, None), (f"no speed: {str(error).rstrip('.')}",)
 
 
 def check_comparable(evaluations: list[Evaluation]) -> None:

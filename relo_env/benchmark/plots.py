@@ -6,7 +6,9 @@ Every function returns a :class:`matplotlib.figure.Figure` of its own and touche
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ COLOURS = ("#0072b2", "#d55e00", "#cc79a7", "#e69f00", "#56b4e9", "#8172b2", "#a
 """Of trackers, told apart by colour-blind readers and on light and dark ground; no green."""
 
 LINE_STYLES = ("-", "--", ":", "-.")
-_SVG: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "relo"}
+_STYLE: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "relo"}
 _INK = "#010203"  # stands for the page's text colour in SVG
 _CURVES = {
     "success": (
@@ -159,9 +161,17 @@ def learning_curves(
     return figure
 
 
+@contextmanager
+def _style() -> Iterator[None]:
+    """Settings of files; a letter that the font lacks, in a tracker's name, is an empty box."""
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
+
+
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as its file's ending says (.svg, .png, .pdf), black on white."""
-    with mpl.rc_context({"pdf.fonttype": 42, **_SVG}):
+    with _style():
         metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
         figure.savefig(
             path,
@@ -180,7 +190,7 @@ def _extent(figure: Figure) -> Bbox:
 def to_svg(figure: Figure) -> str:
     """A figure as an ``<svg>`` element that takes the text colour of the page around it."""
     buffer = io.StringIO()
-    with mpl.rc_context(_SVG):
+    with _style():
         figure.savefig(buffer, format="svg", bbox_inches=_extent(figure), metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :].replace(_INK, "currentColor")

@@ -35,7 +35,8 @@ class Protocol:
     Attributes:
         name: in tables and on the command line.
         description: one line for readers.
-        figures: names in :data:`relo_env.benchmark.metrics.FIGURES`; the first is the headline.
+        figures: names in :data:`relo_env.benchmark.metrics.FIGURES`, each once; the first is the
+            headline.
         count_first: the first frame counts, with the box that was given; else it is left out.
         count_absent: frames without target count, as failures; else they are left out.
         pooled: figures are means over all frames of the data set, not over sequences.
@@ -70,6 +71,9 @@ class Protocol:
     positive: bool = False
     false_hits: Mapping[str, tuple[Curve, ...]] = field(default_factory=dict)
     labels_matter: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "figures", tuple(dict.fromkeys(self.figures)))
 
     @property
     def headline(self) -> str:

@@ -566,6 +566,14 @@ def test_evaluate_explains_what_is_wrong(
     assert "'test'" in error(capsys, "evaluate", "--dataset", "Synthetic", "--split", "tset", *out)
 
 
+@pytest.mark.parametrize("option", ["--dataset-option", "--tracker-option"])
+def test_names_that_are_set_elsewhere_are_refused(
+    option: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--dataset", "Folder", "--root", folder, "--tracker", "static", "--out", tmp_path]
+    assert "name cannot be set here" in error(capsys, "evaluate", *words, option, "name=x")
+
+
 def test_train_tells_the_options_of_algorithms(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -604,6 +612,8 @@ def test_report_compares_with_published_results(
 
 
 def test_report_finds_no_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert "no folder" in error(capsys, "report", tmp_path / "loop", "--out", tmp_path / "r")
     (tmp_path / "static" / "Synthetic").mkdir(parents=True)
     out = ["--out", tmp_path]
     inside = f"did you mean {tmp_path / 'static' / 'Synthetic'}"

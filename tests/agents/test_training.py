@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,6 +40,7 @@ TINY = {
 SCRIPT = """
 import sys
 from pathlib import Path
+from typing import Any
 from tests.agents.test_training import train
 try:
     train(Path(sys.argv[1]), steps=4096)
@@ -332,6 +334,30 @@ def test_wrong_settings_are_explained() -> None:
 
 
 @pytest.mark.parametrize(
+    ("algorithm", "options", "message"),
+    [
+        ("ppo", {"n_epochs": 0}, "n_epochs is 0; expected an int > 0"),
+        ("grpo", {"n_epochs": -1}, "n_epochs is -1; expected an int > 0"),
+        ("grpo", {"kl_coef": -1}, "kl_coef is -1; expected a number >= 0"),
+        ("ppo", {"clip_range": -1.0}, "clip_range is -1.0; expected a number > 0 or a callable"),
+        ("a2c", {"gamma": 2}, "gamma is 2; expected a number from 0 to 1"),
+        ("a2c", {"max_grad_norm": -1}, "max_grad_norm is -1; expected a number > 0"),
+        ("actor-critic", {"rollout_buffer_kwargs": 1}, "is 1; expected a dict or None"),
+    ],
+)
+def test_options_that_algorithms_cannot_have(
+    algorithm: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PolicyConfig(algorithm=algorithm, algorithm_options=options)
+
+
+def test_what_an_algorithm_refuses_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'ppo' refuses {'batch_size': 1}.*greater than 1"):
+        train(tmp_path / "run", algorithm="ppo", algorithm_options={"batch_size": 1})
+
+
+@pytest.mark.parametrize(
     ("algorithm", "message"),
     [
         ("mine:", "Unknown algorithm 'mine:'.*module:Class"),
@@ -352,7 +378,7 @@ def test_algorithms_that_cannot_be_are_explained(algorithm: str, message: str) -
         ("grpo", "credit", "gae", "has no option 'credit'"),
         ("ppo", "credit", "gae", "has no option 'credit'"),
         ("grpo", "kl_coef", "abc", "Algorithm 'grpo': kl_coef is 'abc'; expected a number"),
-        ("grpo", "batch_size", "abc", "expected an int or None"),
+        ("grpo", "batch_size", "abc", "expected an int > 0 or None"),
         ("grpo", "per_step", 1, "expected True or False"),
         ("ppo", "ent_coef", [0.1, 0.0], "expected a number"),
         ("actor-critic", "ent_coef", [0.1, "abc"], "expected a number or a list of numbers"),

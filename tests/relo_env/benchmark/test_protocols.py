@@ -144,6 +144,7 @@ def test_changes_that_cannot_be(name, message):
 
 
 def test_no_table_has_a_figure_twice():
+    assert get_protocol("otb,figures=AO+P+AO").figures == ("AO", "P")
     for protocol in PROTOCOLS.values():
         assert len({name.replace("OP", "SR0.") for name in protocol.figures}) == len(
             protocol.figures

@@ -114,6 +114,12 @@ class TestPlots:
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
         assert [label.split(" [")[0] for label in labels] == ["exact <b>", "static"]
 
+    def test_a_letter_that_the_font_lacks_is_no_warning(self, tmp_path):
+        runs = {"\u8ffd": (np.arange(3), np.arange(3))}
+        figure = learning_curves(runs, x_label="frames", y_label="AUC")
+        assert "\u8ffd" in to_svg(figure)
+        save(figure, tmp_path / "plot.pdf")
+
     def test_twenty_trackers_are_told_apart(self):
         assert len({(colour(k), line_style(k)) for k in range(20)}) == 20
 
