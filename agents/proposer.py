@@ -105,7 +105,7 @@ class NetworkProposer:
         bound = copy.copy(self)
         bound._faster = self._faster
         bound._num_rows = num_rows
-        bound._templates = torch.empty(0)  # the first reset says how long a row is
+        bound._templates = torch.empty(0)  # the first reset knows the length of a row
         bound._tokens = torch.zeros(num_rows, self.network.token_size)
         bound._valid = torch.zeros(num_rows)
         for space in self.device_spaces.values():
@@ -226,7 +226,7 @@ NetworkSource = str | Path | Mapping[str, Any] | RELONetwork
 
 
 def checkpoint_of(network: NetworkSource) -> Path | None:
-    """The file that holds the weights: a path, or what ships with a preset; None: no file does."""
+    """File of a network's weights: the path, or the preset's shipped file; None without one."""
     if not isinstance(network, str | Path):
         return None
     try:
@@ -238,7 +238,7 @@ def checkpoint_of(network: NetworkSource) -> Path | None:
 
 
 def find_network(network: NetworkSource) -> RELONetwork:
-    """Network of a source: a module as it is; random weights where no file holds a preset's.
+    """Network of a source: a module itself; a preset without shipped weights gets random ones.
 
     Raises:
         CheckpointError: the path's file is missing, truncated or not a RELO checkpoint.

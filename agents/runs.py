@@ -128,10 +128,10 @@ def load_state(path: str | Path, keys: Collection[str]) -> dict[str, Any]:
 
 @contextmanager
 def mismatches_explained(path: str | Path) -> Iterator[None]:
-    """Within, entries of a state that do not fit what they are loaded into are a CheckpointError.
+    """Within, entries of a state that do not fit raise a CheckpointError.
 
     Raises:
-        CheckpointError: with the first line of what did not fit.
+        CheckpointError: with the first line of the mismatch.
     """
     try:
         yield

@@ -159,7 +159,7 @@ class RELOVecEnv(VecEnv):
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None
     ) -> list[bool]:
-        """Never: rows are not environments of their own."""
+        """False for every row: rows are not environments of their own."""
         return [False] * len(list(self._get_indices(indices)))
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Arguments as users give them: checks against type hints, and imports by name.
+"""Checks of users' arguments against type hints, and imports by name.
 
 Every message has one form: ``NAME is VALUE; expected KIND.``
 """
@@ -92,7 +92,7 @@ def check_arguments(whose: str, function: Callable[..., Any], arguments: Mapping
     """Check that a function accepts keyword arguments, by name and by type hint.
 
     Args:
-        whose: begin of the messages: ``"Tracker 'static'"``.
+        whose: beginning of the messages: ``"Tracker 'static'"``.
         function: class or function to be called.
         arguments: its keyword arguments.
 
@@ -157,7 +157,7 @@ def import_named(path: str, kind: str) -> Any:
 
     Args:
         path: the name; the module may be in the current folder where `relo` was called.
-        kind: begin of the messages: ``"Tracker"``.
+        kind: beginning of the messages: ``"Tracker"``.
 
     Raises:
         ConfigError: the path is not of this form, the module cannot be imported, or it has no such

@@ -277,7 +277,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
 
     @property
     def episode(self) -> Episode:
-        """Episode that is played, with its clip and its true boxes: for oracles and drawing."""
+        """Current episode, with its clip and its true boxes: for oracles and drawing."""
         return self.engine.episode(0)
 
     @property

@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def say(step: str, line: str) -> None:
-    """Print a line about the step at hand."""
+    """Print a line about the current step."""
     print(f"{step:5}{line}", flush=True)
 
 

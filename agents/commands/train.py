@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("warmup", WarmupConfig, warmup, "stage 1: encoder and box regression, supervised"),
         ("policy", PolicyConfig, train_policy, "stage 2: policy and value, by reinforcement"),
     ):
-        stage = stages.add_parser(name, help=line)
+        stage = stages.add_parser(name, help=line, description=f"{line.capitalize()}.")
         _add_common(stage)
         arguments.add_config(stage, config_class)
         stage.set_defaults(run=run, config_class=config_class, train=train)

@@ -1,1 +1,1 @@
-"""Adapters to other reinforcement-learning libraries, each imported only by who uses it."""
+"""Adapters to other libraries; no other module imports them."""

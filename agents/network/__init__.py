@@ -1,4 +1,4 @@
-"""The RELO network family."""
+"""Networks: encoders, temporal tokens, heads, presets and checkpoints of `RELONetwork`."""
 
 from agents.network.heads import HEADS, HeadOutputs
 from agents.network.network import RELONetwork, TemplateCache, normalize_crops

@@ -29,7 +29,7 @@ SUFFIX = ".safetensors"
 
 
 class Network(Protocol):
-    """Part of a `RELONetwork` that is written to files and read from them."""
+    """Part of a `RELONetwork` that checkpoints write and read."""
 
     preset_name: str | None
     changes: dict[str, Any]
@@ -60,15 +60,15 @@ def save_checkpoint(
         path: file to write.
         stage: ``"random"``, ``"warmup"`` or ``"policy"``.
         metrics: figures to go with it.
-        dtype: of the weights in the file, e.g. ``torch.float16`` for one to ship; None keeps them.
+        dtype: type of the weights in the file, e.g. ``torch.float16``; None keeps theirs.
 
     Raises:
         ConfigError: the network was not made from a preset, from which it could be rebuilt.
     """
     if network.preset_name is None:
         raise ConfigError(
-            "This network was not made by RELONetwork.from_preset; a checkpoint could not say "
-            "what to build for it. Save network.state_dict() instead."
+            "This network was not made by RELONetwork.from_preset, so a checkpoint cannot name its "
+            "architecture. Save network.state_dict() instead."
         )
     header = {
         "preset": network.preset_name,
@@ -92,7 +92,7 @@ def save_checkpoint(
 
 
 def read_header(path: str | PathLike[str]) -> dict[str, Any]:
-    """Preset, changes, stage, metrics, versions and, where one was measured, confidence.
+    """Header: preset, changes, stage, metrics, versions and, if there is one, confidence.
 
     The weights are not read.
 

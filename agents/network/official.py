@@ -1,4 +1,4 @@
-"""Weights of the public RELO release and of Fast-iTPN: their names, and how to read them safely.
+"""Weights of the public RELO release and of Fast-iTPN: names, conversion and safe reading.
 
 Facts: SEMANTICS section 6 (files) and the manifests of the released checkpoints. Our modules fuse
 some matrices and have names of their own; `official_names` is the one table between both.
@@ -171,7 +171,7 @@ def load_fast_itpn(network: Network, source: Source, method: str = "index") -> l
 
 
 def read_torch_file(path: str | PathLike[str]) -> Any:
-    """Contents of a ``torch.save`` file, of which nothing is ever executed.
+    """Contents of a ``torch.save`` file; no code in it is executed.
 
     torch's restricted unpickler reads it. Classes of other projects become empty ordered dicts,
     which is all that the restricted unpickler can fill; only tensors are of interest.

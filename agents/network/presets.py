@@ -16,7 +16,7 @@ from relo_env.errors import ConfigError, unknown
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything that determines a network but its weights.
+    """Architecture of a network: everything but its weights.
 
     Attributes:
         encoder: architecture of the encoder.

@@ -93,7 +93,7 @@ def make_tracker_factory(
 
 
 class StaticTracker:
-    """Leaves the box where it was: what every tracker has to beat."""
+    """Always gives the first box: a baseline."""
 
     def init(self, frame: np.ndarray, box: tuple[float, float, float, float]) -> None:
         """Remember the box."""
