@@ -34,8 +34,8 @@ def index(ids: list[str]) -> str:
     lines = "\n".join(ids)
     return f"""# Environments
 
-One environment, `TrackingEnv`, under an id for each data set. What follows holds for all of them;
-a page of an id says where its videos come from.
+One environment, `TrackingEnv`, has an id for each data set. This page describes what all ids share;
+the page of an id describes its videos.
 
 ```{{toctree}}
 :maxdepth: 1
