@@ -324,7 +324,7 @@ class TrackingEnv(PublicAttributes, gym.Env[dict[str, np.ndarray], Any]):
         return self.engine.observation_of(0)
 
     def render(self) -> np.ndarray | None:
-        """The frame acted on last with the chosen box, the true one and the search window."""
+        """Frame acted on last with boxes and window, uint8 RGB; None unless "rgb_array"."""
         return self._picture() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:

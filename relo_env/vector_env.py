@@ -158,7 +158,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         """Begin episodes on all rows, or on those of ``options["reset_mask"]``.
 
         Args:
-            seed: of row 0's group, the next group's being one more; or one seed a row.
+            seed: seed of the first group, one more for each further group; or a seed for each row.
             options: ``sequence`` and ``start`` of the next clip of all rows that are reset.
         """
         observation, infos = self.reset_rows(seed=seed, options=options)
@@ -167,7 +167,10 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
     def step(
         self, actions: Any
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Act on every row's frame; rows whose episode is over follow the autoreset mode."""
+        """Act on every row's frame; rows whose episode is over follow the autoreset mode.
+
+        Errors are those of `TrackingEnv.step`; `step_rows` says what they leave behind.
+        """
         step = self.step_rows(actions)
         info = self._batched({**step.infos, **step.reset_infos})
         if step.final_observations:
@@ -277,7 +280,7 @@ class TrackingVectorEnv(PublicAttributes, VectorEnv[dict[str, np.ndarray], Any, 
         return self.engine.observation(self.copy)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """One picture a row, see `TrackingEnv.render`."""
+        """One picture for each row, see `TrackingEnv.render`; None without a render mode."""
         if self.render_mode is None:
             return None
         episodes = [self.engine.episode(row) for row in range(self.num_envs)]

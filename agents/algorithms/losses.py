@@ -23,8 +23,8 @@ def policy_gradient_loss(log_prob: Tensor, advantages: Tensor) -> Tensor:
     advantages are normalised.
 
     Args:
-        log_prob: log-probabilities of the actions taken.
-        advantages: advantages of the same shape; they get no gradient.
+        log_prob: ``(N,)`` log-probabilities of the actions taken.
+        advantages: ``(N,)``; they get no gradient.
     """
     return -((log_prob - log_prob.detach()).exp() * advantages.detach()).mean()
 
@@ -32,7 +32,7 @@ def policy_gradient_loss(log_prob: Tensor, advantages: Tensor) -> Tensor:
 def clipped_ratio_loss(
     log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, clip_range: float
 ) -> Tensor:
-    """Clipped surrogate loss of PPO (Schulman et al. 2017, eq. 7)."""
+    """Clipped surrogate loss of PPO (Schulman et al. 2017, eq. 7); all tensors are ``(N,)``."""
     ratio = (log_prob - old_log_prob).exp()
     clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
     return -th.min(ratio * advantages, clipped * advantages).mean()
@@ -42,6 +42,7 @@ def k3_divergence(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
     """Estimate of KL(policy || reference) from the policy's own actions (Schulman 2020, k3).
 
     ``r - 1 - log r`` with r the ratio of reference to policy probability: unbiased, never negative.
+    Both arguments are ``(N,)``.
     """
     log_ratio = reference_log_prob - log_prob
     return (log_ratio.exp() - 1 - log_ratio).mean()
