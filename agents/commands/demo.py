@@ -34,6 +34,7 @@ from relo_env.benchmark import plots
 from relo_env.benchmark.evaluation import Evaluation, evaluate, summary_table
 from relo_env.benchmark.runner import run as run_benchmark
 from relo_env.benchmark.trackers import TrackerFactory, make_tracker_factory
+from relo_env.checks import PositiveInt, Seed, check_fields
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.folder import Folder
 from relo_env.datasets.synthetic import Synthetic
@@ -60,12 +61,15 @@ class DemoConfig:
         seed: seed of clips, initial policy and value, and sampled actions.
     """
 
-    steps: int = 6_400
-    num_envs: int = 16
+    steps: PositiveInt = 6_400
+    num_envs: PositiveInt = 16
     difficulty: str = "easy"
-    sequences: int = 10
-    length: int = 60
-    seed: int = 0
+    sequences: PositiveInt = 10
+    length: PositiveInt = 60
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +93,7 @@ def run(options: argparse.Namespace) -> int:
     """Learn, compare, show."""
     begin = time.perf_counter()
     config = arguments.config_from(options, DemoConfig)
+    synthetic, real = held_back(config), real_clip()
     out: Path = options.out
     weights = find_checkpoint("nano")
     say("1/4", f"Weights: the encoder and the box regression of nano ({weights.name}).")
@@ -106,7 +111,6 @@ def run(options: argparse.Namespace) -> int:
     network = RELONetwork.from_checkpoint(weights)
     checkpoint = learn(config, network, out / "run", device=options.device)
     say("3/4", "Videos of the tracker: its box red, the true one green.")
-    synthetic, real = held_back(config), real_clip()
     names = list(synthetic.names[: config.sequences])
     tracker = RELOTracker.from_pretrained(checkpoint, device=options.device)
     for sequence in (real[0], synthetic[names[0]]):

@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -179,6 +180,8 @@ def read_torch_file(path: str | PathLike[str]) -> Any:
     Raises:
         CheckpointError: no such file, truncated, or not to be read safely.
     """
+    if not Path(path).is_file():
+        raise CheckpointError(f"There is no file {path}. Look at the path.")
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         aliases: list[Any] = [(_alias(name), name) for name in foreign]
@@ -191,8 +194,8 @@ def read_torch_file(path: str | PathLike[str]) -> Any:
         if "weights_only" in reason:
             reason = f"{type(error).__name__}."
         raise CheckpointError(
-            f"{path} cannot be read as weights: {reason} Expected an undamaged file of torch.save; "
-            "download it again (`relo weights fetch`)."
+            f"{path} cannot be read as weights: {reason.rstrip('.')}. Expected an undamaged "
+            "file of torch.save; download it again (`relo weights fetch`)."
         ) from error
 
 

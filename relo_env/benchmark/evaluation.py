@@ -178,9 +178,10 @@ def evaluate(
     present = {name: truths[name] for name in wanted if name in published.boxes}
     if not any(sequence.visible[1:].any() for sequence in present.values()):
         raise HiddenTruthError(
-            f"{truths.name}, split {truths.split!r}, has no boxes but the first ones, so that "
-            f"there are no figures: the benchmark's server has the truth. The boxes are in {folder}"
-            "; pack them for it with `relo submit`, or with relo_env.benchmark.submissions.pack."
+            f"{truths.name}, split {truths.split!r}, has no boxes but the first ones in "
+            f"{first_of(list(present))}, so that there are no figures. If a benchmark's server has "
+            f"the truth, pack the boxes in {folder} for it with `relo submit`, or with "
+            "relo_env.benchmark.submissions.pack; else look at the annotation."
         )
     aligned, boxes = align(
         published, present, origin=origin, lengths=lengths, cut_longer=protocol.cut_longer

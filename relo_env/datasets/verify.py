@@ -158,17 +158,18 @@ def _box_faults(sequence: Sequence) -> list[str]:
 
 
 def _size_faults(path: Path, absent: np.ndarray | None) -> list[str]:
-    """Boxes with a negative side in frames that no label marks as absent."""
+    """Boxes with a negative side or an infinite number in frames that no label marks as absent."""
     try:
         boxes = parse_boxes(read_bytes(path), path)
     except DataError:  # another form, which the data set's own reader has read
         return []
-    negative = np.asarray((boxes[:, 2:] < 0).any(axis=1))
+    wrong = np.asarray((boxes[:, 2:] < 0).any(axis=1) | np.isinf(boxes).any(axis=1))
     if absent is not None:
-        negative[: len(absent)] &= ~absent[: len(negative)]
+        wrong[: len(absent)] &= ~absent[: len(wrong)]
     return [
-        f"{path}, line {k + 1}: found {boxes[k].tolist()}; expected no negative size"
-        for k in np.flatnonzero(negative)
+        f"{path}, line {k + 1}: found {boxes[k].tolist()}; expected finite numbers and no negative "
+        "size"
+        for k in np.flatnonzero(wrong)
     ]
 
 

@@ -566,6 +566,15 @@ def test_evaluate_explains_what_is_wrong(
     assert "'test'" in error(capsys, "evaluate", "--dataset", "Synthetic", "--split", "tset", *out)
 
 
+@pytest.mark.parametrize("setting", ["--sequences=0", "--length=1", "--seed=-1", "--steps=0"])
+def test_demo_explains_what_is_wrong_before_it_trains(
+    setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = error(capsys, "demo", setting, "--out", tmp_path / "demo")
+    assert message.startswith(f"relo: error: {setting[2:].replace('=', ' is ')}; expected")
+    assert not (tmp_path / "demo").exists()
+
+
 @pytest.mark.parametrize("option", ["--dataset-option", "--tracker-option"])
 def test_names_that_are_set_elsewhere_are_refused(
     option: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -52,16 +52,17 @@ def test_all_faults_are_reported(tmp_path):
     assert steps[-1] == (280, 280)
 
 
-def test_faults_that_reading_passes_over(tmp_path):
+@pytest.mark.parametrize("box", ["10.0, 10.0, -4.0, 5.0", "inf, 10.0, 4.0, 5.0"])
+def test_faults_that_reading_passes_over(tmp_path, box):
     layouts.make_lasot(tmp_path)
     folder = tmp_path / "airplane" / "airplane-2"
-    write(folder / "groundtruth.txt", BOXES.replace("3,4,5,6", "10,10,-4,5"))
+    write(folder / "groundtruth.txt", BOXES.replace("3,4,5,6", box))
     (folder / "out_of_view.txt").unlink()
     faults = [message for _, message in verify("lasot", root=tmp_path).malformed]
     assert len(faults) == 2
     assert "there is no" in faults[0]
     assert "out_of_view.txt" in faults[0]
-    assert "line 3: found [10.0, 10.0, -4.0, 5.0]; expected no negative size" in faults[1]
+    assert f"line 3: found [{box}]; expected finite numbers and no negative size" in faults[1]
 
 
 def test_missing_labels_of_got10k_are_reported(tmp_path):
