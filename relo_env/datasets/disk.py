@@ -216,8 +216,18 @@ class DiskDataset(Dataset):
         return Sequence(name, frames, boxes, visible, attributes, labelled, **self.origins)
 
     def load(self, name: str) -> Sequence:
-        """Read the annotation of one sequence; see ``Dataset.load``."""
-        return self._read_listed(name) if name in self._listed else self.read(name)
+        """Read the annotation of one sequence; see ``Dataset.load``.
+
+        Raises:
+            DataError: the annotation is malformed, or the disk refuses a file or folder of it.
+        """
+        try:
+            return self._read_listed(name) if name in self._listed else self.read(name)
+        except OSError as error:
+            raise DataError(
+                f"Sequence {name!r} cannot be read: {error.filename}: {error.strerror}. Look at "
+                "its permissions and links, or copy it anew."
+            ) from error
 
     def attributes(self, name: str) -> tuple[str, ...]:
         """Challenges that the benchmark marks a sequence with; none where it is not known."""

@@ -195,3 +195,13 @@ def test_real_sequences(dev_root):
     report = verify("folder", root=dev_root, decode=True)
     assert report.ok, report.table
     assert len(report.found) == 13
+
+
+def test_a_file_that_the_disk_refuses_costs_its_sequence_only(tmp_path):
+    layouts.make_folder(tmp_path)
+    (tmp_path / "a" / "img" / "loop.jpg").symlink_to("loop.jpg")
+    report = verify("folder", root=tmp_path)
+    assert report.frames == 3
+    [(name, message)] = report.malformed
+    assert name == "a"
+    assert "loop.jpg: Too many levels of symbolic links" in message
