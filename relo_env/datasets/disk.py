@@ -250,7 +250,10 @@ class DiskDataset(Dataset):
         if name in self._listed:
             return self._read_listed(name, pictures=False)
         if not path.is_file():
-            return self[name]
+            try:
+                return self[name]
+            except DataError as error:  # no pictures, but figures need none
+                raise DataError(f"There is no annotation {path}. {error}") from error
         data = read_bytes(path)
         if len(data[len(data.rstrip()) :].splitlines()) > 1:  # blank lines may be frames
             with suppress(DataError):

@@ -511,3 +511,9 @@ def test_a_size_of_zero_in_meta_info_is_none(tmp_path):
     dataset = make_dataset("GOT10k", root=tmp_path, split="val")
     height, width = dataset[name].frames.read(0).shape[:2]
     assert dataset.frame_size(name) == (width, height)
+
+
+def test_a_missing_annotation_is_named_before_missing_pictures(tmp_path):
+    write(tmp_path / "Human4" / "groundtruth_rect.1.txt", BOXES)
+    with pytest.raises(DataError, match=r"no annotation .*groundtruth_rect\.2\.txt.*No images"):
+        make_dataset("OTB100", root=tmp_path).annotation("Human4_2")
