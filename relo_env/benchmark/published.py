@@ -73,8 +73,11 @@ class Files:
             if self._archive is None:
                 return Path(self._paths[path]).read_bytes()
             return self._archive.read(self._paths[path])
-        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"{self.label(path)} cannot be read: {error}.") from error
+        except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            reason = str(error).rstrip(".") or "it ends early"
+            raise DataError(
+                f"{self.label(path)} cannot be read: {reason}. Copy it anew."
+            ) from error
 
     def parse_ahead(self, paths: SequenceOf[str]) -> None:
         """Parse files many at a time, which takes half as long as one by one.

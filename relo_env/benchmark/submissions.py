@@ -179,8 +179,8 @@ def _file_fault(
         return "encrypted; pack it without a password"
     try:
         text = archive.read(path).decode(errors="replace")
-    except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        return f"damaged ({error}); pack it anew"
+    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return f"damaged ({str(error) or 'it ends early'}); pack it anew"
     return _table_fault(text, len(sequence), columns) or _value_fault(text, sequence, columns)
 
 

@@ -297,6 +297,19 @@ def test_folders_of_several_trackers_in_a_zip_are_named(tmp_path):
         evaluate(tmp_path / "all.zip", dataset)
 
 
+def test_a_zip_whose_file_ends_early_is_named(tmp_path):
+    dataset = Squares()
+    with zipfile.ZipFile(tmp_path / "cut.zip", "w") as archive:
+        for name in dataset.names:
+            archive.writestr(f"{name}.txt", "1,2,3,4\n")
+    data = bytearray((tmp_path / "cut.zip").read_bytes())
+    entry = data.index(b"PK\x01\x02")  # of the first file, which says that it is longer than all
+    data[entry + 20 : entry + 28] = (10**6).to_bytes(4, "little") * 2
+    (tmp_path / "cut.zip").write_bytes(data)
+    with pytest.raises(DataError, match=rf"{dataset.names[0]}\.txt cannot be read: .*anew"):
+        evaluate(tmp_path / "cut.zip", dataset)
+
+
 def test_a_file_in_a_folder_called_as_a_sequence_is_not_that_of_another(tmp_path):
     """`Human4_2/boxes.txt` is not `Human4` with the suffix `2/boxes`."""
     for name in OTB:
