@@ -171,7 +171,7 @@ class RELOTracker:
         _check_frame(frame)
         height, width = frame.shape[:2]
         try:
-            start = np.array(box, dtype=np.float64)
+            start = np.asarray(box, dtype=np.float64).copy()
         except (TypeError, ValueError):
             start = np.zeros(0)
         if start.shape != (4,) or not np.isfinite(start).all():

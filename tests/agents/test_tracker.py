@@ -271,6 +271,15 @@ def test_official_settings_of_data_sets():
         official_settings("nano")
 
 
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_a_box_is_any_four_numbers(kind, micro, frames):
+    tracker = RELOTracker(micro)
+    tracker.init(frames[0], kind([20.0, 20.0, 30.0, 20.0]))
+    expected = tracker.update(frames[1])
+    tracker.init(frames[0], (20, 20, 30, 20))
+    assert tracker.update(frames[1]) == expected
+
+
 def test_a_tiny_box_is_warned_of(micro, frames, caplog):
     tracker = RELOTracker(micro)
     tracker.init(frames[0], (20, 20, 30, 10))
