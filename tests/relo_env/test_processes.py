@@ -66,3 +66,23 @@ def test_ctrl_c_while_a_process_starts_leaves_no_traceback(tmp_path):
         [sys.executable, script], capture_output=True, text=True, start_new_session=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
+
+
+def test_a_worker_that_is_ended_leaves_no_semaphore(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time\n"
+        "from functools import partial\n"
+        "from tqdm import tqdm\n"
+        "from relo_env.processes import stream\n"
+        "def work(item, tell):\n"
+        "    tqdm(disable=True)\n"
+        "    tell('begun')\n"
+        "    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    messages = stream(partial(partial, work), 'a', workers=1, lost=print)\n"
+        "    print(next(messages))\n"
+        "    messages.close()\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "begun\n", "")
