@@ -216,9 +216,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return True
     if isinstance(value, bool | np.bool_):  # which Python takes for a number
         return hint is bool
-    return isinstance(value, _PLAIN[hint][0]) and (
-        hint is not float or value == value
-    )  # NaN is not itself
+    is_nan = hint is float and value != value  # `isnan` fails on integers beyond float64
+    return isinstance(value, _PLAIN[hint][0]) and not is_nan
 
 
 def _words(hint: Any) -> str:

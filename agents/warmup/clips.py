@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import cv2
@@ -143,7 +143,8 @@ def load_ahead(
         worker_init_fn=_settle,
         pin_memory=device.type == "cuda",
     )
-    with starting_processes(), _without_opencv_threads():
+    starting = starting_processes() if num_workers else nullcontext()
+    with starting, _without_opencv_threads():
         made = iter(loader)
     try:
         ahead: ClipBatch | None = None

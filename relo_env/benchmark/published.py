@@ -72,9 +72,9 @@ class Files:
         try:
             if self._archive is None:
                 return Path(self._paths[path]).read_bytes()
-            return self._archive.read(self._paths[path])
-        except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            reason = str(error).rstrip(".") or "it ends early"
+            return read_entry(self._archive, self._paths[path])
+        except OSError as error:
+            reason = str(error).rstrip(".")
             raise DataError(
                 f"{self.label(path)} cannot be read: {reason}. Copy it anew."
             ) from error
@@ -220,6 +220,18 @@ def find_results(place: str | Path, names: Iterable[str]) -> Published:
         _match_times(times, ordered),
         tuple(path for path in candidates if path not in taken),
     )
+
+
+def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Content of a zip's file.
+
+    Raises:
+        OSError: it is damaged, encrypted or cut; the message is the reason.
+    """
+    try:
+        return archive.read(name)
+    except (RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise OSError(str(error) or "it ends early") from error
 
 
 def folders_of_results(published: Published, names: Iterable[str]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from relo_env.benchmark.published import Published, find_results
+from relo_env.benchmark.published import Published, find_results, read_entry
 from relo_env.benchmark.results import check_folder, format_boxes
 from relo_env.datasets.base import Dataset, Sequence
 from relo_env.datasets.verify import official_count
@@ -178,9 +177,9 @@ def _file_fault(
     if archive.getinfo(path).flag_bits & 1:
         return "encrypted; pack it without a password"
     try:
-        text = archive.read(path).decode(errors="replace")
-    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        return f"damaged ({str(error) or 'it ends early'}); pack it anew"
+        text = read_entry(archive, path).decode(errors="replace")
+    except OSError as error:
+        return f"damaged ({error}); pack it anew"
     return _table_fault(text, len(sequence), columns) or _value_fault(text, sequence, columns)
 
 

@@ -289,19 +289,16 @@ def test_folders_of_runs_and_files_of_other_kinds_are_named(tmp_path):
 
 def test_folders_of_several_trackers_in_a_zip_are_named(tmp_path):
     dataset = Squares()
-    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
-        for name in dataset.names:
-            archive.writestr(f"ECO_result/{name}.txt", "1,2,3,4\n")
-            archive.writestr(f"VOT/unsupervised/{name}/{name}_001.txt", "1,2,3,4\n")
+    places = ("ECO_result/{0}.txt", "VOT/unsupervised/{0}/{0}_001.txt")
+    files = {each.format(name): "1,2,3,4\n" for name in dataset.names for each in places}
+    zipped(tmp_path / "all.zip", files)
     with pytest.raises(DataError, match=r"ECO_result, .*VOT.unsupervised\? Unpack it"):
         evaluate(tmp_path / "all.zip", dataset)
 
 
 def test_a_zip_whose_file_ends_early_is_named(tmp_path):
     dataset = Squares()
-    with zipfile.ZipFile(tmp_path / "cut.zip", "w") as archive:
-        for name in dataset.names:
-            archive.writestr(f"{name}.txt", "1,2,3,4\n")
+    zipped(tmp_path / "cut.zip", {f"{name}.txt": "1,2,3,4\n" for name in dataset.names})
     data = bytearray((tmp_path / "cut.zip").read_bytes())
     entry = data.index(b"PK\x01\x02")  # of the first file, which says that it is longer than all
     data[entry + 20 : entry + 28] = (10**6).to_bytes(4, "little") * 2
